@@ -1,0 +1,119 @@
+// Package bootstrap is the contract between the injector, which writes it, and the sidecar, which reads it:
+// who this sidecar is, whom it asks, and, without Kubernetes, what it serves.
+//
+// In a pod it is JSON in the environment variable named by Env; standalone it is a YAML or JSON file.
+package bootstrap
+
+// Env names the environment variable that carries a Bootstrap as JSON.
+const Env = "AXLE_BOOTSTRAP"
+
+// JoinTokenEnv names the environment variable with the single-use join token of an in-place sidecar.
+const JoinTokenEnv = "AXLE_JOIN_TOKEN"
+
+// Defaults that Bootstrap.Defaulted fills in.
+const (
+	DefaultAdminAddress   = "127.0.0.1:13331"
+	DefaultMeshAPIAddress = "127.0.0.1:13330"
+	// DefaultHandoverSocket is an abstract Unix socket in the pod's network namespace.
+	DefaultHandoverSocket = "@axle/handover"
+)
+
+// Bootstrap is everything a sidecar knows before it has talked to anyone.
+type Bootstrap struct {
+	// Node says who this sidecar is.
+	Node Node `json:"node"`
+	// Operator is where configuration comes from; nil means that Static is all there is.
+	Operator *Operator `json:"operator,omitempty"`
+	// Admin is the loopback address of health, metrics and config dump.
+	Admin string `json:"admin,omitempty"`
+	// MeshAPI is the loopback address that SDKs and cooperating clients ask.
+	MeshAPI string `json:"meshAPI,omitempty"`
+	// Handover says where generations meet.
+	Handover Handover `json:"handover"`
+	// Loops is the number of event loops; 0 means 1 in place and min(2, CPUs) otherwise.
+	Loops int `json:"loops,omitempty"`
+	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default.
+	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
+	// Static is configuration that does not come from an operator.
+	Static *Static `json:"static,omitempty"`
+}
+
+// Node identifies one sidecar process.
+type Node struct {
+	// ID is the pod's UID, or any name standalone.
+	ID        string `json:"id"`
+	Namespace string `json:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	// IP is the pod's address: where the application is found if it listens only there.
+	IP string `json:"ip,omitempty"`
+	// Container is the name of the container that this process runs in.
+	Container string `json:"container,omitempty"`
+	// Version is the name of the SidecarVersion.
+	Version string `json:"version"`
+	// Generation orders the sidecars of one pod; a handover goes from a lower to a higher one.
+	Generation int64 `json:"generation"`
+	// InPlace is true for an ephemeral container: one loop, no volume, configuration kept in memory.
+	InPlace bool `json:"inPlace,omitempty"`
+}
+
+// Operator is the control plane's address.
+type Operator struct {
+	// Address is host:port of the TLS endpoint that serves ADS and the control channel.
+	Address string `json:"address"`
+	// ServerName that its certificate must carry.
+	ServerName string `json:"serverName"`
+	// CA is the PEM bundle that its certificate must chain to.
+	CA string `json:"ca"`
+}
+
+// Handover says where the generations of one pod (or of one host) meet.
+type Handover struct {
+	// Socket is the path of a SOCK_SEQPACKET socket; a leading @ makes it abstract.
+	Socket string `json:"socket,omitempty"`
+	// KeyFile holds the one-time key, standalone; with an operator the key comes with its command.
+	KeyFile string `json:"keyFile,omitempty"`
+}
+
+// Protocol names how a listener's bytes are read.
+type Protocol string
+
+// The protocols of this release.
+const (
+	TCP  Protocol = "tcp"
+	Bolt Protocol = "bolt"
+)
+
+// Static is a data-plane configuration in a file.
+type Static struct {
+	Listeners []Listener `json:"listeners"`
+	Routes    []Route    `json:"routes,omitempty"`
+	Clusters  []Cluster  `json:"clusters"`
+}
+
+// Listener is one address to accept on.
+type Listener struct {
+	Name     string   `json:"name"`
+	Address  string   `json:"address"` // host:port
+	Protocol Protocol `json:"protocol"`
+	// Cluster takes everything; empty means that Routes decide.
+	Cluster string `json:"cluster,omitempty"`
+}
+
+// Route sends the requests of one RPC service to a cluster.
+type Route struct {
+	// Service is the routing key ("com.x.Pay:1.0"), or "*" for whatever nothing else matches.
+	Service string `json:"service"`
+	Cluster string `json:"cluster"`
+	// Timeout of one request ("800ms"); empty means the request's own, else 15 s.
+	Timeout string `json:"timeout,omitempty"`
+}
+
+// Cluster is a set of interchangeable endpoints.
+type Cluster struct {
+	Name      string   `json:"name"`
+	Endpoints []string `json:"endpoints"` // host:port
+	// ConnectTimeout ("1s"); empty means 1 s.
+	ConnectTimeout string `json:"connectTimeout,omitempty"`
+	// Connections to each endpoint and loop; 0 means 1. It has no meaning for tcp.
+	Connections int `json:"connections,omitempty"`
+}

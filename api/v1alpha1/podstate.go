@@ -1,0 +1,97 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// PodDesired is the level-triggered wish for one pod, in DesiredAnnotation.
+// Every operator replica relays it to the sidecars of that pod.
+type PodDesired struct {
+	// Fleet is the SidecarFleet that owns the pod.
+	Fleet string `json:"fleet"`
+	// Generation that is to serve. A sidecar of this generation that does not serve yet takes over from Predecessor.
+	Generation int64 `json:"generation"`
+	// Version is the name of the SidecarVersion that Generation runs.
+	Version string `json:"version"`
+	// Predecessor is the generation that serves now and hands over; 0 when nothing serves and Generation starts cold.
+	Predecessor int64 `json:"predecessor,omitempty"`
+	// Begin lets the handover from Predecessor to Generation start. Without it both wait.
+	Begin bool `json:"begin,omitempty"`
+	// Leave asks the serving sidecar to let its callers go back to the direct way and to exit.
+	Leave bool `json:"leave,omitempty"`
+	// Ports are the application ports that the sidecar serves; see PortSpec for the defaults already applied.
+	Ports []PortSpec `json:"ports,omitempty"`
+}
+
+// Phase of a pod's serving sidecar.
+type Phase string
+
+// The phases that a sidecar reports.
+const (
+	PhaseStarting    Phase = "Starting"    // connected, does not serve yet
+	PhaseServing     Phase = "Serving"     // accepts and forwards
+	PhaseHandingOver Phase = "HandingOver" // between HELLO and DONE
+	PhaseLeaving     Phase = "Leaving"     // callers are going back to the direct way
+	PhaseLeft        Phase = "Left"        // nothing goes through it any more
+)
+
+// PodStatus is what the sidecars of a pod last reported, in StatusAnnotation.
+type PodStatus struct {
+	// Joined is the container whose join token was used last; a token is good once.
+	Joined string `json:"joined,omitempty"`
+	// Generation and Version of the sidecar that serves; 0 and "" when none does.
+	Generation int64  `json:"generation,omitempty"`
+	Version    string `json:"version,omitempty"`
+	// Phase of the serving generation.
+	Phase Phase `json:"phase,omitempty"`
+	// Listening are the mesh ports that are open now; endpoints use them and no others.
+	Listening []int32 `json:"listening,omitempty"`
+	// Candidate is the generation that waits to take over, once it has connected to the operator; 0 for none.
+	Candidate int64 `json:"candidate,omitempty"`
+	// Carrying says whether calls of the pod's own application go through the sidecar.
+	Carrying bool `json:"carrying,omitempty"`
+	// Handover is the last one that ended, either way.
+	Handover *HandoverResult `json:"handover,omitempty"`
+}
+
+// HandoverResult says how one handover ended.
+type HandoverResult struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// OK is true when To serves; false when From kept serving.
+	OK bool `json:"ok"`
+	// Step that the handover was in when it ended: Hello, Warm, Ready, Accept, Move or Done.
+	Step string `json:"step,omitempty"`
+	// Reason says, for a person, why it failed.
+	Reason string `json:"reason,omitempty"`
+	// Connections that moved, and that were closed because of the handover.
+	Moved int64 `json:"moved"`
+	Lost  int64 `json:"lost"`
+	// FreezeP99Micros is how long one connection stood still, 99th percentile, in microseconds.
+	FreezeP99Micros int64 `json:"freezeP99Micros,omitempty"`
+	// DurationMicros is from begin to the last connection resumed, in microseconds.
+	DurationMicros int64 `json:"durationMicros,omitempty"`
+}
+
+// ParseDesired reads DesiredAnnotation from a pod's annotations; nil when it is absent.
+func ParseDesired(annotations map[string]string) (*PodDesired, error) {
+	return parse[PodDesired](annotations, DesiredAnnotation)
+}
+
+// ParseStatus reads StatusAnnotation from a pod's annotations; nil when it is absent.
+func ParseStatus(annotations map[string]string) (*PodStatus, error) {
+	return parse[PodStatus](annotations, StatusAnnotation)
+}
+
+func parse[T any](annotations map[string]string, key string) (*T, error) {
+	raw, ok := annotations[key]
+	if !ok || raw == "" {
+		return nil, nil
+	}
+	v := new(T)
+	if err := json.Unmarshal([]byte(raw), v); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", key, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,78 @@
+// Package config is the data plane's configuration: one immutable snapshot, made by the xDS client or from a bootstrap
+// file, checked as a whole, and then swapped in behind an atomic pointer. Nothing in it changes after Validate.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Protocol names how the bytes of a listener are read.
+type Protocol uint8
+
+// Protocols of this release.
+const (
+	TCP Protocol = iota
+	Bolt
+)
+
+// Direction of a listener, seen from the application that the sidecar belongs to.
+type Direction uint8
+
+// Inbound traffic goes to the application, outbound comes from it.
+const (
+	Inbound Direction = iota
+	Outbound
+)
+
+// Snapshot is everything the loops need. The zero value listens nowhere.
+type Snapshot struct {
+	// Version is shown in the config dump; it has no meaning.
+	Version   string
+	Listeners []Listener
+	// Hosts by service key; the key "*" takes what no other matches.
+	Hosts    map[string]*Host
+	Clusters map[string]*Cluster
+}
+
+// Listener is one address to accept on. Its Name is its identity across snapshots and generations.
+type Listener struct {
+	Name      string
+	Address   netip.AddrPort
+	Protocol  Protocol
+	Direction Direction
+	// Cluster takes everything; when it is empty the request's service picks a Host.
+	Cluster string
+}
+
+// Host is the routing table of one service.
+type Host struct {
+	Name   string
+	Routes []Route
+}
+
+// Route is tried in order; the first that matches wins.
+type Route struct {
+	Name string
+	// Method matches exactly; empty matches all.
+	Method string
+	// Cluster that takes the request.
+	Cluster string
+	// Timeout of the whole request; 0 leaves the request's own, else DefaultTimeout.
+	Timeout time.Duration
+}
+
+// DefaultTimeout of a request that names none.
+const DefaultTimeout = 15 * time.Second
+
+// Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.
+type Cluster struct {
+	Name      string
+	Endpoints []netip.AddrPort
+	// ConnectTimeout defaults to 1 s.
+	ConnectTimeout time.Duration
+	// Connections to each endpoint and loop, for multiplexed protocols; at least 1.
+	Connections int
+	// MaxPending requests in this process; 0 means no limit.
+	MaxPending int
+}
