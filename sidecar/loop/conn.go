@@ -1,0 +1,266 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handler gives a connection its meaning. The loop calls it, one call at a time.
+type Handler interface {
+	// Connected is called once when a dialled connection is open.
+	Connected(c *Conn)
+	// Data shows every byte that was read and not yet taken, and returns how many are taken now. What is left is shown again
+	// when more has come. The slice is valid during the call only.
+	Data(c *Conn, b []byte) int
+	// EOF says that the peer sends no more. Bytes that were not taken are gone with the connection.
+	EOF(c *Conn)
+	// Drained says that everything written has reached the kernel, after a write that did not at once.
+	Drained(c *Conn)
+	// Closed is the last call, once, also after Close. why is nil when the owner closed it without a reason.
+	Closed(c *Conn, why error)
+}
+
+// ErrSlow closes a connection whose peer does not read.
+var ErrSlow = errors.New("peer does not read")
+
+// interest is what a connection wants to hear from epoll.
+const interest = unix.EPOLLIN | unix.EPOLLRDHUP
+
+// Conn is one connection of a loop: plain data with one owner, and so without a lock.
+type Conn struct {
+	// ID is unique in this process and in those that it came from and goes to.
+	ID      uint64
+	Handler Handler
+
+	loop       *Loop
+	fd         int
+	token, gen int32
+	want       uint32 // what epoll watches now
+	in, out    []byte // read and not taken; written and not sent
+	rx, tx     uint64 // bytes since the connection began, over all generations
+	accept     func() // set on a listening descriptor
+
+	dialled    bool // we opened it: the kernel counts our SYN
+	connecting bool
+	eof        bool // the peer's FIN was read
+	finished   bool // our FIN is sent, or is to be sent after out
+	dirty      bool
+	paused     bool
+	frozen     bool
+	closed     bool
+	blocked    bool // the last write did not go through
+	lingering  bool // to be closed when out is empty
+}
+
+// Loop that owns c.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// Open says that the connection is established and was not closed.
+func (c *Conn) Open() bool { return !c.closed && !c.connecting }
+
+// Closed says that Handler.Closed was called, or is being called.
+func (c *Conn) Closed() bool { return c.closed }
+
+// Frozen says that the connection is being given away and does no I/O.
+func (c *Conn) Frozen() bool { return c.frozen }
+
+// Unsent is the number of bytes that wait for the peer to read.
+func (c *Conn) Unsent() int { return len(c.out) }
+
+// Totals are the bytes read and written since the connection began, over all generations.
+func (c *Conn) Totals() (rx, tx uint64) { return c.rx, c.tx }
+
+// handle works off one epoll event.
+func (c *Conn) handle(events uint32) {
+	if c.connecting {
+		c.connected()
+		return
+	}
+	if events&unix.EPOLLOUT != 0 {
+		c.flush()
+	}
+	if events&^uint32(unix.EPOLLOUT) != 0 && !c.closed && !c.frozen {
+		c.readable(events)
+	}
+}
+
+func (c *Conn) connected() {
+	code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	if err != nil {
+		c.Close(fmt.Errorf("connect: %w", err))
+		return
+	}
+	if _, err := unix.Getpeername(c.fd); err != nil {
+		return // a spurious event: not connected yet
+	}
+	c.connecting = false
+	c.watch()
+	c.Handler.Connected(c)
+	c.flush()
+}
+
+// readable reads until the socket is empty, but at most a few buffers: others wait.
+func (c *Conn) readable(events uint32) {
+	for range 4 {
+		n, room, err := c.readOnce()
+		switch {
+		case err == unix.EAGAIN: //nolint:errorlint // read returns a bare errno, and this is the hot path
+			return
+		case err != nil:
+			c.Close(os.NewSyscallError("read", err))
+			return
+		case n == 0 && c.eof:
+			c.Close(nil) // both directions have ended, and epoll says so
+			return
+		case n == 0:
+			c.eof = true
+			c.watch()
+			c.Handler.EOF(c)
+			return
+		}
+		if c.closed || c.frozen || c.paused || (n < room && events&(unix.EPOLLRDHUP|unix.EPOLLHUP) == 0) {
+			return
+		}
+	}
+}
+
+// readOnce reads behind what is left of the last read, and shows it all to the handler. n is 0 at the end of the stream.
+func (c *Conn) readOnce() (n, room int, err error) {
+	l := c.loop
+	left := len(c.in)
+	if left > len(l.rbuf)/2 {
+		return c.readLarge()
+	}
+	buf := l.rbuf
+	copy(buf, c.in)
+	room = len(buf) - left
+	n, err = read(c.fd, buf[left:])
+	if n <= 0 || err != nil {
+		return n, room, err
+	}
+	c.rx += uint64(n)
+	c.keep(buf[:left+n], c.Handler.Data(c, buf[:left+n]))
+	return n, room, nil
+}
+
+// keep stores what the handler did not take of all. The buffer goes back to the pool as soon as nothing is left.
+func (c *Conn) keep(all []byte, taken int) {
+	if c.closed {
+		return
+	}
+	rest := all[taken:]
+	if len(rest) == 0 {
+		c.loop.pool.Give(c.in)
+		c.in = nil
+		return
+	}
+	c.in = append(c.loop.pool.Grow(c.in[:0], len(rest)), rest...)
+}
+
+// readLarge reads a large message in place, where copying it at every read would be quadratic.
+func (c *Conn) readLarge() (n, room int, err error) {
+	c.in = c.loop.pool.Grow(c.in, readBuffer)
+	left := len(c.in)
+	room = cap(c.in) - left
+	n, err = read(c.fd, c.in[left:cap(c.in)])
+	if n <= 0 || err != nil {
+		return n, room, err
+	}
+	c.rx += uint64(n)
+	c.in = c.in[:left+n]
+	taken := c.Handler.Data(c, c.in)
+	if c.closed {
+		return n, room, nil
+	}
+	rest := copy(c.in, c.in[taken:])
+	c.in = c.in[:rest]
+	if rest == 0 {
+		c.loop.pool.Give(c.in)
+		c.in = nil
+	}
+	return n, room, nil
+}
+
+// Reread shows the bytes that were not taken to the handler again, after the reason not to take them is gone.
+func (c *Conn) Reread() {
+	if len(c.in) == 0 || c.closed || c.frozen {
+		return
+	}
+	all := c.in
+	c.in = nil
+	taken := c.Handler.Data(c, all)
+	c.keep(all, taken)
+	c.loop.pool.Give(all)
+}
+
+// Pause stops reading; Resume goes on. What was read and not taken stays.
+func (c *Conn) Pause() {
+	c.paused = true
+	c.watch()
+}
+
+// Resume undoes Pause.
+func (c *Conn) Resume() {
+	c.paused = false
+	c.watch()
+}
+
+// watch tells epoll what the connection wants now, if that has changed.
+func (c *Conn) watch() {
+	if c.closed || c.frozen {
+		return
+	}
+	want := uint32(interest)
+	if c.paused || c.eof {
+		want = 0 // only errors and the full hang-up
+	}
+	if c.connecting {
+		want = unix.EPOLLOUT
+	}
+	if c.blocked {
+		want |= unix.EPOLLOUT
+	}
+	if want == c.want {
+		return
+	}
+	if err := c.loop.poller.modify(c.fd, c.token, c.gen, want); err != nil {
+		c.Close(err)
+		return
+	}
+	c.want = want
+}
+
+// Close ends the connection now; unsent bytes are lost. It may be called more than once.
+func (c *Conn) Close(why error) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	if !c.frozen {
+		c.loop.poller.remove(c.fd)
+	}
+	c.loop.table.remove(c)
+	if !c.connecting {
+		// An earlier owner may still hold a duplicate, on which close alone would send nothing.
+		_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	}
+	_ = unix.Close(c.fd)
+	c.release()
+	if errors.Is(why, io.EOF) {
+		why = nil
+	}
+	c.Handler.Closed(c, why)
+}
+
+func (c *Conn) release() {
+	c.loop.pool.Give(c.in)
+	c.loop.pool.Give(c.out)
+	c.in, c.out = nil, nil
+}

@@ -1,0 +1,108 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptBurst is how many connections one event accepts before others get their turn.
+const acceptBurst = 64
+
+// Accepting is a listening descriptor that a loop watches.
+type Accepting struct{ conn *Conn }
+
+// Accept watches a listening descriptor and calls got with every accepted one, which is non-blocking and has Nagle's
+// algorithm off. got owns it. fail hears of errors that do not pass by themselves, such as too many open files.
+func (l *Loop) Accept(fd int, got func(fd int), fail func(error)) (*Accepting, error) {
+	c := &Conn{loop: l, fd: fd, want: unix.EPOLLIN}
+	c.accept = func() {
+		for range acceptBurst {
+			conn, err := acceptOne(fd)
+			switch {
+			case err == nil:
+				got(conn)
+			case errors.Is(err, unix.EAGAIN):
+				return
+			case errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR):
+			default:
+				fail(fmt.Errorf("accept: %w", err))
+				return
+			}
+		}
+	}
+	l.table.insert(c)
+	if err := l.poller.add(fd, c.token, c.gen, unix.EPOLLIN); err != nil {
+		l.table.remove(c)
+		return nil, err
+	}
+	return &Accepting{conn: c}, nil
+}
+
+// Stop ends accepting; the descriptor stays open and connections queue in the kernel.
+func (a *Accepting) Stop() {
+	if !a.conn.closed {
+		a.conn.closed = true
+		a.conn.loop.poller.remove(a.conn.fd)
+		a.conn.loop.table.remove(a.conn)
+	}
+}
+
+func acceptOne(fd int) (int, error) {
+	conn, _, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	tune(conn)
+	return conn, nil
+}
+
+// tune sets the options of every TCP connection. They are hints: a socket without them works.
+func tune(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
+}
+
+// Add makes an accepted descriptor a connection of this loop. It owns fd from here on, also on an error.
+func (l *Loop) Add(fd int, id uint64, h Handler) (*Conn, error) {
+	c := &Conn{ID: id, Handler: h, loop: l, fd: fd, want: interest}
+	return c, l.watchNew(c)
+}
+
+// Dial starts to connect. The handler hears Connected or Closed later, never during Dial.
+func (l *Loop) Dial(addr netip.AddrPort, id uint64, h Handler) (*Conn, error) {
+	family, sa := sockaddr(addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("dial %v: %w", addr, os.NewSyscallError("socket", err))
+	}
+	tune(fd)
+	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("dial %v: %w", addr, os.NewSyscallError("connect", err))
+	}
+	c := &Conn{ID: id, Handler: h, loop: l, fd: fd, want: unix.EPOLLOUT, dialled: true, connecting: true}
+	return c, l.watchNew(c)
+}
+
+func (l *Loop) watchNew(c *Conn) error {
+	l.table.insert(c)
+	if err := l.poller.add(c.fd, c.token, c.gen, c.want); err != nil {
+		l.table.remove(c)
+		_ = unix.Close(c.fd)
+		return err
+	}
+	return nil
+}
+
+func sockaddr(a netip.AddrPort) (int, unix.Sockaddr) {
+	if ip := a.Addr().Unmap(); ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: ip.As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}

@@ -1,0 +1,88 @@
+package loop
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Write queues b for the end of this turn, when everything that was queued is sent with one system call. It copies b and
+// never fails: a broken connection is closed, which its handler hears.
+func (c *Conn) Write(b []byte) {
+	if c.closed {
+		return
+	}
+	c.out = c.loop.pool.Append(c.out, b)
+	c.touch()
+}
+
+// Extend queues n bytes and returns them for the caller to fill in before this turn ends.
+func (c *Conn) Extend(n int) []byte {
+	if c.closed {
+		return make([]byte, n)
+	}
+	c.out = c.loop.pool.Grow(c.out, n)
+	c.out = c.out[:len(c.out)+n]
+	c.touch()
+	return c.out[len(c.out)-n:]
+}
+
+// touch makes the connection part of this turn's flush, unless epoll will say when it can be written.
+func (c *Conn) touch() {
+	if c.dirty || c.blocked || c.connecting || c.frozen {
+		return
+	}
+	c.dirty = true
+	c.loop.dirty = append(c.loop.dirty, c)
+}
+
+// FinishWrite sends FIN after everything that is queued; reading goes on.
+func (c *Conn) FinishWrite() {
+	c.finished = true
+	c.touch()
+}
+
+// CloseAfterWrite closes the connection when everything that is queued has reached the kernel.
+func (c *Conn) CloseAfterWrite() {
+	c.lingering = true
+	c.touch()
+}
+
+func (c *Conn) flush() {
+	if len(c.out) > 0 {
+		n, err := write(c.fd, c.out)
+		switch {
+		case err == unix.EAGAIN: //nolint:errorlint // write returns a bare errno, and this is the hot path
+			n = 0
+		case err != nil:
+			c.Close(os.NewSyscallError("write", err))
+			return
+		}
+		c.tx += uint64(n)
+		if n < len(c.out) {
+			c.out = c.out[:copy(c.out, c.out[n:])]
+			c.blocked = true
+			c.watch()
+			return
+		}
+		c.loop.pool.Give(c.out)
+		c.out = nil
+	}
+	c.flushed()
+}
+
+// flushed follows a write that emptied the queue.
+func (c *Conn) flushed() {
+	if c.lingering {
+		c.Close(nil)
+		return
+	}
+	if c.finished {
+		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	}
+	if c.blocked {
+		c.blocked = false
+		c.watch()
+		c.Handler.Drained(c)
+	}
+}
