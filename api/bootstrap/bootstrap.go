@@ -34,6 +34,9 @@ type Bootstrap struct {
 	Loops int `json:"loops,omitempty"`
 	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default.
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
+	// TerminationGraceSeconds is how long the pod may take to end after SIGTERM, as its spec says; 0 means 30. In place
+	// SIGTERM comes at once on pod deletion, and the sidecar serves on for nearly as long.
+	TerminationGraceSeconds int64 `json:"terminationGraceSeconds,omitempty"`
 	// Static is configuration that does not come from an operator.
 	Static *Static `json:"static,omitempty"`
 }

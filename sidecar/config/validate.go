@@ -1,0 +1,112 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Validate reports every mistake of s at once, each naming the object it is in; nil when the loops can serve it.
+func (s *Snapshot) Validate() error {
+	var errs []error
+	names := make(map[string]bool)
+	addrs := make(map[netip.AddrPort]string)
+	for i, l := range s.Listeners {
+		errs = append(errs, l.validate(i, s.Clusters)...)
+		if l.Name != "" && names[l.Name] {
+			errs = append(errs, fmt.Errorf("listener %q: the name is used twice", l.Name))
+		}
+		names[l.Name] = true
+		if l.Address.Port() == 0 {
+			continue
+		}
+		if other, ok := addrs[l.Address]; ok {
+			errs = append(errs, fmt.Errorf("listener %q: address %s is taken by listener %q", l.Name, l.Address, other))
+		}
+		addrs[l.Address] = l.Name
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Hosts)) {
+		errs = append(errs, s.Hosts[key].validate(key, s.Clusters)...)
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Clusters)) {
+		errs = append(errs, s.Clusters[key].validate(key)...)
+	}
+	return errors.Join(errs...)
+}
+
+func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
+	var errs []error
+	name := fmt.Sprintf("listener %q", l.Name)
+	if l.Name == "" {
+		name = fmt.Sprintf("listener %d", i)
+		errs = append(errs, fmt.Errorf("%s: it has no name", name))
+	}
+	if !l.Address.Addr().IsValid() {
+		errs = append(errs, fmt.Errorf("%s: it has no address", name))
+	}
+	if l.Protocol != TCP && l.Protocol != Bolt {
+		errs = append(errs, fmt.Errorf("%s: unknown protocol %d", name, l.Protocol))
+	}
+	if l.Direction != Inbound && l.Direction != Outbound {
+		errs = append(errs, fmt.Errorf("%s: unknown direction %d", name, l.Direction))
+	}
+	switch {
+	case l.Cluster == "" && l.Protocol == TCP:
+		errs = append(errs, fmt.Errorf("%s: tcp carries no service to route by: it needs a cluster", name))
+	case l.Cluster != "" && clusters[l.Cluster] == nil:
+		errs = append(errs, fmt.Errorf("%s: there is no cluster %q", name, l.Cluster))
+	}
+	return errs
+}
+
+func (h *Host) validate(key string, clusters map[string]*Cluster) []error {
+	if h == nil {
+		return []error{fmt.Errorf("host %q: it is nil", key)}
+	}
+	var errs []error
+	if h.Name != key {
+		errs = append(errs, fmt.Errorf("host %q: its own name is %q", key, h.Name))
+	}
+	if len(h.Routes) == 0 {
+		errs = append(errs, fmt.Errorf("host %q: it has no routes", key))
+	}
+	for i, r := range h.Routes {
+		if clusters[r.Cluster] == nil {
+			errs = append(errs, fmt.Errorf("host %q: route %d: there is no cluster %q", key, i, r.Cluster))
+		}
+		if r.Timeout < 0 {
+			errs = append(errs, fmt.Errorf("host %q: route %d: timeout %s is negative", key, i, r.Timeout))
+		}
+	}
+	return errs
+}
+
+func (c *Cluster) validate(key string) []error {
+	if c == nil {
+		return []error{fmt.Errorf("cluster %q: it is nil", key)}
+	}
+	var errs []error
+	if c.Name != key {
+		errs = append(errs, fmt.Errorf("cluster %q: its own name is %q", key, c.Name))
+	}
+	for i, e := range c.Endpoints {
+		if !e.IsValid() || e.Port() == 0 {
+			errs = append(errs, fmt.Errorf("cluster %q: endpoint %d: %s is no address to connect to", key, i, e))
+		}
+		if i > 0 && e.Compare(c.Endpoints[i-1]) <= 0 {
+			errs = append(errs, fmt.Errorf("cluster %q: endpoint %d: %s is out of order or there twice", key, i, e))
+		}
+	}
+	if c.ConnectTimeout < 0 {
+		errs = append(errs, fmt.Errorf("cluster %q: connect timeout %s is negative", key, c.ConnectTimeout))
+	}
+	if c.Connections < 1 {
+		errs = append(errs, fmt.Errorf("cluster %q: %d connections to an endpoint are too few", key, c.Connections))
+	}
+	if c.MaxPending < 0 {
+		errs = append(errs, fmt.Errorf("cluster %q: the limit of pending requests %d is negative", key, c.MaxPending))
+	}
+	return errs
+}

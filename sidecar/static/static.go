@@ -1,0 +1,216 @@
+// Package static reads a bootstrap and turns what it says about traffic into a config.Snapshot: the way to run a
+// sidecar without an operator.
+package static
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// Parse reads a bootstrap from a YAML or JSON file's content; name is used in errors ("bootstrap.yaml:12: ...").
+// A field that it does not know is an error: in a file it is a typing mistake.
+func Parse(name string, data []byte) (*bootstrap.Bootstrap, error) {
+	b := &bootstrap.Bootstrap{}
+	if err := decode(name, data, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// ParseEnv reads the JSON that the injector wrote. It ignores fields that it does not know: the injector may be newer
+// than this sidecar.
+func ParseEnv(value string) (*bootstrap.Bootstrap, error) {
+	b := &bootstrap.Bootstrap{}
+	if err := json.Unmarshal([]byte(value), b); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", bootstrap.Env, err)
+	}
+	return b, nil
+}
+
+// Check reports every mistake of a defaulted b that does not concern its static traffic.
+func Check(b *bootstrap.Bootstrap) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if b.Node.ID == "" {
+		bad("node.id: it is missing")
+	}
+	if b.Node.Version == "" {
+		bad("node.version: it is missing")
+	}
+	if b.Node.Generation < 1 {
+		bad("node.generation: %d is less than 1", b.Node.Generation)
+	}
+	if b.Operator == nil && b.Static == nil {
+		bad("one of operator and static is needed: nothing says what to serve")
+	}
+	if b.Operator != nil && b.Static != nil {
+		bad("operator and static exclude each other")
+	}
+	if o := b.Operator; o != nil {
+		if _, _, err := net.SplitHostPort(o.Address); err != nil {
+			bad("operator.address: %w", err)
+		}
+		if o.ServerName == "" {
+			bad("operator.serverName: it is missing")
+		}
+		if o.CA == "" {
+			bad("operator.ca: it is missing")
+		}
+	}
+	for _, a := range []struct{ field, addr string }{{"admin", b.Admin}, {"meshAPI", b.MeshAPI}} {
+		if ap, err := netip.ParseAddrPort(a.addr); err != nil {
+			bad("%s: %w", a.field, err)
+		} else if !ap.Addr().IsLoopback() {
+			bad("%s: %s is not on loopback", a.field, a.addr)
+		}
+	}
+	if b.Loops < 0 || b.Loops > 64 {
+		bad("loops: %d is not between 0 and 64", b.Loops)
+	}
+	if b.MemoryLimitBytes < 0 {
+		bad("memoryLimitBytes: %d is negative", b.MemoryLimitBytes)
+	}
+	if b.TerminationGraceSeconds < 0 {
+		bad("terminationGraceSeconds: %d is negative", b.TerminationGraceSeconds)
+	}
+	return errors.Join(errs...)
+}
+
+// Snapshot turns s into a configuration and validates it. Every mistake is reported at once.
+func Snapshot(s *bootstrap.Static) (*config.Snapshot, error) {
+	t := translator{snap: &config.Snapshot{
+		Version:  "static",
+		Hosts:    make(map[string]*config.Host),
+		Clusters: make(map[string]*config.Cluster),
+	}}
+	for i, l := range s.Listeners {
+		t.listener(fmt.Sprintf("static.listeners[%d]", i), l)
+	}
+	for i, r := range s.Routes {
+		t.route(fmt.Sprintf("static.routes[%d]", i), r)
+	}
+	for i, c := range s.Clusters {
+		t.cluster(fmt.Sprintf("static.clusters[%d]", i), c)
+	}
+	if err := errors.Join(append(t.errs, t.snap.Validate())...); err != nil {
+		return nil, err
+	}
+	return t.snap, nil
+}
+
+type translator struct {
+	snap *config.Snapshot
+	errs []error
+}
+
+func (t *translator) fault(format string, args ...any) {
+	t.errs = append(t.errs, fmt.Errorf(format, args...))
+}
+
+func (t *translator) listener(at string, l bootstrap.Listener) {
+	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address)}
+	switch l.Protocol {
+	case bootstrap.TCP:
+		out.Protocol = config.TCP
+	case bootstrap.Bolt:
+		out.Protocol = config.Bolt
+	default:
+		t.fault("%s.protocol: %q is neither tcp nor bolt", at, l.Protocol)
+	}
+	if l.Cluster == "" {
+		out.Direction = config.Outbound // it routes by service, as calls of an application do
+	}
+	t.snap.Listeners = append(t.snap.Listeners, out)
+}
+
+func (t *translator) route(at string, r bootstrap.Route) {
+	if r.Service == "" {
+		t.fault("%s.service: it is missing; %q takes whatever nothing else matches", at, "*")
+		return
+	}
+	if t.snap.Hosts[r.Service] != nil {
+		t.fault("%s.service: %q has a route already", at, r.Service)
+		return
+	}
+	t.snap.Hosts[r.Service] = &config.Host{Name: r.Service, Routes: []config.Route{{
+		Name:    r.Service,
+		Cluster: r.Cluster,
+		Timeout: t.duration(at+".timeout", r.Timeout, 0),
+	}}}
+}
+
+func (t *translator) cluster(at string, c bootstrap.Cluster) {
+	if c.Name == "" {
+		t.fault("%s.name: it is missing", at)
+		return
+	}
+	if t.snap.Clusters[c.Name] != nil {
+		t.fault("%s.name: %q is used twice", at, c.Name)
+		return
+	}
+	out := &config.Cluster{
+		Name:           c.Name,
+		ConnectTimeout: t.duration(at+".connectTimeout", c.ConnectTimeout, time.Second),
+		Connections:    cmp.Or(c.Connections, 1),
+	}
+	for i, e := range c.Endpoints {
+		if ap := t.addr(fmt.Sprintf("%s.endpoints[%d]", at, i), e); ap.IsValid() {
+			out.Endpoints = append(out.Endpoints, ap)
+		}
+	}
+	slices.SortFunc(out.Endpoints, netip.AddrPort.Compare)
+	out.Endpoints = slices.Compact(out.Endpoints)
+	t.snap.Clusters[c.Name] = out
+}
+
+// addr reads host:port, where host is an IP address, "localhost", or empty for all addresses.
+func (t *translator) addr(at, s string) netip.AddrPort {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		t.fault("%s: %w", at, err)
+		return netip.AddrPort{}
+	}
+	switch host {
+	case "":
+		host = "0.0.0.0"
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		t.fault("%s: host %q is no IP address; names are not resolved here", at, host)
+		return netip.AddrPort{}
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		t.fault("%s: port %q is not between 0 and 65535", at, port)
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ip, uint16(n))
+}
+
+func (t *translator) duration(at, s string, byDefault time.Duration) time.Duration {
+	if s == "" {
+		return byDefault
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.fault("%s: %w", at, err)
+		return byDefault
+	}
+	if d <= 0 {
+		t.fault("%s: %s is not positive", at, s)
+		return byDefault
+	}
+	return d
+}
