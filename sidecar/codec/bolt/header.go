@@ -1,0 +1,60 @@
+package bolt
+
+import "encoding/binary"
+
+// Names of the header that route a request. SOFARPC writes service or, in older releases, sofa_head_target_service.
+const (
+	headerService       = "service"
+	headerTargetService = "sofa_head_target_service"
+	headerMethod        = "sofa_head_method_name"
+)
+
+// Key is what a request is routed by: views into the frame, empty when the header lacks them.
+type Key struct {
+	Service []byte // "interface:version[:uniqueId]"
+	Method  []byte
+}
+
+// Key scans the header once, without building a map. A header that ends inside a pair yields what stood before it: the
+// frame's length fields are intact, so its receiver may judge it.
+func (f Frame) Key() Key {
+	var k Key
+	for h := f.Header(); len(h) > 0; {
+		name, rest, ok := headerString(h)
+		if !ok {
+			return k
+		}
+		value, rest, ok := headerString(rest)
+		if !ok {
+			return k
+		}
+		switch string(name) { // the compiler does not copy here
+		case headerService:
+			k.Service = value
+		case headerTargetService:
+			if len(k.Service) == 0 {
+				k.Service = value
+			}
+		case headerMethod:
+			k.Method = value
+		}
+		h = rest
+	}
+	return k
+}
+
+// headerString reads one length-prefixed string; the length -1 is null, which reads as empty.
+func headerString(b []byte) (s, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, nil, false
+	}
+	n := int32(binary.BigEndian.Uint32(b))
+	b = b[4:]
+	if n == -1 {
+		return nil, b, true
+	}
+	if n < 0 || int(n) > len(b) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
