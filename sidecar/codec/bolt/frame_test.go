@@ -24,11 +24,9 @@ func sessions(t testing.TB, file string) map[string][]byte {
 	}
 	defer func() { _ = f.Close() }()
 	streams := map[string][]byte{}
-	for lines := bufio.NewScanner(f); ; {
-		lines.Buffer(nil, 1<<20)
-		if !lines.Scan() {
-			return streams
-		}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
 		var line struct {
 			Conn     int
 			Dir, Hex string
@@ -43,6 +41,10 @@ func sessions(t testing.TB, file string) map[string][]byte {
 		key := file + " " + line.Dir + " " + string(rune('0'+line.Conn))
 		streams[key] = append(streams[key], b...)
 	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return streams
 }
 
 func allV1(t testing.TB) map[string][]byte {
