@@ -1,0 +1,132 @@
+// Package supervisor is PID 1 of a sidecar's container. It starts the proxy as its child, restarts it when it dies, kills
+// it when it is silent, reaps what it leaves behind, and keeps what must outlive it: duplicates of its listening
+// descriptors and a few sealed memory files (its credential, its last configuration), which it never reads. It binds
+// nothing, knows no configuration and talks to no one but its child.
+package supervisor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ChildFD is the descriptor at which a supervised child finds its end of the socket pair.
+const ChildFD = 3
+
+// statePrefix starts the keys of memory files in the descriptor store.
+const statePrefix = "state/"
+
+// Bounds of what either side believes.
+const (
+	maxKey     = 255
+	maxStored  = 1024
+	maxMessage = 4096
+	maxState   = 64 << 20
+)
+
+// kind is the first byte of a message. Messages are packets on a SOCK_SEQPACKET pair; each is at most maxMessage long.
+type kind byte
+
+const (
+	msgAdd    kind = 'A' // key, and one descriptor: keep it, or (downwards) this is what was kept
+	msgRemove kind = 'R' // key: drop it
+	msgBeat   kind = 'B' // the child is alive
+	msgPhase  kind = 'P' // one byte, a Phase
+	msgWords  kind = 'W' // why the child is about to exit
+	msgEnd    kind = 'E' // downwards: everything kept has been sent
+	msgTerm   kind = 'T' // downwards: uint64, milliseconds that are left
+)
+
+type message struct {
+	kind kind
+	body []byte
+	fd   int // -1 for none
+}
+
+// send writes one message and never blocks past the deadline.
+func send(c *net.UnixConn, deadline time.Time, m message) error {
+	if len(m.body)+1 > maxMessage {
+		return fmt.Errorf("send %c: %d bytes are too many", m.kind, len(m.body))
+	}
+	var oob []byte
+	if m.fd >= 0 {
+		oob = unix.UnixRights(m.fd)
+	}
+	if err := c.SetWriteDeadline(deadline); err != nil {
+		return fmt.Errorf("send %c: %w", m.kind, err)
+	}
+	if _, _, err := c.WriteMsgUnix(append([]byte{byte(m.kind)}, m.body...), oob, nil); err != nil {
+		return fmt.Errorf("send %c: %w", m.kind, err)
+	}
+	return nil
+}
+
+// receive reads one message. A descriptor in it belongs to the caller.
+func receive(c *net.UnixConn) (message, error) {
+	buf := make([]byte, maxMessage)
+	oob := make([]byte, unix.CmsgSpace(8*4))
+	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob) // sets close-on-exec
+	if err != nil {
+		return message{}, err
+	}
+	fds, err := rights(oob[:oobn])
+	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
+		err = errors.New("a truncated message")
+	}
+	if err == nil && len(fds) > 1 {
+		err = fmt.Errorf("%d descriptors in one message", len(fds))
+	}
+	if err == nil && n == 0 {
+		err = errors.New("an empty message")
+	}
+	if err != nil {
+		closeAll(fds)
+		return message{}, err
+	}
+	m := message{kind: kind(buf[0]), body: buf[1:n:n], fd: -1}
+	if len(fds) == 1 {
+		m.fd = fds[0]
+	}
+	return m, nil
+}
+
+func rights(oob []byte) ([]int, error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("control message: %w", err)
+	}
+	var fds []int
+	for i := range msgs {
+		got, err := unix.ParseUnixRights(&msgs[i])
+		if err != nil {
+			continue
+		}
+		fds = append(fds, got...)
+	}
+	return fds, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+func termBody(grace time.Duration) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(max(0, grace.Milliseconds())))
+}
+
+func parseTerm(body []byte) (time.Duration, bool) {
+	if len(body) != 8 {
+		return 0, false
+	}
+	ms := binary.BigEndian.Uint64(body)
+	if ms > uint64(24*time.Hour/time.Millisecond) {
+		return 0, false
+	}
+	return time.Duration(ms) * time.Millisecond, true
+}
