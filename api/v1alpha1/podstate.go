@@ -3,6 +3,8 @@ package v1alpha1
 import (
 	"encoding/json"
 	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // PodDesired is the level-triggered wish for one pod, in DesiredAnnotation.
@@ -22,6 +24,21 @@ type PodDesired struct {
 	Leave bool `json:"leave,omitempty"`
 	// Ports are the application ports that the sidecar serves; see PortSpec for the defaults already applied.
 	Ports []PortSpec `json:"ports,omitempty"`
+	// Since is when the controller last changed Generation or Begin; the progress deadline counts from it.
+	Since *metav1.Time `json:"since,omitempty"`
+	// Failed is the last attempt at another generation that ended badly; nil when there was none.
+	Failed *PodFailure `json:"failed,omitempty"`
+}
+
+// PodFailure is an attempt to start a generation, or to hand over to it, that did not succeed.
+type PodFailure struct {
+	Generation int64 `json:"generation"`
+	// Version that the generation should have brought.
+	Version string `json:"version"`
+	// FleetGeneration is the metadata.generation of the fleet that asked for it: a later one tries again.
+	FleetGeneration int64 `json:"fleetGeneration"`
+	// Message says, for a person, what happened and where to look.
+	Message string `json:"message,omitempty"`
 }
 
 // Phase of a pod's serving sidecar.
