@@ -1,0 +1,181 @@
+package control
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	controlv1 "github.com/axlemesh/axle/api/control/v1"
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+func says(g int64, version string, phase controlv1.State_Phase, ports ...int32) Said {
+	return Said{Generation: g, Version: version, State: &controlv1.State{Phase: phase, Listening: ports}}
+}
+
+func (s Said) ended(from, to int64, ok bool) Said {
+	s.Handover = &controlv1.HandoverResult{From: from, To: to, Ok: ok, Step: "Move", Moved: 7}
+	return s
+}
+
+func result(from, to int64, ok bool) *axlev1.HandoverResult {
+	return &axlev1.HandoverResult{From: from, To: to, OK: ok, Step: "Move", Moved: 7}
+}
+
+func TestMerge(t *testing.T) {
+	const (
+		starting = controlv1.State_STARTING
+		serving  = controlv1.State_SERVING
+		handing  = controlv1.State_HANDING_OVER
+		leaving  = controlv1.State_LEAVING
+		left     = controlv1.State_LEFT
+	)
+	one := axlev1.PodStatus{Joined: "axle-g1", Generation: 1, Version: "v1", Phase: axlev1.PhaseServing, Listening: []int32{15200}}
+	with := func(st axlev1.PodStatus, change func(*axlev1.PodStatus)) axlev1.PodStatus {
+		st = *st.DeepCopy()
+		change(&st)
+		return st
+	}
+	cases := map[string]struct {
+		current axlev1.PodStatus
+		said    []Said
+		want    axlev1.PodStatus
+	}{
+		"nobody connected, nothing changes": {current: one, want: one},
+		"a first sidecar connects": {
+			current: axlev1.PodStatus{Joined: "axle-g1"}, said: []Said{says(1, "v1", starting)},
+			want: axlev1.PodStatus{Joined: "axle-g1", Candidate: 1, Phase: axlev1.PhaseStarting},
+		},
+		"a first sidecar serves, its ports sorted and unique": {
+			current: axlev1.PodStatus{Joined: "axle-g1", Candidate: 1, Phase: axlev1.PhaseStarting},
+			said:    []Said{says(1, "v1", serving, 15201, 15200, 15201)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Listening = []int32{15200, 15201} }),
+		},
+		"a candidate connects beside the serving one": {
+			current: one, said: []Said{says(2, "v2", starting), says(1, "v1", serving, 15200)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Candidate = 2 }),
+		},
+		"a candidate connects to another replica than the serving one": {
+			current: one, said: []Said{says(2, "v2", starting)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Candidate = 2 }),
+		},
+		"in a handover the old one owns phase and ports": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Candidate = 2 }),
+			said:    []Said{says(1, "v1", handing, 15200), says(2, "v2", handing)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Candidate, s.Phase = 2, axlev1.PhaseHandingOver }),
+		},
+		"the new one serves, and the old one's last words no longer count": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Candidate, s.Phase = 2, axlev1.PhaseHandingOver }),
+			said:    []Said{says(1, "v1", handing, 15200), says(2, "v2", serving, 15200).ended(1, 2, true)},
+			want: axlev1.PodStatus{Joined: "axle-g1", Generation: 2, Version: "v2", Phase: axlev1.PhaseServing,
+				Listening: []int32{15200}, Handover: result(1, 2, true)},
+		},
+		"a failed handover leaves the old one serving and drops the candidate, even if it still says starting": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Candidate, s.Phase = 2, axlev1.PhaseHandingOver }),
+			said:    []Said{says(1, "v1", serving, 15200).ended(1, 2, false), says(2, "v2", starting)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Handover = result(1, 2, false) }),
+		},
+		"a failed candidate that claims to serve is not believed": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Handover = result(1, 2, false) }),
+			said:    []Said{says(2, "v2", serving, 15200)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Handover = result(1, 2, false) }),
+		},
+		"the old one takes back what a failed candidate had claimed": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Generation, s.Version = 2, "v2" }),
+			said:    []Said{says(1, "v1", serving, 15200).ended(1, 2, false)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Handover = result(1, 2, false) }),
+		},
+		"success replaces a failure that only one side saw": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Handover = result(1, 2, false) }),
+			said:    []Said{says(2, "v2", serving, 15200).ended(1, 2, true)},
+			want: with(one, func(s *axlev1.PodStatus) {
+				s.Generation, s.Version, s.Handover = 2, "v2", result(1, 2, true)
+			}),
+		},
+		"a result is recorded once: the second side changes nothing": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Handover = result(0, 1, true) }),
+			said: []Said{{Generation: 1, Version: "v1", State: &controlv1.State{Phase: serving, Listening: []int32{15200}},
+				Handover: &controlv1.HandoverResult{From: 0, To: 1, Ok: true, Moved: 99}}},
+			want: with(one, func(s *axlev1.PodStatus) { s.Handover = result(0, 1, true) }),
+		},
+		"an old result that is repeated after a reconnect does not replace a newer one": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Generation, s.Version, s.Handover = 3, "v3", result(2, 3, true) }),
+			said:    []Said{says(2, "v2", serving, 15200).ended(1, 2, true)},
+			want:    with(one, func(s *axlev1.PodStatus) { s.Generation, s.Version, s.Handover = 3, "v3", result(2, 3, true) }),
+		},
+		"a proxy that its supervisor restarts is starting, with no port open": {
+			current: one, said: []Said{says(1, "v1", starting)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Phase, s.Listening = axlev1.PhaseStarting, nil }),
+		},
+		"a leaving one stays the owner": {
+			current: one, said: []Said{says(1, "v1", leaving, 15200)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Phase = axlev1.PhaseLeaving }),
+		},
+		"one that left listens nowhere": {
+			current: one, said: []Said{says(1, "v1", left)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Phase, s.Listening = axlev1.PhaseLeft, nil }),
+		},
+		"a leftover that never served and left owns nothing": {
+			current: one, said: []Said{says(2, "v2", left)}, want: one,
+		},
+		"a cold start after all earlier generations ended": {
+			current: one, said: []Said{says(4, "v2", serving, 15200)},
+			want: with(one, func(s *axlev1.PodStatus) { s.Generation, s.Version = 4, "v2" }),
+		},
+		"a status that someone deleted comes back in the middle of a handover": {
+			said: []Said{says(2, "v2", handing), says(1, "v1", handing, 15200)},
+			want: axlev1.PodStatus{Generation: 1, Version: "v1", Phase: axlev1.PhaseHandingOver, Listening: []int32{15200}, Candidate: 2},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			before := *tc.current.DeepCopy()
+			got := Merge(tc.current, tc.said)
+			if diff := cmp.Diff(normal(tc.want), normal(got)); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(got, Merge(got, tc.said)); diff != "" {
+				t.Errorf("merging the same words again changed it:\n%s", diff)
+			}
+			if diff := cmp.Diff(before, tc.current); diff != "" {
+				t.Errorf("the input was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSameNews(t *testing.T) {
+	base := func() *controlv1.Report {
+		return &controlv1.Report{
+			State:    &controlv1.State{Phase: controlv1.State_SERVING, Listening: []int32{1}, Requests: 5},
+			Handover: &controlv1.HandoverResult{From: 1, To: 2, Ok: true},
+		}
+	}
+	cases := map[string]struct {
+		change func(*controlv1.Report)
+		same   bool
+	}{
+		"counters":       {func(r *controlv1.Report) { r.State.Requests, r.State.Connections, r.State.Errors = 9, 9, 9 }, true},
+		"phase":          {func(r *controlv1.Report) { r.State.Phase = controlv1.State_LEAVING }, false},
+		"ports":          {func(r *controlv1.Report) { r.State.Listening = nil }, false},
+		"carrying":       {func(r *controlv1.Report) { r.State.Carrying = true }, false},
+		"a handover":     {func(r *controlv1.Report) { r.Handover.To = 3 }, false},
+		"another ending": {func(r *controlv1.Report) { r.Handover.Ok = false }, false},
+	}
+	for name, tc := range cases {
+		r := base()
+		tc.change(r)
+		if got := sameNews(base(), r); got != tc.same {
+			t.Errorf("%s: same = %v, want %v", name, got, tc.same)
+		}
+	}
+}
+
+func TestBoundedKeepsRunesWhole(t *testing.T) {
+	if got := bounded("päy", 2); got != "p" {
+		t.Errorf("bounded = %q, want %q", got, "p")
+	}
+	if got := bounded("pay", 3); got != "pay" {
+		t.Errorf("bounded = %q, want %q", got, "pay")
+	}
+}

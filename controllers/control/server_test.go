@@ -1,0 +1,338 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	controlv1 "github.com/axlemesh/axle/api/control/v1"
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/identity"
+	"github.com/axlemesh/axle/controllers/sidecars"
+)
+
+const wait = 10 * time.Second
+
+// replica is one operator's control channel on loopback, over a store of pods that a test fills.
+type replica struct {
+	*Server
+	t      *testing.T
+	store  client.Client
+	clock  *clocktesting.FakeClock
+	client controlv1.ControlClient
+}
+
+func newReplica(t *testing.T, pods ...client.Object) *replica {
+	t.Helper()
+	store := fake.NewClientBuilder().WithObjects(pods...).Build()
+	clk := clocktesting.NewFakeClock(time.Unix(1_800_000_000, 0))
+	ring := identity.Fixed(identity.Keys{Current: bytes.Repeat([]byte{7}, identity.KeySize)})
+	s := &Server{
+		Pods: store, Live: store, Writer: store, Keys: ring, Clock: clk,
+		Log: testr.New(t), Metrics: NewMetrics(prometheus.NewRegistry()),
+		TrustBundle: func() []byte { return []byte("bundle") },
+	}
+	auth := &Authenticator{Keys: ring, Pods: store, Clock: clk}
+	g := grpc.NewServer(grpc.UnaryInterceptor(auth.Unary), grpc.StreamInterceptor(auth.Stream))
+	controlv1.RegisterControlServer(g, s)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served, wrote := make(chan error, 1), make(chan error, 1)
+	go func() { served <- g.Serve(l) }()
+	go func() { wrote <- s.Start(ctx) }()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		g.Stop()
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if err := <-wrote; err != nil {
+			t.Errorf("status writer: %v", err)
+		}
+	})
+	return &replica{Server: s, t: t, store: store, clock: clk, client: controlv1.NewControlClient(conn)}
+}
+
+func pod(ip string, generations ...int64) *corev1.Pod {
+	p := &corev1.Pod{}
+	p.Namespace, p.Name, p.UID = "payments", "pay-0", "uid-1"
+	p.Status.PodIP = ip
+	for _, g := range generations {
+		p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers,
+			corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: sidecars.Name(g)}})
+	}
+	return p
+}
+
+func who(g int64) identity.Sidecar {
+	return identity.Sidecar{PodUID: "uid-1", Namespace: "payments", Pod: "pay-0", Container: sidecars.Name(g)}
+}
+
+func (r *replica) joinAs(s identity.Sidecar) (*controlv1.Credential, error) {
+	token, err := r.Keys.Keys().SignJoin(s, r.clock.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.client.Join(context.Background(), &controlv1.JoinRequest{Token: token, PodUid: s.PodUID, Container: s.Container})
+}
+
+func (r *replica) status() axlev1.PodStatus {
+	p := &corev1.Pod{}
+	if err := r.store.Get(context.Background(), client.ObjectKey{Namespace: "payments", Name: "pay-0"}, p); err != nil {
+		r.t.Fatal(err)
+	}
+	st, err := axlev1.ParseStatus(p.Annotations)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if st == nil {
+		return axlev1.PodStatus{}
+	}
+	return *st
+}
+
+func (r *replica) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	r.t.Fatalf("%s did not happen; status %+v", what, r.status())
+}
+
+func withBearer(ctx context.Context, bearer string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+bearer)
+}
+
+func TestJoin(t *testing.T) {
+	other := who(1)
+	other.PodUID = "uid-2"
+	cases := map[string]struct {
+		pod  *corev1.Pod
+		as   identity.Sidecar
+		want codes.Code
+	}{
+		"from the pod's address":                 {pod("127.0.0.1", 1), who(1), codes.OK},
+		"from another address":                   {pod("10.1.1.1", 1), who(1), codes.PermissionDenied},
+		"a pod without an address":               {pod("", 1), who(1), codes.PermissionDenied},
+		"a pod of the same name that came later": {pod("127.0.0.1", 1), other, codes.PermissionDenied},
+		"a container that the pod does not have": {pod("127.0.0.1", 1), who(2), codes.PermissionDenied},
+		"a pod that is gone":                     {&corev1.Pod{}, who(1), codes.PermissionDenied},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			tc.pod.Name = cmpOr(tc.pod.Name, "elsewhere")
+			tc.pod.Namespace = cmpOr(tc.pod.Namespace, "payments")
+			_, err := newReplica(t, tc.pod).joinAs(tc.as)
+			if got := status.Code(err); got != tc.want {
+				t.Errorf("join: %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func TestJoinTokenIsGoodOnce(t *testing.T) {
+	r := newReplica(t, pod("127.0.0.1", 1, 2))
+	if _, err := r.joinAs(who(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.status().Joined; got != "axle-g1" {
+		t.Errorf("joined = %q, want axle-g1", got)
+	}
+	if _, err := r.joinAs(who(1)); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("second join: %v, want %s", err, codes.PermissionDenied)
+	}
+	if _, err := r.joinAs(who(2)); err != nil {
+		t.Errorf("the next generation: %v", err)
+	}
+	if _, err := r.joinAs(who(1)); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("the first one's token after the next generation's: %v, want %s", err, codes.PermissionDenied)
+	}
+}
+
+func TestRenew(t *testing.T) {
+	r := newReplica(t, pod("127.0.0.1", 1))
+	cred, err := r.joinAs(who(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := withBearer(context.Background(), cred.GetBearer())
+	r.clock.Step(20 * 24 * time.Hour)
+	str, err := r.client.Connect(ctx)
+	if err == nil {
+		_, err = str.Recv()
+	}
+	if status.Code(err) != codes.Unauthenticated {
+		t.Errorf("an expired bearer opens a stream: %v", err)
+	}
+	fresh, err := r.client.Renew(ctx, &controlv1.RenewRequest{})
+	if err != nil {
+		t.Fatalf("renew 19 days late: %v", err)
+	}
+	if fresh.GetRenewAfter() <= r.clock.Now().Unix() || fresh.GetExpires() <= fresh.GetRenewAfter() {
+		t.Errorf("fresh credential %+v is not fresh", fresh)
+	}
+	r.clock.Step(60 * 24 * time.Hour)
+	if _, err := r.client.Renew(ctx, &controlv1.RenewRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("renew 79 days late: %v, want %s", err, codes.Unauthenticated)
+	}
+	if _, err := r.client.Renew(context.Background(), &controlv1.RenewRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("renew without a bearer: %v, want %s", err, codes.Unauthenticated)
+	}
+}
+
+// connect opens a sidecar's stream; its hello says starting.
+func (r *replica) connect(ctx context.Context, g int64, version string) controlv1.Control_ConnectClient {
+	r.t.Helper()
+	cred, err := r.joinAs(who(g))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	str, err := r.client.Connect(withBearer(ctx, cred.GetBearer()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	hello := &controlv1.Hello{PodUid: "uid-1", Namespace: "payments", Pod: "pay-0", Container: sidecars.Name(g), Version: version, Generation: g}
+	if err := str.Send(&controlv1.Report{Hello: hello, State: &controlv1.State{Phase: controlv1.State_STARTING}}); err != nil {
+		r.t.Fatal(err)
+	}
+	return str
+}
+
+func (r *replica) want(d string) {
+	r.t.Helper()
+	ctx := context.Background()
+	p := &corev1.Pod{}
+	key := client.ObjectKey{Namespace: "payments", Name: "pay-0"}
+	if err := r.store.Get(ctx, key, p); err != nil {
+		r.t.Fatal(err)
+	}
+	base := p.DeepCopy()
+	if p.Annotations == nil {
+		p.Annotations = map[string]string{}
+	}
+	p.Annotations[axlev1.DesiredAnnotation] = d
+	if err := r.store.Patch(ctx, p, client.MergeFrom(base)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.PodChanged(p)
+}
+
+func TestHandoverOverTheChannel(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	r := newReplica(t, pod("127.0.0.1", 1, 2))
+	r.want(`{"fleet":"default","generation":1,"version":"v1"}`)
+
+	old := r.connect(ctx, 1, "v1")
+	cmd, err := old.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmd.GetDesired(); d.GetGeneration() != 1 || d.GetPredecessor() != 0 || d.GetHandoverKey() != nil {
+		t.Errorf("first command %v, want generation 1 alone and no key", d)
+	}
+	if string(cmd.GetTrustBundle()) != "bundle" {
+		t.Errorf("first command's trust bundle is %q", cmd.GetTrustBundle())
+	}
+	send := func(str controlv1.Control_ConnectClient, rep *controlv1.Report) {
+		t.Helper()
+		if err := str.Send(rep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := []int32{15200}
+	send(old, &controlv1.Report{State: &controlv1.State{Phase: controlv1.State_SERVING, Listening: open}})
+	r.eventually("generation 1 serving", func() bool { return r.status().Generation == 1 })
+
+	cand := r.connect(ctx, 2, "v2")
+	r.eventually("the candidate being seen", func() bool { return r.status().Candidate == 2 })
+	if _, err := cand.Recv(); err != nil { // the desire for generation 1
+		t.Fatal(err)
+	}
+	r.want(`{"fleet":"default","generation":2,"version":"v2","predecessor":1,"begin":true}`)
+	var keys [][]byte
+	for _, str := range []controlv1.Control_ConnectClient{old, cand} {
+		cmd, err := str.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !cmd.GetDesired().GetBegin() {
+			t.Errorf("command %v does not begin", cmd)
+		}
+		keys = append(keys, cmd.GetDesired().GetHandoverKey())
+	}
+	if len(keys[0]) == 0 || !bytes.Equal(keys[0], keys[1]) {
+		t.Errorf("the two generations got keys %x and %x", keys[0], keys[1])
+	}
+
+	send(old, &controlv1.Report{State: &controlv1.State{Phase: controlv1.State_HANDING_OVER, Listening: open}})
+	send(cand, &controlv1.Report{
+		State:    &controlv1.State{Phase: controlv1.State_SERVING, Listening: open},
+		Handover: &controlv1.HandoverResult{From: 1, To: 2, Ok: true, Moved: 100},
+	})
+	r.eventually("generation 2 serving", func() bool { return r.status().Generation == 2 })
+	want := axlev1.PodStatus{
+		Joined: "axle-g2", Generation: 2, Version: "v2", Phase: axlev1.PhaseServing, Listening: open,
+		Handover: &axlev1.HandoverResult{From: 1, To: 2, OK: true, Moved: 100},
+	}
+	if diff := cmp.Diff(want, r.status()); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestConnectRefusesAnothersName(t *testing.T) {
+	r := newReplica(t, pod("127.0.0.1", 1))
+	cred, err := r.joinAs(who(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, hello := range map[string]*controlv1.Hello{
+		"no hello":           nil,
+		"another pod":        {PodUid: "uid-2", Container: "axle-g1", Generation: 1},
+		"another container":  {PodUid: "uid-1", Container: "axle-g2", Generation: 2},
+		"another generation": {PodUid: "uid-1", Container: "axle-g1", Generation: 9},
+	} {
+		str, err := r.client.Connect(withBearer(context.Background(), cred.GetBearer()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := str.Send(&controlv1.Report{Hello: hello}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := str.Recv(); status.Code(err) != codes.PermissionDenied && status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v, want a refusal", name, err)
+		}
+	}
+}
