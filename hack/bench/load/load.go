@@ -1,0 +1,245 @@
+package load
+
+import (
+	"fmt"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/axlemesh/axle/hack/bench/epoll"
+	"github.com/axlemesh/axle/hack/bench/proc"
+)
+
+// Config of one run.
+type Config struct {
+	Addr string
+	// Size of the payload, both ways.
+	Size int
+	// Connections and requests in Flight on each. In the open loop Flight only bounds how many can wait.
+	Connections, Flight int
+	// Rate of the open loop in requests per second; 0 is the closed loop, which keeps everything in flight.
+	Rate float64
+	// Warm is not measured; Window is.
+	Warm, Window time.Duration
+	// PID of the proxy whose usage is read at both ends of the window; 0 for none.
+	PID int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Result of one run.
+type Result struct {
+	Requests int64   `json:"requests"`
+	Errors   int64   `json:"errors"`
+	RPS      float64 `json:"rps"`
+	P50US    float64 `json:"p50us"`
+	P99US    float64 `json:"p99us"`
+	// CPU of the proxy in microseconds for one request, and its read and write calls for one request.
+	CPU    float64 `json:"cpu"`
+	Reads  float64 `json:"reads"`
+	Writes float64 `json:"writes"`
+}
+
+// peer is one connection of the generator.
+type peer struct {
+	*epoll.Conn
+	due    []time.Duration // by slot: when the request was due
+	tokens []uint64        // by slot: what its answer must carry; 0 for a free slot
+	free   []uint32
+	dirty  bool
+}
+
+// generator is one run. Times are durations since its start.
+type generator struct {
+	cfg    Config
+	frames *frames
+	poller *epoll.Poller
+	peers  []*peer
+	byFD   map[int32]*peer
+	dirty  []*peer
+	start  time.Time
+	hist   *hdr.Histogram
+	seq    uint64
+	done   int64
+	next   int
+	rec    bool
+}
+
+// Run opens the connections and sends until the window is over. An answer that is wrong, and a connection that ends, end
+// the run with an error: there is nothing to measure then.
+func Run(cfg Config) (Result, error) {
+	f, err := newFrames(cfg.Size)
+	if err != nil {
+		return Result{}, err
+	}
+	p, err := epoll.New()
+	if err != nil {
+		return Result{}, err
+	}
+	g := &generator{cfg: cfg, frames: f, poller: p, byFD: map[int32]*peer{}, hist: hdr.New(100, 60_000_000_000, 3), start: cfg.Now()}
+	for range cfg.Connections {
+		if err := g.open(); err != nil {
+			return Result{}, err
+		}
+	}
+	if cfg.Rate == 0 {
+		return g.run(g.closed)
+	}
+	return g.run(g.opened())
+}
+
+func (g *generator) open() error {
+	fd, err := epoll.Dial(g.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	n := g.cfg.Flight
+	c := &peer{Conn: epoll.NewConn(fd, inputSize), due: make([]time.Duration, n), tokens: make([]uint64, n)}
+	for s := n - 1; s >= 0; s-- {
+		c.free = append(c.free, uint32(s))
+	}
+	g.peers = append(g.peers, c)
+	g.byFD[int32(fd)] = c
+	return g.poller.Add(fd)
+}
+
+func (g *generator) now() time.Duration { return g.cfg.Now().Sub(g.start) }
+
+// run calls turn until the time is over and reads the proxy's usage at both ends of the window.
+func (g *generator) run(turn func() error) (Result, error) {
+	g.start = g.cfg.Now()
+	for g.now() < g.cfg.Warm {
+		if err := turn(); err != nil {
+			return Result{}, err
+		}
+	}
+	before, err := g.usage()
+	if err != nil {
+		return Result{}, err
+	}
+	g.rec = true
+	from := g.now()
+	for g.now() < from+g.cfg.Window {
+		if err := turn(); err != nil {
+			return Result{}, err
+		}
+	}
+	took := g.now() - from
+	after, err := g.usage()
+	if err != nil {
+		return Result{}, err
+	}
+	if g.done == 0 {
+		return Result{}, fmt.Errorf("no answer from %s in %v", g.cfg.Addr, took)
+	}
+	n := float64(g.done)
+	return Result{
+		Requests: g.done, RPS: n / took.Seconds(),
+		P50US: float64(g.hist.ValueAtQuantile(50)) / 1000, P99US: float64(g.hist.ValueAtQuantile(99)) / 1000,
+		CPU:   float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / n,
+		Reads: float64(after.Reads-before.Reads) / n, Writes: float64(after.Writes-before.Writes) / n,
+	}, nil
+}
+
+func (g *generator) usage() (proc.Usage, error) {
+	if g.cfg.PID == 0 {
+		return proc.Usage{}, nil
+	}
+	return proc.Read(g.cfg.PID)
+}
+
+// closed keeps every slot busy.
+func (g *generator) closed() error {
+	for _, c := range g.peers {
+		for len(c.free) > 0 {
+			g.send(c, g.now())
+		}
+	}
+	if err := g.flush(); err != nil {
+		return err
+	}
+	return g.answers(10 * time.Millisecond)
+}
+
+// opened returns the turn of the open loop: request k is due at k/rate, on the connections in turn, and its latency counts
+// from then, so that a stall is not hidden.
+func (g *generator) opened() func() error {
+	k := 0
+	gap := float64(time.Second) / g.cfg.Rate
+	return func() error {
+		for due := time.Duration(float64(k) * gap); due <= g.now(); due = time.Duration(float64(k) * gap) {
+			c := g.peers[g.next]
+			if len(c.free) == 0 {
+				return fmt.Errorf("%d requests wait on one connection: %s does not keep up with %v/s", len(c.due), g.cfg.Addr, g.cfg.Rate)
+			}
+			g.next = (g.next + 1) % len(g.peers)
+			g.send(c, due)
+			k++
+		}
+		if err := g.flush(); err != nil {
+			return err
+		}
+		return g.answers(max(time.Duration(float64(k)*gap)-g.now(), 0))
+	}
+}
+
+func (g *generator) send(c *peer, due time.Duration) {
+	slot := c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
+	g.seq++
+	c.due[slot], c.tokens[slot] = due, g.seq
+	c.Out = g.frames.appendRequest(c.Out, slot, g.seq)
+	if !c.dirty {
+		c.dirty = true
+		g.dirty = append(g.dirty, c)
+	}
+}
+
+func (g *generator) flush() error {
+	for _, c := range g.dirty {
+		c.dirty = false
+		if !c.Flush(g.poller) {
+			return fmt.Errorf("%s closed a connection", g.cfg.Addr)
+		}
+	}
+	g.dirty = g.dirty[:0]
+	return nil
+}
+
+// answers waits for at most d and handles what has come; in the closed loop each answer makes room for a request.
+func (g *generator) answers(d time.Duration) error {
+	for _, ev := range g.poller.Wait(d) {
+		c := g.byFD[ev.Fd]
+		if !c.Fill() {
+			return fmt.Errorf("%s closed a connection", g.cfg.Addr)
+		}
+		t, used := g.now(), 0
+		for {
+			n, id, token, err := g.frames.parseResponse(c.In[used:c.Have])
+			if err != nil {
+				return fmt.Errorf("answer of %s: %w", g.cfg.Addr, err)
+			}
+			if n == 0 {
+				break
+			}
+			used += n
+			if int(id) >= len(c.tokens) || token == 0 || c.tokens[id] != token {
+				return fmt.Errorf("answer of %s: id %d, token %d: %w", g.cfg.Addr, id, token, errWrong)
+			}
+			c.tokens[id] = 0
+			c.free = append(c.free, id)
+			if g.rec {
+				g.done++
+				_ = g.hist.RecordValue(max(int64(t-c.due[id]), 100)) // longer than a minute does not happen
+			}
+			if g.cfg.Rate == 0 {
+				g.send(c, t)
+			}
+		}
+		c.Used(used)
+		if !c.Flush(g.poller) {
+			return fmt.Errorf("%s closed a connection", g.cfg.Addr)
+		}
+	}
+	return g.flush()
+}

@@ -1,0 +1,134 @@
+// Command bench measures what the sidecar costs: CPU time for one request and added latency, beside a C relay that understands
+// nothing and whatever other proxies this machine has.
+//
+//	go run ./hack/bench [-repetitions 3] [-csv FILE] [-gate]
+//
+// It needs two cores, gcc and Linux. Everything runs on loopback and is bounded in time.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/hack/bench/load"
+	"github.com/axlemesh/axle/hack/bench/matrix"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run does the bench, or, as its own child, one part of it on one core.
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "pin":
+			return pin(args[1:])
+		case "echo":
+			return echo(ctx, args[1:])
+		case "load":
+			return generate(args[1:])
+		}
+	}
+	cfg := matrix.Config{Now: time.Now, Out: os.Stdout}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.StringVar(&cfg.Sidecar, "sidecar", "", "sidecar binary; built from this tree when empty")
+	fs.StringVar(&cfg.Source, "C", ".", "root of the source tree")
+	fs.IntVar(&cfg.Repetitions, "repetitions", 3, "how often everything is measured")
+	fs.DurationVar(&cfg.Window, "window", 1500*time.Millisecond, "measured time of each run")
+	fs.IntVar(&cfg.Tries, "tries", 2, "runs at full load of which the least disturbed counts")
+	fs.DurationVar(&cfg.Quiet, "quiet", 4*time.Second, "how long to wait for the machine to be quiet before each run")
+	fs.Float64Var(&cfg.Rate, "rate", 2000, "requests per second of the open loop")
+	fs.StringVar(&cfg.CSV, "csv", ".work/bench.csv", "file for the single results")
+	gate := fs.Bool("gate", false, "fail when a goal is missed")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	cfg.Self = self
+	summary, err := matrix.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Println(summary)
+	if misses := summary.Misses(); *gate && len(misses) > 0 {
+		return fmt.Errorf("missed: %v", misses)
+	}
+	return nil
+}
+
+// pin runs a program on one core. It stays the same process.
+func pin(args []string) error {
+	var core int
+	if len(args) < 2 {
+		return fmt.Errorf("usage: bench pin CORE PROGRAM [ARGS]")
+	}
+	if _, err := fmt.Sscan(args[0], &core); err != nil {
+		return fmt.Errorf("core %q: %w", args[0], err)
+	}
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(core)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to core %d: %w", core, err)
+	}
+	return fmt.Errorf("run %q: %w", args[1], syscall.Exec(args[1], args[1:], os.Environ()))
+}
+
+func echo(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("echo", flag.ContinueOnError)
+	addr := fs.String("addr", "", "address to listen on")
+	size := fs.Int("size", 1024, "payload")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	alone()
+	return load.Echo(ctx, *addr, *size)
+}
+
+func generate(args []string) error {
+	cfg := load.Config{Now: time.Now}
+	fs := flag.NewFlagSet("load", flag.ContinueOnError)
+	fs.StringVar(&cfg.Addr, "addr", "", "address to call")
+	fs.IntVar(&cfg.Size, "size", 1024, "payload")
+	fs.IntVar(&cfg.Connections, "connections", 4, "connections")
+	fs.IntVar(&cfg.Flight, "flight", 32, "requests in flight on each")
+	fs.Float64Var(&cfg.Rate, "rate", 0, "requests per second; 0 for the closed loop")
+	fs.DurationVar(&cfg.Warm, "warm", 300*time.Millisecond, "time that is not measured")
+	fs.DurationVar(&cfg.Window, "window", time.Second, "time that is measured")
+	fs.IntVar(&cfg.PID, "pid", 0, "process whose CPU time is read")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	alone()
+	r, err := load.Run(cfg)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// alone makes this process one thread without pauses: it lives for seconds and its memory does not matter.
+func alone() {
+	runtime.LockOSThread()
+	debug.SetGCPercent(-1)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // waits are a little less exact without it
+}

@@ -1,0 +1,214 @@
+// Package matrix runs every proxy on the same loads, in turn, several times, and compares what they cost.
+//
+// The proxy has one core, the generator and the server share the other. Ratios are made within one repetition, so that
+// a change of the machine's mood between repetitions does not count, and their median is reported.
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/axlemesh/axle/hack/bench/load"
+	"github.com/axlemesh/axle/hack/bench/proc"
+)
+
+// Config of a whole bench.
+type Config struct {
+	// Self is the program that has the subcommands pin, echo and load.
+	Self string
+	// Sidecar is the binary to measure; it is built from Source when empty.
+	Sidecar, Source string
+	Repetitions     int
+	// Window is the measured time of a run; at full load the best of Tries runs counts.
+	Window time.Duration
+	Tries  int
+	// Quiet bounds the wait for other work on the machine to end.
+	Quiet time.Duration
+	// Rate of the open loop.
+	Rate float64
+	// CSV is the file for the single results.
+	CSV string
+	Out io.Writer
+	Now func() time.Time
+}
+
+// Load is one way of asking.
+type Load struct {
+	Name                string
+	Connections, Flight int
+	Rate                float64
+}
+
+// The names of the loads and of the proxies that the summary needs.
+const (
+	wide, mux, low = "64x1", "4x32", "open"
+	direct, relay  = "direct", "c-relay"
+	axle           = "axle"
+)
+
+// payload in bytes, both ways.
+const payload = 1024
+
+func (c Config) loads() []Load {
+	return []Load{
+		{low, 4, 1024, c.Rate},
+		{wide, 64, 1, 0},
+		{mux, 4, 32, 0},
+	}
+}
+
+// Row is one result.
+type Row struct {
+	Repetition int
+	Proxy      string
+	Load       string
+	load.Result
+	// ResidentKB is the proxy's memory after the run.
+	ResidentKB int64
+	// Allocations of the proxy for one request, where it tells; -1 where not.
+	Allocations float64
+}
+
+// Run measures everything and returns the summary; the single results are in the CSV file.
+func Run(ctx context.Context, cfg Config) (Summary, error) {
+	if runtime.NumCPU() < 2 {
+		return Summary{}, errors.New("this needs two cores: one for the proxy, one for the generator and the server")
+	}
+	dir, err := os.MkdirTemp("", "axle-bench-")
+	if err != nil {
+		return Summary{}, fmt.Errorf("folder for programs and logs: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // it is a temporary folder
+	b := &bench{Config: cfg, dir: dir}
+	proxies, err := b.proxies(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	var rows []Row
+	for r := 1; r <= cfg.Repetitions; r++ {
+		for _, p := range proxies {
+			got, err := b.measure(ctx, r, p)
+			if err != nil {
+				return Summary{}, fmt.Errorf("repetition %d, %s: %w", r, p.name, err)
+			}
+			rows = append(rows, got...)
+		}
+	}
+	if err := writeCSV(cfg.CSV, rows); err != nil {
+		return Summary{}, err
+	}
+	if err := Table(cfg.Out, rows); err != nil {
+		return Summary{}, err
+	}
+	return Summarize(rows)
+}
+
+type bench struct {
+	Config
+	dir string
+}
+
+// measure starts a fresh proxy and puts every load on it.
+func (b *bench) measure(ctx context.Context, repetition int, p proxy) ([]Row, error) {
+	echo, err := b.start(ctx, generatorCore, "echo.log", b.Self, "echo", "-addr", serverAddr, "-size", fmt.Sprint(payload))
+	if err != nil {
+		return nil, err
+	}
+	defer echo.stop()
+	if err := b.listening(ctx, serverAddr, echo); err != nil {
+		return nil, err
+	}
+	pid := 0
+	if p.cmd != nil {
+		px, err := b.start(ctx, proxyCore, p.name+".log", p.cmd...)
+		if err != nil {
+			return nil, err
+		}
+		defer px.stop()
+		if err := b.listening(ctx, p.addr, px); err != nil {
+			return nil, err
+		}
+		pid = px.pid()
+	}
+	var rows []Row
+	for _, l := range b.loads() {
+		row, err := b.best(ctx, p, l, pid)
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", l.Name, err)
+		}
+		row.Repetition = repetition
+		rows = append(rows, row)
+		_, _ = fmt.Fprintf(b.Out, "%d/%d  %-8s %-5s %8.0f/s  p50 %7.0f us  CPU %6.2f us/request\n",
+			repetition, b.Repetitions, p.name, l.Name, row.RPS, row.P50US, row.CPU) // progress
+	}
+	return rows, nil
+}
+
+// best repeats a run at full load and keeps the one with the most requests: it was disturbed least. At low rate the
+// median latency is robust by itself.
+func (b *bench) best(ctx context.Context, p proxy, l Load, pid int) (Row, error) {
+	tries := b.Tries
+	if l.Rate > 0 {
+		tries = 1
+	}
+	var best Row
+	for range max(tries, 1) {
+		if err := b.quiet(ctx); err != nil {
+			return Row{}, err
+		}
+		before := p.mallocs(ctx)
+		r, err := b.generate(ctx, p.addr, l, pid)
+		if err != nil {
+			return Row{}, err
+		}
+		row := Row{Proxy: p.name, Load: l.Name, Result: r, ResidentKB: proc.Resident(pid), Allocations: -1}
+		if after := p.mallocs(ctx); before >= 0 && after >= 0 {
+			own := p.mallocs(ctx) - after // what asking costs
+			row.Allocations = max(after-before-own, 0) / (r.RPS * (b.Window + warm).Seconds())
+		}
+		if r.RPS > best.RPS {
+			best = row
+		}
+	}
+	return best, nil
+}
+
+// quiet waits until little else wants to run, for at most the time that the configuration gives.
+func (b *bench) quiet(ctx context.Context) error {
+	for end := b.Now().Add(b.Quiet); b.Now().Before(end); {
+		var sum int64
+		for range 10 {
+			n, err := proc.Runnable()
+			if err != nil {
+				return err
+			}
+			sum += n - 1
+			if !wait(ctx, 10*time.Millisecond) {
+				return ctx.Err()
+			}
+		}
+		if sum <= 5 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
