@@ -62,6 +62,9 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // Open says that the connection is established and was not closed.
 func (c *Conn) Open() bool { return !c.closed && !c.connecting }
 
+// Connecting says that the connection was never open.
+func (c *Conn) Connecting() bool { return c.connecting }
+
 // Closed says that Handler.Closed was called, or is being called.
 func (c *Conn) Closed() bool { return c.closed }
 
@@ -141,6 +144,7 @@ func (c *Conn) readOnce() (n, room int, err error) {
 	buf := l.rbuf
 	copy(buf, c.in)
 	room = len(buf) - left
+	l.reads++
 	n, err = read(c.fd, buf[left:])
 	if n <= 0 || err != nil {
 		return n, room, err
@@ -169,6 +173,7 @@ func (c *Conn) readLarge() (n, room int, err error) {
 	c.in = c.loop.pool.Grow(c.in, readBuffer)
 	left := len(c.in)
 	room = cap(c.in) - left
+	c.loop.reads++
 	n, err = read(c.fd, c.in[left:cap(c.in)])
 	if n <= 0 || err != nil {
 		return n, room, err

@@ -39,17 +39,20 @@ func (c *Conn) Thaw() error {
 	if c.closed || !c.frozen {
 		return nil
 	}
-	c.frozen, c.blocked = false, false
+	c.frozen = false
 	c.want = interest
 	if c.paused || c.eof {
 		c.want = 0
+	}
+	if c.blocked = len(c.out) > 0; c.blocked {
+		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}
 	if err := c.loop.poller.add(c.fd, c.token, c.gen, c.want); err != nil {
 		c.frozen = true
 		c.Close(err)
 		return err
 	}
-	if len(c.out) > 0 || c.finished || c.lingering {
+	if c.finished || c.lingering {
 		c.touch()
 	}
 	return nil

@@ -44,6 +44,8 @@ type Loop struct {
 	pool  Pool
 	rbuf  []byte
 
+	reads, writes uint64
+
 	stopped bool
 	done    chan struct{}
 }
@@ -149,6 +151,9 @@ func (l *Loop) Cancel(t *Timer) { l.wheel.Cancel(t) }
 
 // Pool lends buffers to this loop's handlers.
 func (l *Loop) Pool() *Pool { return &l.pool }
+
+// Calls is the number of read and write system calls so far.
+func (l *Loop) Calls() (reads, writes uint64) { return l.reads, l.writes }
 
 // Each calls fn for every open connection. fn may close the connection it is given, and no other.
 func (l *Loop) Each(fn func(*Conn)) { l.table.each(fn) }

@@ -50,6 +50,7 @@ func (c *Conn) CloseAfterWrite() {
 
 func (c *Conn) flush() {
 	if len(c.out) > 0 {
+		c.loop.writes++
 		n, err := write(c.fd, c.out)
 		switch {
 		case err == unix.EAGAIN: //nolint:errorlint // write returns a bare errno, and this is the hot path
@@ -79,6 +80,10 @@ func (c *Conn) flushed() {
 	}
 	if c.finished {
 		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+		if c.eof {
+			c.Close(nil)
+			return
+		}
 	}
 	if c.blocked {
 		c.blocked = false

@@ -1,0 +1,308 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/upstream"
+)
+
+// Candidate is this engine as the receiving side of a handover.
+func (e *Engine) Candidate() handover.Candidate { return candidate{e} }
+
+type candidate struct{ *Engine }
+
+// restored is one connection that was prepared.
+type restored struct {
+	conn *loop.Conn
+	up   *upConn
+	down *downstream
+	pair *pair
+}
+
+// Warm takes the donor's counters: ours go on from there.
+func (c candidate) Warm(state []byte) error {
+	var base Counters
+	if err := json.Unmarshal(state, &base); err != nil {
+		return fmt.Errorf("read the counters of the serving process: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.base = base
+	c.hand.batches = map[uint64]*worker{}
+	return nil
+}
+
+// Ready wants a configuration.
+func (c candidate) Ready() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.snapshot.Listeners) == 0 {
+		return errors.New("no configuration with listeners has been applied")
+	}
+	return nil
+}
+
+// Accept starts accepting; the donor still does, too.
+func (c candidate) Accept() { c.Serve() }
+
+// StopAccept undoes Accept.
+func (c candidate) StopAccept() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving = false
+	for _, l := range c.listeners {
+		c.pause(l)
+	}
+}
+
+// BeginMove says where answers for clients of the donor go.
+func (c candidate) BeginMove(relay func(handover.Relay)) {
+	for _, w := range c.workers {
+		w.loop.Call(func() { w.relay = relay })
+	}
+}
+
+// Prepare rebuilds the connections of a batch, without any I/O. Loop i of the donor becomes one of ours as a unit.
+func (c candidate) Prepare(b handover.Batch) error {
+	w := c.workers[b.Loop%len(c.workers)]
+	var err error
+	if !w.loop.Call(func() { err = w.prepare(b) }) {
+		closeAll(b.Conns)
+		return fmt.Errorf("prepare batch %d: the loop has ended", b.ID)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare batch %d: %w", b.ID, err)
+	}
+	c.mu.Lock()
+	c.hand.batches[b.ID] = w
+	c.mu.Unlock()
+	return nil
+}
+
+func closeAll(conns []handover.Conn) {
+	for _, c := range conns {
+		_ = unix.Close(c.FD)
+	}
+}
+
+func (w *worker) prepare(b handover.Batch) error {
+	states := make([]*connState, len(b.Conns))
+	for i, conn := range b.Conns {
+		s, err := parseState(conn.State)
+		if err == nil {
+			err = untouched(conn, s)
+		}
+		if err != nil {
+			closeAll(b.Conns)
+			return err
+		}
+		states[i] = s
+	}
+	batch := make([]restored, 0, len(states))
+	var failed error
+	for i, s := range states {
+		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
+		if err != nil {
+			failed = err
+			_ = unix.Close(b.Conns[i].FD)
+			continue
+		}
+		batch = append(batch, r)
+	}
+	if failed != nil {
+		w.drop(batch)
+		return failed
+	}
+	w.prepared[b.ID] = batch
+	return nil
+}
+
+// untouched proves that nobody has read or written a byte of the connection since it was frozen.
+func untouched(c handover.Conn, s *connState) error {
+	if c.Counters == (handover.Counters{}) {
+		return nil
+	}
+	if now, ok := loop.Count(c.FD); ok && handover.Counters(now) != c.Counters {
+		return fmt.Errorf("connection %x was touched after its freeze: %+v then, %+v now", s.image.ID, c.Counters, now)
+	}
+	return nil
+}
+
+func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
+	switch s.role {
+	case roleDownstream:
+		d := w.remote(s.image.ID, home, &s.listener)
+		d.conn = w.loop.Restore(fd, s.image, d)
+		return restored{conn: d.conn, down: d}, nil
+	case roleUpstream:
+		return w.restoreUp(fd, s, home)
+	case roleTCPClient:
+		p := &pair{w: w, from: &s.listener}
+		p.timeout.Owner = p
+		p.down = w.loop.Restore(fd, s.image, side{p, true})
+		w.pairs[p.down.ID] = p
+		return restored{conn: p.down, pair: p}, nil
+	case roleTCPEndpoint:
+		p := w.pairs[s.client]
+		if p == nil || p.up != nil {
+			return restored{}, fmt.Errorf("endpoint connection %x has no client's connection before it", s.image.ID)
+		}
+		p.cluster, p.addr = w.clusterNamed(s.cluster), s.endpoint
+		p.host = p.cluster.Adopt(s.endpoint)
+		p.up = w.loop.Restore(fd, s.image, side{p, false})
+		return restored{conn: p.up}, nil
+	}
+	return restored{}, errState
+}
+
+// clusterNamed returns a cluster, an empty one when the configuration here does not have it.
+func (w *worker) clusterNamed(name string) *cluster {
+	if c := w.clusters[name]; c != nil {
+		return c
+	}
+	c := &cluster{name: name}
+	c.Config = &config.Cluster{Name: name}
+	return c
+}
+
+func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
+	c := w.clusterNamed(s.cluster)
+	up := &upConn{w: w, cluster: c, host: c.Adopt(s.endpoint), opened: true, leaving: s.leaving}
+	up.used, up.heard = w.loop.Now(), w.loop.Now()
+	up.watch.Owner = up
+	ids := make([]uint32, len(s.waiting))
+	for i := range s.waiting {
+		ids[i] = s.waiting[i].slot
+	}
+	if !up.slots.Restore(ids) {
+		return restored{}, fmt.Errorf("%w: two requests of connection %x share an id", errState, s.image.ID)
+	}
+	for i := range s.waiting {
+		state := &s.waiting[i]
+		slot := up.slots.Find(state.slot)
+		v := slot.Value.reset(up, slot)
+		v.id, v.codec, v.beat, v.left = state.id, state.codec, state.beat, state.left
+		if state.down != 0 {
+			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
+		}
+	}
+	up.conn = w.loop.Restore(fd, s.image, up)
+	return restored{conn: up.conn, up: up}, nil
+}
+
+// Activate starts I/O on a prepared batch.
+func (c candidate) Activate(id uint64) { c.settle(id, (*worker).activate) }
+
+// Drop closes the descriptors of a prepared batch: the donor goes on with it.
+func (c candidate) Drop(id uint64) { c.settle(id, (*worker).drop) }
+
+func (c candidate) settle(id uint64, do func(*worker, []restored)) {
+	c.mu.Lock()
+	w := c.hand.batches[id]
+	delete(c.hand.batches, id)
+	c.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.loop.Call(func() {
+		batch := w.prepared[id]
+		delete(w.prepared, id)
+		do(w, batch)
+	})
+}
+
+func (w *worker) activate(batch []restored) {
+	for _, r := range batch {
+		w.count.Moved++
+		switch {
+		case r.up != nil:
+			w.activateUp(r.up)
+		case r.down != nil:
+			r.down.remote = false
+			w.takenOver(r.down.from)
+		case r.pair != nil:
+			w.takenOver(r.pair.from)
+		}
+	}
+	for _, r := range batch {
+		_ = r.conn.Thaw() // on an error the connection is closed, and its handler has been told
+		if r.pair != nil && r.pair.up == nil && !r.pair.over {
+			r.pair.connect()
+		}
+	}
+	w.sabotageMoved(batch)
+}
+
+func (w *worker) activateUp(up *upConn) {
+	w.ups[up.conn.ID] = up
+	up.leaving = up.leaving || up.host.Gone
+	if !up.leaving {
+		up.host.Conns = append(up.host.Conns, up)
+	}
+	w.loop.Start(&up.watch, beatEvery)
+	up.slots.Each(func(slot *upstream.Slot[waiting]) { w.loop.Start(&slot.Value.timer, slot.Value.left) })
+	up.leaveIfIdle()
+}
+
+func (w *worker) drop(batch []restored) {
+	for _, r := range batch {
+		if r.down != nil {
+			r.down.conn = nil // still the donor's
+		}
+		if r.pair != nil {
+			delete(w.pairs, r.pair.down.ID)
+		}
+		r.conn.Release()
+	}
+}
+
+// Relayed takes a frame from the donor.
+func (c candidate) Relayed(r handover.Relay) {
+	state, ok := parseRelay(r.Data)
+	if !ok || r.Loop < 0 {
+		c.log.Info("dropped a relay from the donor that makes no sense", "loop", r.Loop)
+		return
+	}
+	if state.kind == relayCounters {
+		c.addBase(state.frame)
+		return
+	}
+	w := c.workers[r.Loop%len(c.workers)]
+	w.loop.Post(func() { w.fromDonor(state, r.Loop) })
+}
+
+func (c candidate) addBase(counters []byte) {
+	var since Counters
+	if err := json.Unmarshal(counters, &since); err != nil {
+		c.log.Error(err, "read the last counters of the donor")
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.base.add(&since)
+}
+
+// Done: the donor holds nothing any more, so a client that has not come is gone.
+func (c candidate) Done() { c.EndMove() }
+
+// EndMove forgets the clients that stayed with the donor.
+func (c candidate) EndMove() {
+	for _, w := range c.workers {
+		w.loop.Call(func() {
+			w.relay = nil
+			for id, d := range w.downs {
+				if d.remote {
+					d.gone = true
+					delete(w.downs, id)
+				}
+			}
+		})
+	}
+}

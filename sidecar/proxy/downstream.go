@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// downstream is a client of ours that speaks Bolt. During a handover it may exist before its connection has arrived
+// (remote), because requests of it are already here.
+type downstream struct {
+	w     *worker
+	id    uint64
+	from  *config.Listener
+	fixed *cluster // of a listener that sends everything to one
+
+	conn   *loop.Conn // nil while remote
+	remote bool       // its connection is with the donor: answers go there
+	home   int        // the donor's loop, while remote
+	gone   bool       // its connection has ended
+	held   [][]byte   // answers that came while its connection was frozen
+}
+
+func (w *worker) newDownstream(id uint64, from *config.Listener) *downstream {
+	d := &downstream{w: w, id: id, from: from}
+	w.downs[id] = d
+	return d
+}
+
+// Connected is not called for accepted connections.
+func (d *downstream) Connected(*loop.Conn) {}
+
+// Data takes every complete frame.
+func (d *downstream) Data(c *loop.Conn, b []byte) int {
+	taken := 0
+	for taken < len(b) {
+		f, err := bolt.Next(b[taken:])
+		if errors.Is(err, bolt.ErrShort) {
+			break
+		}
+		if err != nil {
+			d.w.malformed(c, d.from.Name, err)
+			return len(b)
+		}
+		taken += len(f.Bytes())
+		d.frame(f)
+		if c.Closed() {
+			return len(b)
+		}
+	}
+	return taken
+}
+
+func (d *downstream) frame(f bolt.Frame) {
+	switch {
+	case f.Kind() == bolt.Response:
+		d.w.count.Late++ // we ask clients nothing, so this answers nobody
+	case f.Heartbeat():
+		d.w.scratch = bolt.AppendHeartbeatAck(d.w.scratch[:0], f.ID(), f.Codec())
+		d.conn.Write(d.w.scratch)
+	case f.GoAway():
+	default:
+		d.w.request(d, f)
+	}
+}
+
+// EOF closes: an RPC client that has ended waits for nothing.
+func (d *downstream) EOF(c *loop.Conn) { c.Close(nil) }
+
+// Drained needs nothing: a client that did not read was not held up.
+func (d *downstream) Drained(*loop.Conn) {}
+
+// Closed forgets the client; answers that are still to come are dropped.
+func (d *downstream) Closed(_ *loop.Conn, why error) {
+	d.gone = true
+	delete(d.w.downs, d.id)
+	d.w.closed(d.from, why)
+	if d.w.moving {
+		d.w.relayClosed(d)
+	}
+}
+
+// takeHeld returns the answers that came while the connection was frozen.
+func (d *downstream) takeHeld() [][]byte {
+	held := d.held
+	d.held = nil
+	return held
+}
+
+// slow ends a client that does not read its answers; others must not wait for it.
+func (d *downstream) slow() {
+	d.w.count.Slow++
+	d.conn.Close(loop.ErrSlow)
+}

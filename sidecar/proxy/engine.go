@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-logr/logr"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/route"
+	"github.com/axlemesh/axle/sidecar/sockets"
+)
+
+// Options of an Engine. The zero value of each works, but for Clock and Sockets.
+type Options struct {
+	// Loops is the number of event loops; 0 means 1.
+	Loops int
+	// Generation orders the processes that hand over to each other; ids of connections are made of it.
+	Generation int64
+	// NodeID spreads the choice of endpoints over sidecars.
+	NodeID string
+	// MaxConnections of clients, in all; 0 means no limit. What is over it is closed at once.
+	MaxConnections int64
+	// Sockets holds the listening descriptors.
+	Sockets *sockets.Set
+	// Clock is monotonic.
+	Clock loop.Clock
+	Log   logr.Logger
+}
+
+// Engine is the data plane of one process: its loops, and what they share.
+type Engine struct {
+	options Options
+	log     logr.Logger
+	workers []*worker
+	seed    uint64
+	ids     atomic.Uint64
+	open    [config.Outbound + 1]atomic.Int64 // client connections
+	leaving atomic.Bool
+	left    chan struct{}
+	leftOne sync.Once
+	running sync.WaitGroup
+
+	mu        sync.Mutex // what follows
+	serving   bool
+	snapshot  *config.Snapshot
+	listeners map[string]*listener
+	base      Counters // of earlier generations
+	hand      hand
+}
+
+// New makes an engine that serves nothing yet.
+func New(o Options) (*Engine, error) {
+	if o.Clock == nil || o.Sockets == nil {
+		return nil, errors.New("make a data plane: Options.Clock and Options.Sockets are needed")
+	}
+	if o.Log.GetSink() == nil {
+		o.Log = logr.Discard()
+	}
+	e := &Engine{
+		options: o, log: o.Log, left: make(chan struct{}),
+		snapshot: &config.Snapshot{}, listeners: map[string]*listener{},
+	}
+	e.ids.Store(uint64(o.Generation) << 40)
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(o.NodeID))
+	e.seed = h.Sum64()
+	for i := range max(o.Loops, 1) {
+		l, err := loop.New(o.Clock)
+		if err != nil {
+			return nil, fmt.Errorf("make a data plane: %w", err)
+		}
+		e.workers = append(e.workers, newWorker(e, i, l))
+	}
+	return e, nil
+}
+
+// nextID names a connection uniquely among all generations, as long as one opens fewer than 2^40.
+func (e *Engine) nextID() uint64 { return e.ids.Add(1) }
+
+// Start runs the loops.
+func (e *Engine) Start() error {
+	for _, w := range e.workers {
+		e.running.Go(func() {
+			if err := w.loop.Run(); err != nil {
+				e.log.Error(err, "an event loop has ended", "loop", w.index)
+			}
+		})
+	}
+	return nil
+}
+
+// Stop ends the loops and closes every connection. Listening descriptors stay with Options.Sockets.
+func (e *Engine) Stop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.listeners {
+		e.pause(l)
+	}
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.loop.Each(func(c *loop.Conn) { c.Close(nil) }) })
+		w.loop.Stop()
+	}
+	e.running.Wait()
+}
+
+// Apply swaps a snapshot in. When it cannot be used, everything stays as it was and the error says why.
+func (e *Engine) Apply(s *config.Snapshot) error {
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	opened, err := e.listen(s)
+	if err != nil {
+		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
+	}
+	routes := route.Compile(s.Hosts)
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.update(s, routes) })
+	}
+	e.snapshot = s
+	return e.relisten(s, opened)
+}
+
+// Snapshot is the configuration in force.
+func (e *Engine) Snapshot() *config.Snapshot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.snapshot
+}
+
+// Serve begins to accept connections, on the listeners of this and later snapshots.
+func (e *Engine) Serve() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.serving = true
+	for _, l := range e.listeners {
+		e.accept(l)
+	}
+}
+
+// Leave makes Left report when the last client has gone. Serving goes on until then: a client that has not heard of it
+// yet must not fail.
+func (e *Engine) Leave() {
+	e.leaving.Store(true)
+	e.checkLeft()
+}
+
+// Left is closed when Leave was called and no client is connected.
+func (e *Engine) Left() <-chan struct{} { return e.left }
+
+// checkLeft runs on any goroutine, and so takes no lock.
+func (e *Engine) checkLeft() {
+	if e.leaving.Load() && e.open[config.Inbound].Load()+e.open[config.Outbound].Load() == 0 {
+		e.leftOne.Do(func() { close(e.left) })
+	}
+}
+
+// Stats sums up all loops.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	s := Stats{Counters: e.base}
+	e.mu.Unlock()
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			w.count.Reads, w.count.Writes = w.loop.Calls()
+			s.add(&w.count)
+			for d := range w.open {
+				s.Downstream[d] += w.open[d]
+			}
+			s.Upstream += uint64(len(w.ups) + len(w.pairs))
+			for _, up := range w.ups {
+				s.Waiting += uint64(up.slots.Len())
+			}
+		})
+	}
+	return s
+}
+
+// Conns describes every connection.
+func (e *Engine) Conns() []ConnInfo {
+	var all []ConnInfo
+	for _, w := range e.workers {
+		w.loop.Call(func() { all = append(all, w.conns()...) })
+	}
+	return all
+}

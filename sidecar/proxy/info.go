@@ -1,0 +1,37 @@
+package proxy
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// conns describes the connections of one worker, oldest first.
+func (w *worker) conns() []ConnInfo {
+	var all []ConnInfo
+	for _, d := range w.downs {
+		if d.conn != nil {
+			all = append(all, w.info(d.conn, ConnInfo{Kind: "downstream", Protocol: "bolt", Listener: d.from.Name}))
+		}
+	}
+	for _, up := range w.ups {
+		all = append(all, w.info(up.conn, ConnInfo{
+			Kind: "upstream", Protocol: "bolt", Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.slots.Len(),
+		}))
+	}
+	for _, p := range w.pairs {
+		all = append(all, w.info(p.down, ConnInfo{Kind: "downstream", Protocol: "tcp", Listener: p.from.Name}))
+		if p.up != nil {
+			all = append(all, w.info(p.up, ConnInfo{Kind: "upstream", Protocol: "tcp", Endpoint: p.addr.String()}))
+		}
+	}
+	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+func (w *worker) info(c *loop.Conn, i ConnInfo) ConnInfo {
+	i.ID, i.Loop, i.Unsent, i.Frozen, i.Connected = c.ID, w.index, c.Unsent(), c.Frozen(), c.Open()
+	i.RxBytes, i.TxBytes = c.Totals()
+	return i
+}

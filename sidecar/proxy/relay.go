@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+)
+
+// A relay carries what crosses between two generations while only one side of a request has moved: upstream connections
+// move first, so the candidate sends the requests of clients that are still with the donor.
+type relayKind uint8
+
+const (
+	// relayRequest, donor to candidate: a client that is still with the donor asks.
+	relayRequest relayKind = iota + 1
+	// relayAnswer, in both directions: an answer for a client. The donor sends one back when the client has moved meanwhile.
+	relayAnswer
+	// relayGone, donor to candidate: that client has ended.
+	relayGone
+	// relayCounters, donor to candidate: what was counted since WARM, as JSON.
+	relayCounters
+)
+
+// relayed names a request that the candidate answers for a client of the donor.
+type relayed struct {
+	down uint64
+	id   uint32
+}
+
+// relayState is one relay, written down.
+type relayState struct {
+	kind     relayKind
+	down     uint64 // the client's connection
+	listener config.Listener
+	frame    []byte
+}
+
+func appendRelay(dst []byte, r *relayState) []byte {
+	e := encoder{dst}
+	e.byte(byte(r.kind))
+	e.uint(r.down)
+	if r.kind == relayRequest {
+		e.listener(&r.listener)
+	}
+	if r.kind != relayGone {
+		e.bytes(r.frame)
+	}
+	return e.b
+}
+
+func parseRelay(b []byte) (r relayState, ok bool) {
+	d := decoder{b: b}
+	r.kind, r.down = relayKind(d.byte()), d.uint()
+	if r.kind == relayRequest {
+		d.listener(&r.listener)
+	}
+	if r.kind != relayGone {
+		r.frame = d.bytes()
+	}
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayCounters
+}
+
+// relayRequest sends a client's request to the candidate, which has the upstream connections.
+func (w *worker) relayRequest(d *downstream, f bolt.Frame) {
+	if w.relay == nil {
+		w.refuse(d, f, bolt.StatusCommunication, FailHandover)
+		return
+	}
+	if f.Kind() != bolt.Oneway {
+		w.relayed[relayed{d.id, f.ID()}] = f.Codec()
+	}
+	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.Bytes()}
+	w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+}
+
+// relayResponse sends an answer to the donor, which has the client.
+func (w *worker) relayResponse(d *downstream, frame []byte) {
+	if w.relay == nil {
+		w.count.Late++ // the donor has died, and the client with it
+		return
+	}
+	r := relayState{kind: relayAnswer, down: d.id, frame: frame}
+	w.relay(handover.Relay{Loop: d.home, Data: appendRelay(nil, &r)})
+}
+
+// relayClosed tells the candidate that a client has ended with the donor.
+func (w *worker) relayClosed(d *downstream) {
+	if w.relay != nil {
+		r := relayState{kind: relayGone, down: d.id}
+		w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+	}
+}
+
+// answered takes an answer from the candidate. A client that has moved meanwhile gets it there: it goes back.
+func (w *worker) answered(r relayState) {
+	f, err := bolt.Next(r.frame)
+	if err != nil {
+		return
+	}
+	delete(w.relayed, relayed{r.down, f.ID()})
+	if d := w.downs[r.down]; d != nil {
+		w.give(d, r.frame)
+		return
+	}
+	w.bounce(r.down, r.frame)
+}
+
+func (w *worker) bounce(down uint64, frame []byte) {
+	if w.relay != nil {
+		r := relayState{kind: relayAnswer, down: down, frame: frame}
+		w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+	}
+}
+
+// fromDonor takes a relay on the side of the candidate; home is the donor's loop.
+func (w *worker) fromDonor(r relayState, home int) {
+	switch r.kind {
+	case relayRequest:
+		f, err := bolt.Next(r.frame)
+		if err != nil {
+			return
+		}
+		w.request(w.remote(r.down, home, &r.listener), f)
+	case relayAnswer:
+		if d := w.downs[r.down]; d != nil && !d.remote {
+			w.give(d, r.frame)
+		} else {
+			w.count.Late++ // its client ended in between
+		}
+	case relayGone:
+		if d := w.downs[r.down]; d != nil && d.remote {
+			d.gone = true
+			delete(w.downs, d.id)
+		}
+	}
+}
+
+// remote returns the client with this connection, which may still be with the donor.
+func (w *worker) remote(id uint64, home int, from *config.Listener) *downstream {
+	d := w.downs[id]
+	if d == nil {
+		d = w.newDownstream(id, from)
+		d.remote, d.home = true, home
+	}
+	if from.Name != "" {
+		d.from = from // a request that waits names the direction only
+	}
+	return d
+}

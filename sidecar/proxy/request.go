@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// maxAttempts is how often a request that reached no endpoint is tried at another one. One that was sent is never
+// repeated.
+const maxAttempts = 3
+
+// maxQueue is how many bytes may wait for one connection before further requests, or its client, are turned away.
+const maxQueue = 1 << 20
+
+// request takes a complete request of d. The frame is valid during the call only.
+func (w *worker) request(d *downstream, f bolt.Frame) {
+	w.count.Requests[d.from.Direction]++
+	w.dispatch(d, f, 1)
+}
+
+// dispatch routes a request and sends it, or keeps a copy while there is no connection to send it on.
+func (w *worker) dispatch(d *downstream, f bolt.Frame, attempt int) {
+	target, timeout := w.target(d, f)
+	if target == nil {
+		w.refuse(d, f, bolt.StatusNoProcessor, FailNoRoute)
+		return
+	}
+	if w.moving {
+		w.dispatchMoving(target, d, f, timeout)
+		return
+	}
+	host := target.Pick(w.loop.Now())
+	if host == nil {
+		w.refuse(d, f, bolt.StatusCommunication, FailNoEndpoint)
+		return
+	}
+	up := w.connTo(target, host)
+	switch {
+	case up == nil && attempt < maxAttempts:
+		w.dispatch(d, f, attempt+1)
+	case up == nil:
+		w.refuse(d, f, bolt.StatusCommunication, FailConnect)
+	case up.conn.Open():
+		w.send(up, d, f, timeout)
+	case up.queued+len(f.Bytes()) > maxQueue+bolt.MaxFrame:
+		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+	default:
+		up.queued += len(f.Bytes())
+		up.queue = append(up.queue, w.keep(d, f, attempt))
+	}
+}
+
+// target is where a request goes and how long it may take; nil when no route takes it.
+func (w *worker) target(d *downstream, f bolt.Frame) (*cluster, time.Duration) {
+	timeout := f.Timeout()
+	if f.Kind() == bolt.Oneway || timeout == 0 {
+		timeout = config.DefaultTimeout
+	}
+	if d.from.Cluster != "" {
+		return w.fixed(d), timeout
+	}
+	key := f.Key()
+	r := w.routes.Match(key.Service, key.Method)
+	if r == nil {
+		return nil, 0
+	}
+	if r.Timeout > 0 {
+		timeout = r.Timeout
+	}
+	return w.targets[r.Index], timeout
+}
+
+// fixed is the cluster of a listener that sends everything to one. It is looked up again when a snapshot has retired it.
+func (w *worker) fixed(d *downstream) *cluster {
+	if d.fixed == nil || d.fixed.retired {
+		d.fixed = w.clusters[d.from.Cluster]
+	}
+	return d.fixed
+}
+
+// send writes a request on an open connection, under an id of that connection.
+func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Duration) {
+	if up.conn.Unsent() > maxQueue {
+		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		return
+	}
+	up.used = w.loop.Now()
+	if f.Kind() == bolt.Oneway {
+		up.conn.Write(f.Bytes())
+		return
+	}
+	slot := up.slots.Take()
+	if slot == nil {
+		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		return
+	}
+	v := slot.Value.reset(up, slot)
+	v.down, v.id, v.codec = d, f.ID(), f.Codec()
+	w.loop.Start(&v.timer, timeout)
+	out := up.conn.Extend(len(f.Bytes()))
+	copy(out, f.Bytes())
+	bolt.PutID(out, slot.ID())
+}
+
+// answer takes a complete response of an endpoint to whoever waits for it.
+func (w *worker) answer(up *upConn, f bolt.Frame) {
+	slot := up.slots.Find(f.ID())
+	if slot == nil {
+		w.count.Late++
+		return
+	}
+	v := &slot.Value
+	d, id := v.down, v.id
+	w.loop.Cancel(&v.timer)
+	v.down = nil
+	up.slots.Free(slot)
+	if v.beat {
+		return
+	}
+	if d == nil {
+		w.count.Late++
+		return
+	}
+	w.count.Answered[d.from.Direction]++
+	if f.Status() != bolt.StatusOK {
+		w.count.Errors[d.from.Direction]++
+	}
+	f.SetID(id)
+	w.give(d, f.Bytes())
+}
+
+// give delivers a response frame, which has the client's own id, wherever that client's connection is now.
+func (w *worker) give(d *downstream, frame []byte) {
+	switch {
+	case d.gone:
+		w.count.Late++
+	case d.remote:
+		w.relayResponse(d, frame)
+	case d.conn.Frozen():
+		d.held = append(d.held, append([]byte(nil), frame...))
+	case w.sabotaged(d, frame):
+	default:
+		d.conn.Write(frame)
+		if d.conn.Unsent() > maxQueue+len(frame) {
+			d.slow()
+		}
+	}
+}
+
+// refuse answers a request ourselves. A oneway is only counted.
+func (w *worker) refuse(d *downstream, f bolt.Frame, status bolt.Status, why Failure) {
+	w.count.Failed[why]++
+	if f.Kind() == bolt.Oneway {
+		return
+	}
+	w.fail(d, f.ID(), f.Codec(), status)
+}
+
+func (w *worker) fail(d *downstream, id uint32, codec byte, status bolt.Status) {
+	w.scratch = bolt.AppendReply(w.scratch[:0], id, codec, status)
+	w.give(d, w.scratch)
+}
+
+// kept is a request that waits for a connection, copied out of the read buffer.
+type kept struct {
+	down    *downstream
+	frame   []byte
+	attempt int
+}
+
+func (w *worker) keep(d *downstream, f bolt.Frame, attempt int) kept {
+	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), attempt: attempt}
+}
+
+// again dispatches a kept request. What the client no longer waits for is dropped.
+func (w *worker) again(k kept) {
+	defer w.loop.Pool().Give(k.frame)
+	f, err := bolt.Next(k.frame)
+	if err != nil || k.down.gone {
+		return
+	}
+	if k.attempt > maxAttempts {
+		w.refuse(k.down, f, bolt.StatusCommunication, FailConnect)
+		return
+	}
+	w.dispatch(k.down, f, k.attempt)
+}

@@ -1,0 +1,235 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// stateVersion is the first byte of every connection state that this build writes. It reads this version and the one
+// before it, of which there is none yet.
+const stateVersion = 1
+
+// role says what a connection is to its worker.
+type role uint8
+
+const (
+	roleDownstream role = iota + 1
+	roleUpstream
+	roleTCPClient
+	roleTCPEndpoint
+)
+
+// connState is one connection, written down: everything that a new process needs to carry on at this byte. Which fields
+// have a meaning depends on the role.
+type connState struct {
+	role  role
+	image loop.Image
+
+	listener config.Listener // of a client's connection: enough to serve it, whatever the new configuration says
+	cluster  string          // of an endpoint's connection
+	endpoint netip.AddrPort
+	leaving  bool
+	waiting  []waitingState
+	client   uint64 // the client's connection of a plain pair
+}
+
+// waitingState is one request without an answer.
+type waitingState struct {
+	slot  uint32 // its id on the upstream connection
+	down  uint64 // the client's connection; 0 when the client has had its answer
+	from  config.Direction
+	id    uint32 // the client's own id
+	codec byte
+	beat  bool
+	left  time.Duration
+}
+
+// appendState writes s behind dst. Integers are varints, strings and byte strings are preceded by their length.
+func appendState(dst []byte, s *connState) []byte {
+	e := encoder{dst}
+	e.byte(stateVersion)
+	e.byte(byte(s.role))
+	e.image(&s.image)
+	switch s.role {
+	case roleDownstream, roleTCPClient:
+		e.listener(&s.listener)
+	case roleUpstream:
+		e.string(s.cluster)
+		e.addr(s.endpoint)
+		e.bool(s.leaving)
+		e.uint(uint64(len(s.waiting)))
+		for i := range s.waiting {
+			e.waiting(&s.waiting[i])
+		}
+	case roleTCPEndpoint:
+		e.string(s.cluster)
+		e.addr(s.endpoint)
+		e.uint(s.client)
+	}
+	return e.b
+}
+
+// errState says that a connection state ends too early or has a value that no build writes.
+var errState = errors.New("connection state is damaged")
+
+// parseState reads what appendState has written. The state's bytes are the caller's.
+func parseState(b []byte) (*connState, error) {
+	d := decoder{b: b}
+	if v := d.byte(); v != stateVersion {
+		return nil, fmt.Errorf("connection state has version %d, this build reads %d", v, stateVersion)
+	}
+	s := &connState{role: role(d.byte())}
+	d.image(&s.image)
+	switch s.role {
+	case roleDownstream, roleTCPClient:
+		d.listener(&s.listener)
+	case roleUpstream:
+		s.cluster, s.endpoint, s.leaving = d.string(), d.addr(), d.bool()
+		for n := d.uint(); n > 0 && !d.bad; n-- {
+			s.waiting = append(s.waiting, d.waiting())
+		}
+	case roleTCPEndpoint:
+		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
+	default:
+		return nil, fmt.Errorf("%w: role %d", errState, s.role)
+	}
+	if d.bad || len(d.b) > 0 {
+		return nil, errState
+	}
+	return s, nil
+}
+
+// encoder appends to b.
+type encoder struct{ b []byte }
+
+func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
+func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) bytes(v []byte)  { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
+func (e *encoder) string(v string) { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
+
+func (e *encoder) bool(v bool) {
+	if v {
+		e.byte(1)
+	} else {
+		e.byte(0)
+	}
+}
+
+func (e *encoder) addr(a netip.AddrPort) {
+	b, err := a.MarshalBinary()
+	if err != nil {
+		b = nil // no zone and no address gives none
+	}
+	e.bytes(b)
+}
+
+func (e *encoder) image(i *loop.Image) {
+	e.uint(i.ID)
+	e.uint(i.Rx)
+	e.uint(i.Tx)
+	for _, flag := range []bool{i.Dialled, i.EOF, i.Finished, i.Lingering, i.Paused} {
+		e.bool(flag)
+	}
+	e.bytes(i.In)
+	e.bytes(i.Out)
+}
+
+func (e *encoder) listener(l *config.Listener) {
+	e.string(l.Name)
+	e.addr(l.Address)
+	e.byte(byte(l.Protocol))
+	e.byte(byte(l.Direction))
+	e.string(l.Cluster)
+}
+
+func (e *encoder) waiting(v *waitingState) {
+	e.uint(uint64(v.slot))
+	e.uint(v.down)
+	e.byte(byte(v.from))
+	e.uint(uint64(v.id))
+	e.byte(v.codec)
+	e.bool(v.beat)
+	e.uint(uint64(v.left))
+}
+
+// decoder takes from b; bad is set once something was missing.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.bad = true
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) bool() bool { return d.byte() == 1 }
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uint()
+	if n > uint64(len(d.b)) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) string() string { return string(d.bytes()) }
+
+func (d *decoder) addr() (a netip.AddrPort) {
+	if b := d.bytes(); len(b) > 0 && a.UnmarshalBinary(b) != nil {
+		d.bad = true
+	}
+	return a
+}
+
+func (d *decoder) image(i *loop.Image) {
+	i.ID, i.Rx, i.Tx = d.uint(), d.uint(), d.uint()
+	for _, flag := range []*bool{&i.Dialled, &i.EOF, &i.Finished, &i.Lingering, &i.Paused} {
+		*flag = d.bool()
+	}
+	i.In, i.Out = d.bytes(), d.bytes()
+}
+
+func (d *decoder) listener(l *config.Listener) {
+	l.Name, l.Address = d.string(), d.addr()
+	l.Protocol, l.Direction = config.Protocol(d.byte()), config.Direction(d.byte())
+	l.Cluster = d.string()
+	if l.Direction > config.Outbound {
+		d.bad = true
+	}
+}
+
+func (d *decoder) waiting() waitingState {
+	v := waitingState{
+		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()), id: uint32(d.uint()), codec: d.byte(),
+		beat: d.bool(), left: time.Duration(d.uint()),
+	}
+	if v.from > config.Outbound || v.left < 0 {
+		d.bad = true
+	}
+	return v
+}

@@ -1,0 +1,109 @@
+package proxy
+
+import "github.com/axlemesh/axle/sidecar/config"
+
+// Failure says why a request got an answer of our own, or none.
+type Failure int
+
+// Failures.
+const (
+	FailNoRoute        Failure = iota // no host or route takes it
+	FailNoEndpoint                    // its cluster is empty
+	FailConnect                       // no endpoint could be reached
+	FailBusy                          // a queue or a limit is full
+	FailTimeout                       // no answer in time
+	FailUpstreamClosed                // the endpoint closed the connection before it had answered
+	FailHandover                      // the process that had taken the request died
+	failures
+)
+
+// String is the failure's label in metrics.
+func (f Failure) String() string {
+	return [failures]string{
+		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover",
+	}[f]
+}
+
+// Failures lists all of them.
+func Failures() []Failure {
+	all := make([]Failure, failures)
+	for i := range all {
+		all[i] = Failure(i)
+	}
+	return all
+}
+
+// ByDirection has one value for inbound and one for outbound traffic.
+type ByDirection [config.Outbound + 1]uint64
+
+// Counters only grow, over all generations: a new process starts from its predecessor's.
+type Counters struct {
+	Accepted  ByDirection // connections
+	Requests  ByDirection // RPC requests taken from a client
+	Answered  ByDirection // answers of an endpoint given to a client
+	Errors    ByDirection // of those, with an error status
+	Failed    [failures]uint64
+	Dialled   uint64 // upstream connections opened
+	Late      uint64 // answers that came after a timeout or for a client that had gone
+	Malformed uint64 // connections closed because of what their peer sent
+	Slow      uint64 // connections closed because their peer did not read
+	Refused   uint64 // connections over the limit
+	Moved     uint64 // connections that came in a handover
+	Lost      uint64 // connections that a handover closed
+	Mismatch  uint64 // connections whose kernel counters contradicted ours at a handover
+	Reads     uint64 // system calls
+	Writes    uint64
+}
+
+// each calls fn with every counter of c and its counterpart of o.
+func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
+	for d := range c.Requests {
+		fn(&c.Accepted[d], &o.Accepted[d])
+		fn(&c.Requests[d], &o.Requests[d])
+		fn(&c.Answered[d], &o.Answered[d])
+		fn(&c.Errors[d], &o.Errors[d])
+	}
+	for f := range c.Failed {
+		fn(&c.Failed[f], &o.Failed[f])
+	}
+	fn(&c.Dialled, &o.Dialled)
+	fn(&c.Late, &o.Late)
+	fn(&c.Malformed, &o.Malformed)
+	fn(&c.Slow, &o.Slow)
+	fn(&c.Refused, &o.Refused)
+	fn(&c.Moved, &o.Moved)
+	fn(&c.Lost, &o.Lost)
+	fn(&c.Mismatch, &o.Mismatch)
+	fn(&c.Reads, &o.Reads)
+	fn(&c.Writes, &o.Writes)
+}
+
+func (c *Counters) add(o *Counters) { c.each(o, func(c, o *uint64) { *c += *o }) }
+
+// sub takes away an earlier reading.
+func (c *Counters) sub(o *Counters) { c.each(o, func(c, o *uint64) { *c -= *o }) }
+
+// Stats are the counters and what is open now.
+type Stats struct {
+	Counters
+	Downstream ByDirection // open client connections
+	Upstream   uint64      // open upstream connections
+	Waiting    uint64      // requests that wait for an answer
+}
+
+// ConnInfo describes one connection for people.
+type ConnInfo struct {
+	ID        uint64 `json:"id"`
+	Loop      int    `json:"loop"`
+	Kind      string `json:"kind"` // downstream, upstream
+	Protocol  string `json:"protocol"`
+	Listener  string `json:"listener,omitempty"`
+	Cluster   string `json:"cluster,omitempty"`
+	Endpoint  string `json:"endpoint,omitempty"`
+	Waiting   int    `json:"waiting"`
+	RxBytes   uint64 `json:"rxBytes"`
+	TxBytes   uint64 `json:"txBytes"`
+	Unsent    int    `json:"unsent"`
+	Frozen    bool   `json:"frozen,omitempty"`
+	Connected bool   `json:"connected"`
+}

@@ -1,0 +1,279 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/upstream"
+)
+
+// Life of an upstream connection.
+const (
+	defaultConnectTimeout = time.Second
+	beatEvery             = 15 * time.Second // without anything heard
+	beatTimeout           = 5 * time.Second
+	beatStrikes           = 3
+	idleFor               = 5 * time.Minute // without a request, then it is closed
+	// lateFor is how long the id of a request that timed out is not reused, so that a late answer meets nobody.
+	lateFor = time.Minute
+)
+
+// cluster is one loop's view of a cluster, with its connections.
+type cluster struct {
+	upstream.Cluster[*upConn]
+	name    string
+	retired bool // no snapshot names it any more
+}
+
+type host = upstream.Host[*upConn]
+
+// upConn is one connection to an endpoint, shared by the requests of many clients.
+type upConn struct {
+	w       *worker
+	cluster *cluster
+	host    *host
+	conn    *loop.Conn
+	slots   upstream.Slots[waiting]
+	queue   []kept // while connecting
+	queued  int    // bytes in queue
+	watch   loop.Timer
+	used    time.Duration // last request
+	heard   time.Duration // last bytes
+	strikes int           // heartbeats without an answer
+	opened  bool
+	leaving bool // takes no further requests
+}
+
+// waiting is one request that was sent and has no answer yet. It lives in its slot.
+type waiting struct {
+	timer loop.Timer
+	up    *upConn
+	slot  *upstream.Slot[waiting]
+	down  *downstream // nil for our own heartbeat, and when the client has had its answer
+	id    uint32      // the client's own
+	codec byte
+	beat  bool
+	left  time.Duration // of timer, while the connection is frozen
+}
+
+func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
+	v.timer.Owner = v
+	v.up, v.slot, v.down, v.beat = up, slot, nil, false
+	return v
+}
+
+// Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
+func (v *waiting) Expire() {
+	w, d := v.up.w, v.down
+	v.down = nil
+	switch {
+	case v.beat:
+		v.up.slots.Free(v.slot)
+		v.up.missed()
+	case d == nil:
+		v.up.slots.Free(v.slot)
+		v.up.leaveIfIdle()
+	default:
+		w.loop.Start(&v.timer, lateFor)
+		w.count.Failed[FailTimeout]++
+		w.fail(d, v.id, v.codec, bolt.StatusTimeout)
+	}
+}
+
+// connTo returns a connection to h, opening one when there are fewer than configured; nil when none can be opened.
+func (w *worker) connTo(c *cluster, h *host) *upConn {
+	if len(h.Conns) < max(c.Config.Connections, 1) {
+		if up := w.dial(c, h); up != nil {
+			return up
+		}
+	}
+	var best *upConn
+	for _, up := range h.Conns {
+		if best == nil || up.load() < best.load() {
+			best = up
+		}
+	}
+	return best
+}
+
+func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
+
+func (w *worker) dial(c *cluster, h *host) *upConn {
+	up := &upConn{w: w, cluster: c, host: h, used: w.loop.Now(), heard: w.loop.Now()}
+	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
+	if err != nil {
+		h.Failed(w.loop.Now())
+		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
+		return nil
+	}
+	w.count.Dialled++
+	up.adopt(conn)
+	timeout := c.Config.ConnectTimeout
+	if timeout == 0 {
+		timeout = defaultConnectTimeout
+	}
+	w.loop.Start(&up.watch, timeout)
+	return up
+}
+
+// adopt makes conn the connection of u and u one of its host.
+func (u *upConn) adopt(conn *loop.Conn) {
+	u.conn = conn
+	u.watch.Owner = u
+	u.w.ups[conn.ID] = u
+	if u.host.Gone {
+		u.leaving = true
+		return
+	}
+	u.host.Conns = append(u.host.Conns, u)
+}
+
+// Connected sends what has waited for the connection.
+func (u *upConn) Connected(*loop.Conn) {
+	u.host.Worked()
+	u.opened = true
+	u.heard = u.w.loop.Now()
+	u.w.loop.Start(&u.watch, beatEvery)
+	queue := u.queue
+	u.queue, u.queued = nil, 0
+	for _, k := range queue {
+		if f, err := bolt.Next(k.frame); err == nil && !k.down.gone {
+			_, timeout := u.w.target(k.down, f)
+			u.w.send(u, k.down, f, timeout)
+		}
+		u.w.loop.Pool().Give(k.frame)
+	}
+	u.leaveIfIdle()
+}
+
+// Data takes every complete frame.
+func (u *upConn) Data(c *loop.Conn, b []byte) int {
+	u.heard, u.strikes = u.w.loop.Now(), 0
+	taken := 0
+	for taken < len(b) {
+		f, err := bolt.Next(b[taken:])
+		if errors.Is(err, bolt.ErrShort) {
+			break
+		}
+		if err != nil {
+			u.w.malformed(c, u.cluster.name, err)
+			return len(b)
+		}
+		taken += len(f.Bytes())
+		u.frame(f)
+		if c.Closed() {
+			return len(b)
+		}
+	}
+	return taken
+}
+
+func (u *upConn) frame(f bolt.Frame) {
+	switch {
+	case f.Kind() == bolt.Response:
+		u.w.answer(u, f)
+		u.leaveIfIdle()
+	case f.GoAway():
+		u.leave()
+	case f.Heartbeat():
+		u.w.scratch = bolt.AppendHeartbeatAck(u.w.scratch[:0], f.ID(), f.Codec())
+		u.conn.Write(u.w.scratch)
+	}
+}
+
+// leave takes the connection out of use; it is closed after its last answer.
+func (u *upConn) leave() {
+	u.leaving = true
+	u.host.Conns = without(u.host.Conns, u)
+	u.leaveIfIdle()
+}
+
+func without(all []*upConn, u *upConn) []*upConn {
+	return slices.DeleteFunc(all, func(x *upConn) bool { return x == u })
+}
+
+func (u *upConn) leaveIfIdle() {
+	if u.leaving && u.load() == 0 && u.conn.Open() {
+		u.conn.CloseAfterWrite()
+	}
+}
+
+// Expire looks after a connection: it may take too long to open, have nothing to do, or be dead without a word.
+func (u *upConn) Expire() {
+	now := u.w.loop.Now()
+	switch {
+	case !u.conn.Open():
+		u.conn.Close(errConnectTimeout)
+		return
+	case u.load() == 0 && now-u.used >= idleFor:
+		u.leave()
+		return
+	case now-u.heard >= beatEvery:
+		u.beat()
+	}
+	u.w.loop.Start(&u.watch, beatEvery)
+}
+
+var errConnectTimeout = errors.New("connect: timed out")
+
+func (u *upConn) beat() {
+	slot := u.slots.Take()
+	if slot == nil {
+		return
+	}
+	slot.Value.reset(u, slot).beat = true
+	u.w.loop.Start(&slot.Value.timer, beatTimeout)
+	u.w.scratch = bolt.AppendHeartbeat(u.w.scratch[:0], slot.ID(), uint32(beatTimeout/time.Millisecond))
+	u.conn.Write(u.w.scratch)
+}
+
+func (u *upConn) missed() {
+	if u.strikes++; u.strikes >= beatStrikes {
+		u.conn.Close(fmt.Errorf("%d heartbeats without an answer", u.strikes))
+	}
+}
+
+// EOF closes: an endpoint that has ended answers nothing more.
+func (u *upConn) EOF(c *loop.Conn) { c.Close(errEndpointClosed) }
+
+var errEndpointClosed = errors.New("closed by the endpoint")
+
+// Drained needs nothing: clients were not held up.
+func (u *upConn) Drained(*loop.Conn) {}
+
+// Closed answers everything that waits here. A request that was never sent is tried elsewhere.
+func (u *upConn) Closed(_ *loop.Conn, why error) {
+	w := u.w
+	w.loop.Cancel(&u.watch)
+	delete(w.ups, u.conn.ID)
+	u.leaving = true
+	u.host.Conns = without(u.host.Conns, u)
+	if why != nil {
+		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(),
+			"waiting", u.slots.Len(), "reason", why.Error())
+	}
+	if !u.opened && why != nil {
+		u.host.Failed(w.loop.Now())
+	}
+	queue := u.queue
+	u.queue = nil
+	for _, k := range queue {
+		k.attempt++
+		w.again(k)
+	}
+	u.slots.Each(func(slot *upstream.Slot[waiting]) {
+		v := &slot.Value
+		w.loop.Cancel(&v.timer)
+		d := v.down
+		v.down = nil
+		u.slots.Free(slot)
+		if d != nil {
+			w.count.Failed[FailUpstreamClosed]++
+			w.fail(d, v.id, v.codec, bolt.StatusCommunication)
+		}
+	})
+}

@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/route"
+)
+
+// worker is everything that one loop owns. Only that loop touches it, but for load.
+type worker struct {
+	engine *Engine
+	index  int
+	loop   *loop.Loop
+	load   atomic.Int64 // client connections, for the acceptor's choice
+
+	routes   *route.Table
+	clusters map[string]*cluster
+	targets  []*cluster // by route.Route.Index
+	downs    map[uint64]*downstream
+	ups      map[uint64]*upConn
+	pairs    map[uint64]*pair // by their client's connection
+
+	count   Counters
+	open    ByDirection // client connections
+	scratch []byte      // for frames of our own
+
+	// During a handover, on the side of the donor; see donor.go.
+	moving  bool
+	pending int    // frozen batches with upstream connections that are not committed
+	parked  []kept // requests that wait for those
+	relayed map[relayed]byte
+	frozen  map[uint64]*frozen
+	// On both sides: where frames for the other generation go; nil without a handover.
+	relay func(handover.Relay)
+	// On the side of the candidate: what was prepared, by batch.
+	prepared map[uint64][]restored
+	sabotage sabotage
+}
+
+func newWorker(e *Engine, index int, l *loop.Loop) *worker {
+	return &worker{
+		engine: e, index: index, loop: l, routes: route.Compile(nil),
+		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
+		pairs: map[uint64]*pair{}, relayed: map[relayed]byte{}, frozen: map[uint64]*frozen{},
+		prepared: map[uint64][]restored{},
+	}
+}
+
+// update takes over a snapshot. Clusters that stay keep their connections; what has left finishes what it has.
+func (w *worker) update(s *config.Snapshot, routes *route.Table) {
+	for name, cfg := range s.Clusters {
+		c, ok := w.clusters[name]
+		if !ok {
+			c = &cluster{name: name}
+			w.clusters[name] = c
+		}
+		w.retire(c.Update(cfg, w.engine.seed))
+	}
+	for name, c := range w.clusters {
+		if _, ok := s.Clusters[name]; !ok {
+			delete(w.clusters, name)
+			c.retired = true
+			w.retire(c.Update(&config.Cluster{Name: name}, w.engine.seed))
+		}
+	}
+	w.routes = routes
+	w.targets = make([]*cluster, routes.Len())
+	routes.Each(func(r *route.Route) { w.targets[r.Index] = w.clusters[r.Cluster] })
+}
+
+func (w *worker) retire(gone []*host) {
+	for _, h := range gone {
+		for len(h.Conns) > 0 {
+			h.Conns[0].leave()
+		}
+	}
+}
+
+// accepted takes a client's new connection.
+func (w *worker) accepted(fd int, from *config.Listener) {
+	id := w.engine.nextID()
+	w.count.Accepted[from.Direction]++
+	w.opened(from)
+	if from.Protocol == config.TCP {
+		w.newPair(fd, id, from)
+		return
+	}
+	d := w.newDownstream(id, from)
+	conn, err := w.loop.Add(fd, id, d)
+	if err != nil {
+		d.Closed(conn, err)
+		return
+	}
+	d.conn = conn
+}
+
+func (w *worker) opened(from *config.Listener) { w.open[from.Direction]++ }
+
+// takenOver accounts for a client's connection that came in a handover, givenAway for one that went.
+func (w *worker) takenOver(from *config.Listener) {
+	w.opened(from)
+	w.load.Add(1)
+	w.engine.open[from.Direction].Add(1)
+}
+
+func (w *worker) givenAway(from *config.Listener) {
+	w.open[from.Direction]--
+	w.load.Add(-1)
+	w.engine.open[from.Direction].Add(-1)
+}
+
+// closed accounts for the end of a client's connection.
+func (w *worker) closed(from *config.Listener, why error) {
+	w.givenAway(from)
+	w.engine.checkLeft()
+	if why != nil {
+		w.engine.log.V(1).Info("client connection ended", "listener", from.Name, "reason", why.Error())
+	}
+}
+
+// malformed closes a connection whose peer broke the protocol; only this one, and it says why.
+func (w *worker) malformed(c *loop.Conn, where string, why error) {
+	w.count.Malformed++
+	w.engine.log.Info("closing a connection whose peer broke the protocol", "on", where, "reason", why.Error())
+	c.Close(why)
+}
