@@ -1,0 +1,202 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// Type URLs of the resources that this client subscribes to.
+const (
+	TypeCluster  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeHost     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+)
+
+// Types in the order in which they are asked for: what is referred to comes first.
+var Types = []string{TypeCluster, TypeEndpoint, TypeListener, TypeHost}
+
+// resource is the last good version of one resource: as it came, and translated.
+type resource struct {
+	raw   *discoveryv3.Resource
+	value any // config.Listener, cluster, []netip.AddrPort or host
+}
+
+// Store holds the last good version of every resource. It does no I/O, and is not safe for concurrent use.
+type Store struct {
+	types map[string]map[string]resource
+	built int
+}
+
+// NewStore returns an empty store.
+func NewStore() *Store {
+	s := &Store{types: make(map[string]map[string]resource)}
+	for _, t := range Types {
+		s.types[t] = make(map[string]resource)
+	}
+	return s
+}
+
+// Update takes the resources of one response. A bad resource is left as it was, and the error says for each what to
+// change; the others are taken all the same. Changed says whether anything was taken or removed.
+func (s *Store) Update(typeURL string, resources []*discoveryv3.Resource, removed []string) (changed bool, err error) {
+	held, ok := s.types[typeURL]
+	if !ok {
+		return false, fmt.Errorf("type %q was not asked for", typeURL)
+	}
+	var errs []error
+	for i, r := range resources {
+		value, err := translate(typeURL, r)
+		if err != nil {
+			name := r.GetName()
+			if name == "" {
+				name = fmt.Sprintf("#%d", i)
+			}
+			errs = append(errs, fmt.Errorf("%s %q: %w", short(typeURL), name, err))
+			continue
+		}
+		held[r.GetName()] = resource{raw: r, value: value}
+		changed = true
+	}
+	for _, name := range removed {
+		if _, ok := held[name]; ok {
+			delete(held, name)
+			changed = true
+		}
+	}
+	return changed, errors.Join(errs...)
+}
+
+// Versions returns what is held of one type, for a server that has to send only the rest.
+func (s *Store) Versions(typeURL string) map[string]string {
+	out := make(map[string]string, len(s.types[typeURL]))
+	for name, r := range s.types[typeURL] {
+		out[name] = r.raw.GetVersion()
+	}
+	return out
+}
+
+func translate(typeURL string, r *discoveryv3.Resource) (any, error) {
+	switch typeURL {
+	case TypeListener:
+		return decode(r, &listenerv3.Listener{}, (*listenerv3.Listener).GetName, translateListener)
+	case TypeCluster:
+		return decode(r, &clusterv3.Cluster{}, (*clusterv3.Cluster).GetName, translateCluster)
+	case TypeEndpoint:
+		return decode(r, &endpointv3.ClusterLoadAssignment{}, (*endpointv3.ClusterLoadAssignment).GetClusterName, translateEndpoints)
+	default:
+		return decode(r, &routev3.VirtualHost{}, (*routev3.VirtualHost).GetName, translateHost)
+	}
+}
+
+func decode[M proto.Message, V any](r *discoveryv3.Resource, m M, name func(M) string, to func(M) (V, error)) (any, error) {
+	if r.GetResource() == nil {
+		return nil, errors.New("the resource is missing")
+	}
+	if err := r.GetResource().UnmarshalTo(m); err != nil {
+		return nil, err
+	}
+	if name(m) == "" || name(m) != r.GetName() {
+		return nil, fmt.Errorf("it is named %q inside: both names have to be the same", name(m))
+	}
+	v, err := to(m)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Snapshot puts the resources together. What one refers to and was not sent is filled in: inbound/<port> is the
+// application on that port, any other cluster has no endpoints yet. A listener that cannot be is left out and named in
+// the error; the snapshot is valid all the same.
+func (s *Store) Snapshot() (*config.Snapshot, error) {
+	s.built++
+	snap := &config.Snapshot{
+		Version:  fmt.Sprintf("xds-%d", s.built),
+		Hosts:    make(map[string]*config.Host),
+		Clusters: make(map[string]*config.Cluster),
+	}
+	for name, r := range s.types[TypeCluster] {
+		c := r.value.(cluster)
+		out := c.Cluster
+		if c.eds != "" {
+			out.Endpoints, _ = s.types[TypeEndpoint][c.eds].value.([]netip.AddrPort)
+		}
+		snap.Clusters[name] = &out
+	}
+	s.addHosts(snap)
+	err := s.addListeners(snap)
+	return snap, err
+}
+
+// addHosts gives each domain to the host of that name, else to the first by name that claims it.
+func (s *Store) addHosts(snap *config.Snapshot) {
+	for _, name := range slices.Sorted(maps.Keys(s.types[TypeHost])) {
+		h := s.types[TypeHost][name].value.(host)
+		for _, route := range h.routes {
+			need(snap, route.Cluster)
+		}
+		for _, d := range h.domains {
+			if snap.Hosts[d] == nil || d == name {
+				snap.Hosts[d] = &config.Host{Name: d, Routes: h.routes}
+			}
+		}
+	}
+}
+
+func (s *Store) addListeners(snap *config.Snapshot) error {
+	var errs []error
+	taken := make(map[netip.AddrPort]string)
+	for _, name := range slices.Sorted(maps.Keys(s.types[TypeListener])) {
+		l := s.types[TypeListener][name].value.(config.Listener)
+		if other, ok := taken[l.Address]; ok && l.Address.Port() != 0 {
+			errs = append(errs, fmt.Errorf("listener %q is left out: listener %q has its address %s", name, other, l.Address))
+			continue
+		}
+		taken[l.Address] = name
+		if l.Cluster != "" {
+			need(snap, l.Cluster)
+		}
+		snap.Listeners = append(snap.Listeners, l)
+	}
+	return errors.Join(errs...)
+}
+
+// need makes sure that there is a cluster of that name.
+func need(snap *config.Snapshot, name string) {
+	if snap.Clusters[name] != nil {
+		return
+	}
+	c, ok := derived(name)
+	if !ok {
+		c = &config.Cluster{Name: name, Connections: 1}
+	}
+	snap.Clusters[name] = c
+}
+
+// short is the type's name for people.
+func short(typeURL string) string {
+	switch typeURL {
+	case TypeCluster:
+		return "Cluster"
+	case TypeEndpoint:
+		return "ClusterLoadAssignment"
+	case TypeListener:
+		return "Listener"
+	case TypeHost:
+		return "VirtualHost"
+	}
+	return typeURL
+}

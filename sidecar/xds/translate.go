@@ -1,0 +1,264 @@
+package xds
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// Names of the network filters that choose a listener's protocol.
+const (
+	FilterBolt = "axlemesh.io/bolt"
+	FilterTCP  = "axlemesh.io/tcp"
+)
+
+// inboundPrefix and a port name the cluster that is the pod's own application; nobody sends it.
+const inboundPrefix = "inbound/"
+
+// Bounds of one resource.
+const (
+	maxEndpoints = 20_000
+	maxRoutes    = 1_000
+	maxDomains   = 1_000
+)
+
+// cluster is a translated Cluster. Its endpoints are its own, or those of the assignment that eds names.
+type cluster struct {
+	config.Cluster
+	eds string
+}
+
+// host is a translated VirtualHost.
+type host struct {
+	domains []string
+	routes  []config.Route
+}
+
+// translateListener reads a Listener: one address, one filter chain, one filter.
+func translateListener(l *listenerv3.Listener) (config.Listener, error) {
+	out := config.Listener{Name: l.GetName()}
+	var err error
+	if out.Address, err = address(l.GetAddress()); err != nil {
+		return out, fmt.Errorf("address: %w", err)
+	}
+	switch l.GetTrafficDirection() {
+	case corev3.TrafficDirection_INBOUND:
+		out.Direction = config.Inbound
+	case corev3.TrafficDirection_OUTBOUND:
+		out.Direction = config.Outbound
+	default:
+		return out, fmt.Errorf("traffic_direction: %s: set INBOUND or OUTBOUND", l.GetTrafficDirection())
+	}
+	if n := len(l.GetFilterChains()); n != 1 {
+		return out, fmt.Errorf("filter_chains: send exactly 1, not %d", n)
+	}
+	filters := l.GetFilterChains()[0].GetFilters()
+	if len(filters) != 1 {
+		return out, fmt.Errorf("filter_chains[0].filters: send exactly 1, not %d", len(filters))
+	}
+	if err := translateFilter(filters[0], &out); err != nil {
+		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
+	}
+	return out, nil
+}
+
+// translateFilter takes the protocol from the filter's name, and from its configuration where requests go: all to one
+// cluster, or by their service.
+func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
+	switch f.GetName() {
+	case FilterBolt:
+		out.Protocol = config.Bolt
+	case FilterTCP:
+		out.Protocol = config.TCP
+	default:
+		return fmt.Errorf("name: %q is unknown to this version: use %s or %s", f.GetName(), FilterBolt, FilterTCP)
+	}
+	any := f.GetTypedConfig()
+	tcp, hcm := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}
+	switch {
+	case any.MessageIs(tcp):
+		if err := any.UnmarshalTo(tcp); err != nil {
+			return fmt.Errorf("typed_config: %w", err)
+		}
+		if tcp.GetCluster() == "" {
+			return errors.New("typed_config.cluster: name one cluster")
+		}
+		out.Cluster = tcp.GetCluster()
+	case any.MessageIs(hcm):
+		if out.Protocol == config.TCP {
+			return errors.New("typed_config: tcp carries no service to route by: use TcpProxy")
+		}
+		if err := any.UnmarshalTo(hcm); err != nil {
+			return fmt.Errorf("typed_config: %w", err)
+		}
+		if hcm.GetRds() == nil {
+			return errors.New("typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported")
+		}
+	default:
+		return fmt.Errorf("typed_config: %q is unsupported: use TcpProxy or HttpConnectionManager", any.GetTypeUrl())
+	}
+	return nil
+}
+
+// translateCluster reads a Cluster of type STATIC or EDS.
+func translateCluster(c *clusterv3.Cluster) (cluster, error) {
+	out := cluster{Cluster: config.Cluster{Name: c.GetName(), Connections: 1}}
+	var err error
+	if out.ConnectTimeout, err = duration(c.GetConnectTimeout()); err != nil {
+		return out, fmt.Errorf("connect_timeout: %w", err)
+	}
+	out.ConnectTimeout = cmp.Or(out.ConnectTimeout, time.Second)
+	if c.GetLbPolicy() != clusterv3.Cluster_ROUND_ROBIN {
+		return out, fmt.Errorf("lb_policy: %s is unsupported by this version: use ROUND_ROBIN", c.GetLbPolicy())
+	}
+	for _, t := range c.GetCircuitBreakers().GetThresholds() {
+		if t.GetPriority() == corev3.RoutingPriority_DEFAULT && t.GetMaxRequests() != nil {
+			out.MaxPending = int(min(t.GetMaxRequests().GetValue(), 1<<30))
+		}
+	}
+	switch c.GetType() {
+	case clusterv3.Cluster_STATIC:
+		if out.Endpoints, err = translateEndpoints(c.GetLoadAssignment()); err != nil {
+			return out, fmt.Errorf("load_assignment: %w", err)
+		}
+	case clusterv3.Cluster_EDS:
+		out.eds = cmp.Or(c.GetEdsClusterConfig().GetServiceName(), c.GetName())
+	default:
+		return out, fmt.Errorf("type: %s is unsupported: use EDS or STATIC", c.GetType())
+	}
+	return out, nil
+}
+
+// translateEndpoints returns the endpoints that take traffic, sorted and unique.
+func translateEndpoints(a *endpointv3.ClusterLoadAssignment) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for i, locality := range a.GetEndpoints() {
+		for j, e := range locality.GetLbEndpoints() {
+			switch e.GetHealthStatus() {
+			case corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_DEGRADED:
+			default:
+				continue
+			}
+			at, err := address(e.GetEndpoint().GetAddress())
+			if err == nil && at.Port() == 0 {
+				err = errors.New("port_value: 0 is no port to connect to")
+			}
+			if err != nil {
+				return nil, fmt.Errorf("endpoints[%d].lb_endpoints[%d].endpoint.address: %w", i, j, err)
+			}
+			if len(out) == maxEndpoints {
+				return nil, fmt.Errorf("more than %d endpoints", maxEndpoints)
+			}
+			out = append(out, at)
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out), nil
+}
+
+// translateHost reads a VirtualHost. Its domains are service keys.
+func translateHost(h *routev3.VirtualHost) (host, error) {
+	out := host{domains: h.GetDomains()}
+	if n := len(out.domains); n == 0 || n > maxDomains {
+		return out, fmt.Errorf("domains: %d service keys: send 1 to %d", n, maxDomains)
+	}
+	if slices.Contains(out.domains, "") {
+		return out, errors.New("domains: one is empty")
+	}
+	if n := len(h.GetRoutes()); n == 0 || n > maxRoutes {
+		return out, fmt.Errorf("routes: send 1 to %d, not %d", maxRoutes, n)
+	}
+	for i, r := range h.GetRoutes() {
+		route, err := translateRoute(r)
+		if err != nil {
+			return out, fmt.Errorf("routes[%d]: %w", i, err)
+		}
+		out.routes = append(out.routes, route)
+	}
+	return out, nil
+}
+
+func translateRoute(r *routev3.Route) (config.Route, error) {
+	out := config.Route{Name: r.GetName()}
+	m := r.GetMatch()
+	prefix, isPrefix := m.GetPathSpecifier().(*routev3.RouteMatch_Prefix)
+	if !isPrefix || strings.Trim(prefix.Prefix, "/") != "" {
+		return out, errors.New(`match: only prefix "/" is supported by this version`)
+	}
+	if len(m.GetHeaders())+len(m.GetQueryParameters()) > 0 || m.GetRuntimeFraction() != nil {
+		return out, errors.New("match: headers, query_parameters and runtime_fraction are unsupported by this version")
+	}
+	action := r.GetRoute()
+	if action == nil {
+		return out, errors.New("action: only route is supported by this version")
+	}
+	if out.Cluster = action.GetCluster(); out.Cluster == "" {
+		return out, errors.New("route.cluster: name one cluster")
+	}
+	var err error
+	if out.Timeout, err = duration(action.GetTimeout()); err != nil {
+		return out, fmt.Errorf("route.timeout: %w", err)
+	}
+	return out, nil
+}
+
+// derived returns the cluster of the pod's own application that name stands for.
+func derived(name string) (*config.Cluster, bool) {
+	port, ok := strings.CutPrefix(name, inboundPrefix)
+	if !ok {
+		return nil, false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return nil, false
+	}
+	app := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(n))
+	return &config.Cluster{Name: name, Endpoints: []netip.AddrPort{app}, ConnectTimeout: time.Second, Connections: 1}, true
+}
+
+func address(a *corev3.Address) (netip.AddrPort, error) {
+	s := a.GetSocketAddress()
+	if s == nil {
+		return netip.AddrPort{}, errors.New("send a socket_address")
+	}
+	if s.GetProtocol() != corev3.SocketAddress_TCP {
+		return netip.AddrPort{}, fmt.Errorf("socket_address.protocol: %s is unsupported: use TCP", s.GetProtocol())
+	}
+	ip, err := netip.ParseAddr(s.GetAddress())
+	if err != nil || ip.Zone() != "" {
+		return netip.AddrPort{}, fmt.Errorf("socket_address.address: %q is no IP address", s.GetAddress())
+	}
+	if s.GetPortValue() > 65535 {
+		return netip.AddrPort{}, fmt.Errorf("socket_address.port_value: %d is no port", s.GetPortValue())
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(s.GetPortValue())), nil
+}
+
+func duration(d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	if err := d.CheckValid(); err != nil {
+		return 0, err
+	}
+	if d.AsDuration() < 0 {
+		return 0, fmt.Errorf("%s is negative", d.AsDuration())
+	}
+	return d.AsDuration(), nil
+}

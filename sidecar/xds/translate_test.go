@@ -1,0 +1,179 @@
+package xds
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+var (
+	ap    = netip.MustParseAddrPort
+	equal = cmp.Options{cmpopts.EquateComparable(netip.AddrPort{}), cmp.AllowUnexported(cluster{}, host{})}
+)
+
+// said fails unless err contains want; an empty want means no error.
+func said(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("rejected: %v", err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestTranslateListener(t *testing.T) {
+	in, out := corev3.TrafficDirection_INBOUND, corev3.TrafficDirection_OUTBOUND
+	twoFilters := inbound()
+	twoFilters.FilterChains[0].Filters = append(twoFilters.FilterChains[0].Filters, twoFilters.FilterChains[0].Filters[0])
+	cases := map[string]struct {
+		in   *listenerv3.Listener
+		want config.Listener
+		err  string
+	}{
+		"inbound bolt": {
+			in:   inbound(),
+			want: config.Listener{Name: "inbound/15200", Address: ap("0.0.0.0:15200"), Protocol: config.Bolt, Cluster: "inbound/12200"},
+		},
+		"inbound tcp": {
+			in:   listener("l", "::", 1, in, FilterTCP, tcpProxy("c")),
+			want: config.Listener{Name: "l", Address: ap("[::]:1"), Protocol: config.TCP, Cluster: "c"},
+		},
+		"outbound bolt is routed by service": {
+			in:   outbound(),
+			want: config.Listener{Name: "outbound/bolt", Address: ap("127.0.0.1:12220"), Protocol: config.Bolt, Direction: config.Outbound},
+		},
+		"no address":            {in: &listenerv3.Listener{Name: "l"}, err: "address: send a socket_address"},
+		"a name as address":     {in: listener("l", "localhost", 1, in, FilterTCP, tcpProxy("c")), err: `"localhost" is no IP address`},
+		"a port out of range":   {in: listener("l", "::", 65536, in, FilterTCP, tcpProxy("c")), err: "65536 is no port"},
+		"no direction":          {in: listener("l", "::", 1, 0, FilterTCP, tcpProxy("c")), err: "set INBOUND or OUTBOUND"},
+		"no filter chain":       {in: &listenerv3.Listener{Address: socket("::", 1), TrafficDirection: in}, err: "filter_chains: send exactly 1, not 0"},
+		"two filters":           {in: twoFilters, err: "filters: send exactly 1, not 2"},
+		"an unknown filter":     {in: listener("l", "::", 1, in, "envoy.filters.network.redis", tcpProxy("c")), err: "is unknown to this version: use axlemesh.io/bolt"},
+		"no cluster":            {in: listener("l", "::", 1, in, FilterBolt, tcpProxy("")), err: "cluster: name one cluster"},
+		"tcp cannot be routed":  {in: listener("l", "::", 1, out, FilterTCP, routed()), err: "tcp carries no service"},
+		"inline routes":         {in: listener("l", "::", 1, out, FilterBolt, &hcmv3.HttpConnectionManager{}), err: "set route_config_name"},
+		"another configuration": {in: listener("l", "::", 1, out, FilterBolt, &listenerv3.Listener{}), err: "use TcpProxy or HttpConnectionManager"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := translateListener(tc.in)
+			said(t, err, tc.err)
+			if diff := cmp.Diff(tc.want, got, equal); err == nil && diff != "" {
+				t.Errorf("listener (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTranslateCluster(t *testing.T) {
+	static := &clusterv3.Cluster{Name: "s", LoadAssignment: assignment("s", 2, 1, 2), CircuitBreakers: &clusterv3.CircuitBreakers{
+		Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRequests: wrapperspb.UInt32(7)}, {Priority: corev3.RoutingPriority_HIGH, MaxRequests: wrapperspb.UInt32(8)}},
+	}}
+	cases := map[string]struct {
+		in   *clusterv3.Cluster
+		want cluster
+		err  string
+	}{
+		"static": {in: static, want: cluster{Cluster: config.Cluster{
+			Name: "s", Endpoints: []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2")}, ConnectTimeout: time.Second, Connections: 1, MaxPending: 7,
+		}}},
+		"eds":                {in: edsCluster("e"), want: cluster{Cluster: config.Cluster{Name: "e", ConnectTimeout: 2 * time.Second, Connections: 1}, eds: "e"}},
+		"a negative timeout": {in: &clusterv3.Cluster{ConnectTimeout: durationpb.New(-1)}, err: "connect_timeout: -1ns is negative"},
+		"an invalid timeout": {in: &clusterv3.Cluster{ConnectTimeout: &durationpb.Duration{Seconds: 1 << 60}}, err: "connect_timeout: "},
+		"another balancer":   {in: &clusterv3.Cluster{LbPolicy: clusterv3.Cluster_MAGLEV}, err: "use ROUND_ROBIN"},
+		"DNS":                {in: &clusterv3.Cluster{ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}}, err: "use EDS or STATIC"},
+		"a bad endpoint":     {in: &clusterv3.Cluster{LoadAssignment: assignment("s", 0)}, err: "load_assignment: endpoints[0].lb_endpoints[0].endpoint.address: port_value: 0"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := translateCluster(tc.in)
+			said(t, err, tc.err)
+			if diff := cmp.Diff(tc.want, got, equal); err == nil && diff != "" {
+				t.Errorf("cluster (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTranslateEndpointsByHealth(t *testing.T) {
+	a := assignment("c", 1, 2, 3, 4, 5, 6)
+	for i, h := range []corev3.HealthStatus{0, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_DRAINING, corev3.HealthStatus_TIMEOUT, corev3.HealthStatus_DEGRADED} {
+		a.Endpoints[0].LbEndpoints[i].HealthStatus = h
+	}
+	got, err := translateEndpoints(a)
+	said(t, err, "")
+	want := []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2"), ap("10.0.0.1:6")}
+	if diff := cmp.Diff(want, got, equal); diff != "" {
+		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+	many := assignment("c")
+	for range maxEndpoints + 1 {
+		many.Endpoints[0].LbEndpoints = append(many.Endpoints[0].LbEndpoints, assignment("c", 1).Endpoints[0].LbEndpoints[0])
+	}
+	_, err = translateEndpoints(many)
+	said(t, err, "more than 20000 endpoints")
+	none, err := translateEndpoints(&endpointv3.ClusterLoadAssignment{})
+	if err != nil || none != nil {
+		t.Errorf("an empty assignment: %v, %v", none, err)
+	}
+}
+
+func TestTranslateHost(t *testing.T) {
+	change := func(f func(*routev3.VirtualHost)) *routev3.VirtualHost {
+		h := virtualHost("c", "com.x.Pay:1.0", "pay.shop")
+		f(h)
+		return h
+	}
+	route := func(f func(*routev3.Route)) *routev3.VirtualHost {
+		return change(func(h *routev3.VirtualHost) { f(h.Routes[0]) })
+	}
+	cases := map[string]struct {
+		in   *routev3.VirtualHost
+		want host
+		err  string
+	}{
+		"one route with a timeout": {
+			in:   route(func(r *routev3.Route) { r.Name = "r"; r.GetRoute().Timeout = durationpb.New(time.Second) }),
+			want: host{domains: []string{"com.x.Pay:1.0", "pay.shop"}, routes: []config.Route{{Name: "r", Cluster: "c", Timeout: time.Second}}},
+		},
+		"no domains":      {in: &routev3.VirtualHost{}, err: "domains: 0 service keys"},
+		"an empty domain": {in: change(func(h *routev3.VirtualHost) { h.Domains[1] = "" }), err: "domains: one is empty"},
+		"no routes":       {in: change(func(h *routev3.VirtualHost) { h.Routes = nil }), err: "routes: send 1 to 1000, not 0"},
+		"a path": {in: route(func(r *routev3.Route) {
+			r.Match.PathSpecifier = &routev3.RouteMatch_Path{Path: "/"}
+		}), err: `routes[0]: match: only prefix "/"`},
+		"a longer prefix": {in: route(func(r *routev3.Route) {
+			r.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/a"}
+		}), err: `match: only prefix "/"`},
+		"headers":    {in: route(func(r *routev3.Route) { r.Match.Headers = []*routev3.HeaderMatcher{{Name: "x"}} }), err: "match: headers"},
+		"a redirect": {in: route(func(r *routev3.Route) { r.Action = &routev3.Route_Redirect{} }), err: "action: only route"},
+		"no cluster": {in: virtualHost("", "a"), err: "route.cluster: name one cluster"},
+		"a bad timeout": {in: route(func(r *routev3.Route) {
+			r.GetRoute().Timeout = durationpb.New(-time.Second)
+		}), err: "route.timeout: -1s is negative"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := translateHost(tc.in)
+			said(t, err, tc.err)
+			if diff := cmp.Diff(tc.want, got, equal); err == nil && diff != "" {
+				t.Errorf("host (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
