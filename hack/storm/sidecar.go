@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/hack/peers/boltclient"
+)
+
+// The sidecar's addresses; every generation has the same.
+const (
+	outboundAddr = "127.0.0.1:18320"
+	inboundAddr  = "127.0.0.1:18350"
+	adminAddr    = "127.0.0.1:18331"
+	meshAPIAddr  = "127.0.0.1:18330"
+)
+
+// build makes a sidecar from source, sabotaged when breakage names how.
+func build(ctx context.Context, source, breakage, to string) error {
+	args := []string{"build", "-C", source, "-o", to}
+	switch breakage {
+	case "":
+	case "drop", "reset", "dup":
+		args = append(args, "-tags", "axle_break_"+breakage)
+	default:
+		return fmt.Errorf("BREAK=%q: it is drop, reset or dup", breakage)
+	}
+	if out, err := exec.CommandContext(ctx, "go", append(args, "./sidecar")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build the sidecar: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// sidecar is one generation, running as a plain process.
+type sidecar struct {
+	generation int
+	cmd        *exec.Cmd
+	log        string
+	done       chan struct{}
+	err        error
+}
+
+// bootstrapOf is what one generation reads. Only its number differs from the one before.
+func bootstrapOf(generation int, keyFile string, outbound, inbound []string) bootstrap.Bootstrap {
+	return bootstrap.Bootstrap{
+		Node:     bootstrap.Node{ID: "storm", Version: fmt.Sprintf("v%d", generation), Generation: int64(generation)},
+		Admin:    adminAddr,
+		MeshAPI:  meshAPIAddr,
+		Handover: bootstrap.Handover{Socket: fmt.Sprintf("@axle/storm-%d", os.Getpid()), KeyFile: keyFile},
+		Loops:    1,
+		Static: &bootstrap.Static{
+			Listeners: []bootstrap.Listener{
+				{Name: "outbound", Address: outboundAddr, Protocol: bootstrap.Bolt},
+				{Name: "inbound", Address: inboundAddr, Protocol: bootstrap.Bolt, Cluster: "application"},
+			},
+			Routes: []bootstrap.Route{{Service: boltclient.DefaultService, Cluster: "ledger"}},
+			Clusters: []bootstrap.Cluster{
+				{Name: "ledger", Endpoints: outbound},
+				{Name: "application", Endpoints: inbound},
+			},
+		},
+	}
+}
+
+// launch starts a generation; all but the first take over from their predecessor.
+func (s *storm) launch(ctx context.Context, generation int) (*sidecar, error) {
+	conf, err := yaml.Marshal(bootstrapOf(generation, s.keyFile, s.outbound, s.inbound))
+	if err != nil {
+		return nil, fmt.Errorf("encode bootstrap: %w", err)
+	}
+	name := filepath.Join(s.dir, fmt.Sprintf("generation-%d", generation))
+	if err := os.WriteFile(name+".yaml", conf, 0o600); err != nil {
+		return nil, fmt.Errorf("write bootstrap: %w", err)
+	}
+	args := []string{"run", "-f", name + ".yaml"}
+	if generation > 1 {
+		args = append(args, "--takeover")
+	}
+	g := &sidecar{generation: generation, log: name + ".log", done: make(chan struct{})}
+	g.cmd = exec.CommandContext(ctx, s.binary, args...)
+	g.cmd.Cancel = func() error { return g.cmd.Process.Signal(syscall.SIGTERM) }
+	g.cmd.WaitDelay = 5 * time.Second
+	log, err := os.Create(g.log)
+	if err != nil {
+		return nil, fmt.Errorf("log of generation %d: %w", generation, err)
+	}
+	defer func() { _ = log.Close() }() // the child has its own
+	var out io.Writer = log
+	if s.cfg.Verbose {
+		out = io.MultiWriter(log, s.cfg.Out)
+	}
+	g.cmd.Stdout, g.cmd.Stderr = out, out
+	if out == log {
+		g.cmd.Stdout, g.cmd.Stderr = log, log
+	}
+	if err := g.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start generation %d: %w", generation, err)
+	}
+	go func() {
+		g.err = g.cmd.Wait()
+		close(g.done)
+	}()
+	return g, nil
+}
+
+// ended waits for a generation to exit 0.
+func (g *sidecar) ended(ctx context.Context, limit time.Duration) error {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-g.done:
+		if g.err != nil {
+			return fmt.Errorf("generation %d: %w; its last words:\n%s", g.generation, g.err, g.tail())
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return fmt.Errorf("generation %d is still there after %v; its last words:\n%s", g.generation, limit, g.tail())
+	}
+}
+
+// stop ends a generation whatever it does.
+func (g *sidecar) stop() {
+	_ = g.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	if g.ended(context.Background(), 5*time.Second) != nil {
+		_ = g.cmd.Process.Kill()
+		<-g.done
+	}
+}
+
+// tail is the end of what a generation has logged.
+func (g *sidecar) tail() []byte {
+	b, err := os.ReadFile(g.log)
+	if err != nil {
+		return nil
+	}
+	return bytes.TrimSpace(b[max(0, len(b)-2000):])
+}
+
+// footprint collects garbage in a generation and reads what it still holds.
+func (g *sidecar) footprint(ctx context.Context) (Footprint, error) {
+	if _, err := admin(ctx, http.MethodPost, "/gc"); err != nil {
+		return Footprint{}, err
+	}
+	body, err := admin(ctx, http.MethodGet, "/metrics")
+	if err != nil {
+		return Footprint{}, err
+	}
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+	if err != nil {
+		return Footprint{}, fmt.Errorf("descriptors of generation %d: %w", g.generation, err)
+	}
+	f := Footprint{Descriptors: len(fds)}
+	if n, ok := metric(body, "go_goroutines"); ok {
+		f.Goroutines = int(n)
+	}
+	if n, ok := metric(body, "go_memstats_heap_alloc_bytes"); ok {
+		f.Heap = int64(n)
+	}
+	if f.Goroutines == 0 || f.Heap == 0 {
+		return f, errors.New("the sidecar's metrics lack go_goroutines or go_memstats_heap_alloc_bytes")
+	}
+	return f, nil
+}
+
+// admin asks the sidecar's admin API on a connection of its own.
+func admin(ctx context.Context, method, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+adminAddr+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the sidecar: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("%s %s: status %d: %s", method, path, resp.StatusCode, bytes.TrimSpace(body))
+	}
+	return body, nil
+}
+
+func metric(body []byte, name string) (float64, bool) {
+	lines := bufio.NewScanner(bytes.NewReader(body))
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			n, err := strconv.ParseFloat(v, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
