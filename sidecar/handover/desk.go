@@ -2,9 +2,7 @@ package handover
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -81,7 +79,7 @@ func (d *desk) receive() {
 	failed := 0
 	for {
 		c, err := d.ln.accept()
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+		if err != nil && d.over() {
 			return
 		}
 		if err != nil {
@@ -103,6 +101,13 @@ func (d *desk) receive() {
 		d.wg.Add(1)
 		go d.greet(c)
 	}
+}
+
+// over reports whether the desk has been closed.
+func (d *desk) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
 }
 
 // admit notes a caller, unless there is nothing to be had here.

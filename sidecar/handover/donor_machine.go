@@ -138,12 +138,13 @@ func (m *DonorMachine) next(msg Message) bool {
 		m.timer(m.deadlines.Ready)
 	case msg.Kind == KindReady && m.phase == PhaseReady:
 		m.enter(PhaseAccept)
+		m.moving = true // a client that the candidate accepts may need a connection that is still here
+		m.act(ActBeginMove)
 		m.send(Message{Kind: KindAccept})
 		m.timer(m.deadlines.Accept)
 	case msg.Kind == KindAccepting && m.phase == PhaseAccept:
-		m.paused, m.moving = true, true
+		m.paused = true
 		m.act(ActPauseAccept)
-		m.act(ActBeginMove)
 		m.enter(PhaseMove)
 		m.freeze()
 	case msg.Kind == KindPrepared && m.batch.id == msg.ID && msg.ID != 0 && !m.batch.committed:

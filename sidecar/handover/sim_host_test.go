@@ -45,6 +45,8 @@ type proc struct {
 	id        int
 	m         machine
 	inbox     []Event
+	answers   []Event  // of the host, to be seen before the inbox
+	acts      []Action // to do before anything else
 	timer     uint64 // armed
 	conns     []*pconn
 	accepting bool
@@ -91,22 +93,29 @@ func (p *proc) io(id int) *sock {
 	return s
 }
 
-// step handles one event and everything that the host answers meanwhile.
+// busy reports whether the process's handover has something to do.
+func (p *proc) busy() bool { return !p.hungUp && len(p.acts)+len(p.answers)+len(p.inbox) > 0 }
+
+// step does the next action, or handles the next event: answers of the host first. The traffic goes on in between.
 func (p *proc) step() {
-	e := p.inbox[0]
-	p.inbox = p.inbox[1:]
-	todo := []Event{e}
-	for len(todo) > 0 {
-		acts := slices.Clone(p.m.Step(todo[0]))
-		todo = todo[1:]
-		for _, a := range acts {
-			p.w.log("  %d: %s", p.id, a)
-			if ans := p.do(a); ans != nil {
-				todo = append(todo, *ans)
-			}
+	switch {
+	case len(p.acts) > 0:
+		a := p.acts[0]
+		p.acts = p.acts[1:]
+		p.w.log("  %d: %s", p.id, a)
+		if ans := p.do(a); ans != nil {
+			p.answers = append(p.answers, *ans)
 		}
+	case len(p.answers) > 0:
+		e := p.answers[0]
+		p.answers = p.answers[1:]
+		p.acts = slices.Clone(p.m.Step(e))
+	default:
+		e := p.inbox[0]
+		p.inbox = p.inbox[1:]
+		p.acts = slices.Clone(p.m.Step(e))
 	}
-	if p.result != nil && !p.hungUp {
+	if p.result != nil && len(p.acts) == 0 {
 		p.hungUp = true
 		p.inbox = nil
 		p.w.dirs[1-p.id].kernel = nil

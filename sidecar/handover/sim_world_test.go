@@ -130,7 +130,7 @@ func (w *world) choices(faults bool) []choice {
 		if !p.hungUp && (len(in.kernel) > 0 || !in.eof && w.endOfInput(i)) {
 			cs = append(cs, choice{chRecv, i, 0})
 		}
-		if len(p.inbox) > 0 && !p.hungUp {
+		if p.busy() {
 			cs = append(cs, choice{chStep, i, 0})
 		}
 		for id, c := range p.conns {
@@ -283,7 +283,7 @@ func (w *world) recv(i int) {
 func (w *world) crash(i int) {
 	w.crashes++
 	p := w.procs[i]
-	p.dead, p.accepting, p.conns, p.inbox = true, false, nil, nil
+	p.dead, p.accepting, p.conns, p.inbox, p.acts, p.answers = true, false, nil, nil, nil, nil
 	w.dirs[i].queue, w.dirs[1-i].kernel = nil, nil
 }
 
@@ -309,6 +309,9 @@ func (w *world) held(id int) bool {
 			continue
 		}
 		if id < len(p.conns) && p.conns[id] != nil {
+			return true
+		}
+		if slices.ContainsFunc(p.acts, func(a Action) bool { return a.Kind == ActPrepare && holds(a.Message) }) {
 			return true
 		}
 		if slices.ContainsFunc(p.inbox, func(e Event) bool { return holds(e.Message) }) {

@@ -3,7 +3,6 @@ package handover
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -275,7 +274,7 @@ func newListener(fd int) (*listener, error) {
 	return &listener{c: c}, nil
 }
 
-// accept waits for the next caller; net.ErrClosed after Close.
+// accept waits for the next caller; Close ends it with an error.
 func (l *listener) accept() (*conn, error) {
 	var fd int
 	var err error
@@ -283,13 +282,7 @@ func (l *listener) accept() (*conn, error) {
 		fd, _, err = unix.Accept4(int(ls), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECONNABORTED)
 	})
-	if rerr != nil {
-		if errors.Is(rerr, os.ErrClosed) {
-			return nil, net.ErrClosed
-		}
-		return nil, rerr
-	}
-	if err != nil {
+	if err = errors.Join(rerr, err); err != nil {
 		return nil, fmt.Errorf("accept on the handover socket: %w", err)
 	}
 	return newConn(fd)
