@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/axlemesh/axle/hack/cluster/binaries"
@@ -88,15 +89,20 @@ func use(ctx context.Context, o node.Options, command string, args []string, out
 	case "registry":
 		fmt.Fprintln(out, c.Registry())
 	case "env":
-		fmt.Fprintf(out, "export KUBECONFIG=%q REGISTRY=%q PATH=%q\n", c.Kubeconfig(), c.Registry(), c.Programs()+":"+os.Getenv("PATH"))
+		fmt.Fprintf(out, "export KUBECONFIG=%q REGISTRY=%q\n", c.Kubeconfig(), c.Registry())
+		if c.Owned() {
+			fmt.Fprintf(out, "export PATH=%q:\"$PATH\"\n", c.Programs())
+		}
 	case "load":
 		return load(ctx, c, args, out)
 	case "restart-kubelet":
 		return c.RestartKubelet(ctx)
 	case "node":
 		return onNode(ctx, c, args)
+	case "kubectl":
+		return kubectl(ctx, c, args)
 	default:
-		return program(ctx, c, command, args)
+		return fmt.Errorf("unknown command %q; without a command they are listed", command)
 	}
 	return nil
 }
@@ -174,14 +180,12 @@ func onNode(ctx context.Context, c *node.Cluster, args []string) error {
 	return attached(cmd)
 }
 
-// program runs one of the cluster's programs: kubectl on the host, where its
-// arguments may name files and ports, all others on the node.
-func program(ctx context.Context, c *node.Cluster, name string, args []string) error {
-	if name != "kubectl" {
-		return fmt.Errorf("unknown command %q; without arguments the commands are listed", name)
+// kubectl runs on the host, where its arguments may name files and ports.
+func kubectl(ctx context.Context, c *node.Cluster, args []string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.Programs(), "kubectl"), args...)
+	if c.Owned() {
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
 	}
-	cmd := exec.CommandContext(ctx, c.Programs()+"/kubectl", args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
 	return attached(cmd)
 }
 

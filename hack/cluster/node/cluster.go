@@ -31,7 +31,7 @@ type Cluster struct {
 	layout     settings.Layout
 	table      proc.Table
 	options    Options
-	existing   bool
+	existing   *rest.Config // of the user's own cluster, whose context may change later; nil if it is ours
 	kubeconfig string
 	registry   string
 }
@@ -84,10 +84,9 @@ func newCluster(o Options, l settings.Layout) (*Cluster, error) {
 }
 
 // Owned reports whether the cluster is ours, so that its node can be disturbed.
-func (c *Cluster) Owned() bool { return !c.existing }
+func (c *Cluster) Owned() bool { return c.existing == nil }
 
-// Kubeconfig is the path of an administrator's kubeconfig that works on the
-// host. It is empty when the user's own cluster is used without naming a file.
+// Kubeconfig is the path of an administrator's kubeconfig that works on the host.
 func (c *Cluster) Kubeconfig() string { return c.kubeconfig }
 
 // Registry is where images are pushed to and pulled from: host:port, or for the
@@ -98,16 +97,16 @@ func (c *Cluster) Registry() string { return c.registry }
 // Node is the node's name; it is empty for the user's own cluster.
 func (c *Cluster) Node() string { return c.layout.Node }
 
-// Programs is the folder with kubectl, ctr and the others, as built.
+// Programs is the folder with kubectl, ctr and the others, as built; it is
+// empty for the user's own cluster.
 func (c *Cluster) Programs() string { return c.layout.Programs }
 
 // RESTConfig returns a client configuration without client-side rate limits.
 func (c *Cluster) RESTConfig() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	if c.kubeconfig != "" {
-		rules = &clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig}
+	if !c.Owned() {
+		return rest.CopyConfig(c.existing), nil
 	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %q: %w", c.kubeconfig, err)
 	}
@@ -137,7 +136,7 @@ func (c *Cluster) Push(ctx context.Context, repository string, images ...oci.Ima
 // DialContext connects to an IP address and port from inside the cluster's
 // network: pod addresses, Service addresses, the node.
 func (c *Cluster) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if c.existing {
+	if !c.Owned() {
 		return nil, fmt.Errorf("dial %s inside: %w", address, ErrNotOwned)
 	}
 	holder, err := c.holder()
@@ -150,7 +149,7 @@ func (c *Cluster) DialContext(ctx context.Context, network, address string) (net
 // Command prepares a command that runs on the node: in the cluster's network
 // and mount namespaces, with the programs in its PATH.
 func (c *Cluster) Command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	if c.existing {
+	if !c.Owned() {
 		return nil, fmt.Errorf("run %s on the node: %w", name, ErrNotOwned)
 	}
 	holder, err := c.holder()

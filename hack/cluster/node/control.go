@@ -13,7 +13,7 @@ import (
 
 // Processes returns the records of the cluster's processes, in starting order.
 func (c *Cluster) Processes() ([]proc.Record, error) {
-	if c.existing {
+	if !c.Owned() {
 		return nil, fmt.Errorf("list the processes: %w", ErrNotOwned)
 	}
 	var out []proc.Record
@@ -39,7 +39,7 @@ func (c *Cluster) Kill(ctx context.Context, name string) error {
 }
 
 func (c *Cluster) stop(ctx context.Context, name string, sig syscall.Signal) error {
-	if c.existing {
+	if !c.Owned() {
 		return fmt.Errorf("stop %s: %w", name, ErrNotOwned)
 	}
 	if name == settings.Holder {
@@ -50,7 +50,7 @@ func (c *Cluster) stop(ctx context.Context, name string, sig syscall.Signal) err
 
 // Start starts one process that was stopped, without waiting for it to be ready.
 func (c *Cluster) Start(ctx context.Context, name string) error {
-	if c.existing {
+	if !c.Owned() {
 		return fmt.Errorf("start %s: %w", name, ErrNotOwned)
 	}
 	if name == settings.Relay {
@@ -92,7 +92,7 @@ func (c *Cluster) RestartKubelet(ctx context.Context) error {
 
 // Ready checks once whether the node is Ready and DNS answers.
 func (c *Cluster) Ready(ctx context.Context) error {
-	if c.existing {
+	if !c.Owned() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

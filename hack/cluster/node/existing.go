@@ -31,7 +31,7 @@ func Existing(o Options, registry string) (*Cluster, error) {
 	if registry == "" {
 		return nil, ErrNoRegistry
 	}
-	return &Cluster{options: o, existing: true, kubeconfig: rules.ExplicitPath, registry: registry}, nil
+	return &Cluster{options: o, existing: config, kubeconfig: rules.GetDefaultFilename(), registry: registry}, nil
 }
 
 // FromEnv returns the cluster that the environment asks for: the user's own

@@ -14,7 +14,8 @@ func (l Layout) namespaceScript() string {
 set -eu
 mount --make-rshared /
 mount -t tmpfs -o mode=755 axle-run /run
-mkdir -p /run/lock /run/netns
+mkdir -p /run/lock /run/netns /run/containerd
+ln -s $SOCKET /run/containerd/containerd.sock # where cadvisor and ctr look
 mount --bind $STATE/var-lib /var/lib
 mount --bind $STATE/var-log /var/log
 mkdir -p /var/lib/kubelet /var/lib/cni
@@ -26,6 +27,10 @@ ip link set axle1 up
 # A packet needs a route before NAT can look at it. Everything else fails at once.
 ip route add $SERVICES dev axle0 src $NODE_ADDRESS
 ip route add unreachable default metric 4096
+# What still has a Service's address after NAT has no rule yet: refuse it at
+# once instead of waiting three seconds for somebody to answer ARP.
+iptables -A OUTPUT -d $SERVICES -j REJECT
+iptables -A FORWARD -d $SERVICES -j REJECT
 echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true
 : > $STATE/namespace.ready
