@@ -6,6 +6,7 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -138,14 +139,14 @@ func (c *Client) follow(ctx context.Context) error {
 	c.mu.Lock()
 	requests := c.session.open(c.node())
 	c.mu.Unlock()
-	for _, r := range requests {
-		if err := stream.Send(r); err != nil {
-			return fmt.Errorf("subscribe to %s: %w", short(r.GetTypeUrl()), cause(stream, err))
-		}
-	}
 	responses := make(chan *discoveryv3.DeltaDiscoveryResponse)
 	failed := make(chan error, 1)
 	go receive(ctx, stream, responses, failed) // ends with ctx
+	for _, r := range requests {
+		if err := stream.Send(r); err != nil {
+			return fmt.Errorf("subscribe to %s: %w", short(r.GetTypeUrl()), cause(err, responses, failed))
+		}
+	}
 	return c.work(stream, responses, failed)
 }
 
@@ -168,15 +169,15 @@ func receive(ctx context.Context, stream adsStream, to chan<- *discoveryv3.Delta
 }
 
 // cause finds out why a stream does not take requests any more: only receiving tells.
-func cause(stream adsStream, err error) error {
-	if err != io.EOF {
-		return err
-	}
-	for {
-		if _, err := stream.Recv(); err != nil {
+func cause(err error, responses <-chan *discoveryv3.DeltaDiscoveryResponse, failed <-chan error) error {
+	for errors.Is(err, io.EOF) {
+		select {
+		case <-responses:
+		case err := <-failed:
 			return err
 		}
 	}
+	return err
 }
 
 // work answers responses and delivers a snapshot when a burst of them is over.
@@ -190,7 +191,7 @@ func (c *Client) work(stream adsStream, responses <-chan *discoveryv3.DeltaDisco
 		case r := <-responses:
 			answer, wait := c.take(r)
 			if err := stream.Send(answer); err != nil {
-				return fmt.Errorf("answer %s: %w", short(r.GetTypeUrl()), cause(stream, err))
+				return fmt.Errorf("answer %s: %w", short(r.GetTypeUrl()), cause(err, responses, failed))
 			}
 			if wait > 0 {
 				due.within(wait)
