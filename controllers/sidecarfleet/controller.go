@@ -1,0 +1,98 @@
+package sidecarfleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+// +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarfleets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarfleets/status,verbs=get;patch
+// +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarversions,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods/ephemeralcontainers,verbs=patch
+// +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// again is how soon a plan is made anew when a pod changed under it: the cache needs a moment to catch up.
+const again = 100 * time.Millisecond
+
+// Reconciler keeps one fleet at a time on its way. Only the leader runs it.
+type Reconciler struct {
+	Client client.Client
+	Clock  clock.PassiveClock
+	Events events.EventRecorder
+	Log    logr.Logger
+	// Namespace of the operator; its pods never get a sidecar.
+	Namespace string
+}
+
+// Setup makes the manager run the reconciler.
+func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, fleetIndex, indexFleet); err != nil {
+		return fmt.Errorf("index pods by fleet: %w", err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("sidecarfleet").
+		For(&axlev1.SidecarFleet{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&axlev1.SidecarFleet{}, r.allFleets(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&axlev1.SidecarVersion{}, r.allFleets()).
+		Watches(&corev1.Namespace{}, r.namespaceFleets(), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&corev1.Service{}, r.podFleets(), builder.WithPredicates(serviceChanged())).
+		Watches(&corev1.Pod{}, r.podFleets(), builder.WithPredicates(podChanged())).
+		Complete(r)
+}
+
+// Reconcile observes, plans, applies and reports.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	s, err := r.observe(ctx, req.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	steps, wake := Plan(r.Clock.Now(), s.seen)
+	stale, err := r.apply(ctx, s, steps)
+	if stale && (wake == 0 || again < wake) {
+		wake = again
+	}
+	if reportErr := r.report(ctx, s); reportErr != nil {
+		err = errors.Join(err, reportErr)
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wake}, nil
+}
+
+// report writes the fleet's status when it differs from the one there is.
+func (r *Reconciler) report(ctx context.Context, s *scene) error {
+	if s.fleet == nil {
+		return nil
+	}
+	next := s.fleet.DeepCopy()
+	next.Status = Summarize(r.Clock.Now(), s.seen, s.fleet.Status)
+	if equality.Semantic.DeepEqual(s.fleet.Status, next.Status) {
+		return nil
+	}
+	err := r.Client.Status().Patch(ctx, next, client.MergeFrom(s.fleet))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("status of SidecarFleet %q: %w", s.fleet.Name, err)
+	}
+	return nil
+}

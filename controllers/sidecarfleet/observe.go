@@ -1,0 +1,242 @@
+package sidecarfleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
+)
+
+// fleetIndex finds the pods that a fleet has, also when it no longer exists.
+const fleetIndex = "axlemesh.io/fleet"
+
+// indexFleet is the index function of fleetIndex.
+func indexFleet(o client.Object) []string {
+	if d, err := axlev1.ParseDesired(o.GetAnnotations()); err == nil && d != nil && d.Fleet != "" {
+		return []string{d.Fleet}
+	}
+	return nil
+}
+
+// scene is what the cache holds when a plan is made. Its objects are the cache's and must not be changed.
+type scene struct {
+	seen  Observed
+	fleet *axlev1.SidecarFleet // nil when it is gone
+	pods  map[types.NamespacedName]*corev1.Pod
+}
+
+// observe collects the facts for the fleet of that name.
+func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
+	var fleets axlev1.SidecarFleetList
+	var versions axlev1.SidecarVersionList
+	var namespaces corev1.NamespaceList
+	for _, list := range []client.ObjectList{&fleets, &versions, &namespaces} {
+		if err := r.Client.List(ctx, list); err != nil {
+			return nil, fmt.Errorf("observe fleet %q: list %T: %w", name, list, err)
+		}
+	}
+	all, err := claims(fleets.Items)
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{pods: map[types.NamespacedName]*corev1.Pod{}, seen: Observed{Fleet: Fleet{Name: name}, Versions: versionFacts(versions.Items)}}
+	for i := range fleets.Items {
+		if fleets.Items[i].Name == name {
+			s.fleet = &fleets.Items[i]
+			s.seen.Fleet = fleetFacts(s.fleet)
+		}
+	}
+	byName := map[string]*corev1.Namespace{}
+	for i := range namespaces.Items {
+		byName[namespaces.Items[i].Name] = &namespaces.Items[i]
+	}
+	pods, err := r.candidates(ctx, name, s.fleet != nil, namespaces.Items)
+	if err != nil {
+		return nil, err
+	}
+	services, err := r.services(ctx, pods)
+	if err != nil {
+		return nil, err
+	}
+	s.fill(all, byName, pods, services)
+	return s, nil
+}
+
+// candidates lists the pods that the fleet may own or have to leave: those of labelled namespaces, and those that carry its name.
+func (r *Reconciler) candidates(ctx context.Context, name string, exists bool, namespaces []corev1.Namespace) ([]*corev1.Pod, error) {
+	var all []*corev1.Pod
+	known := map[types.UID]bool{}
+	add := func(list *corev1.PodList) {
+		for i := range list.Items {
+			if p := &list.Items[i]; !known[p.UID] {
+				known[p.UID] = true
+				all = append(all, p)
+			}
+		}
+	}
+	var mine corev1.PodList
+	if err := r.Client.List(ctx, &mine, client.MatchingFields{fleetIndex: name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list pods of fleet %q: %w", name, err)
+	}
+	add(&mine)
+	for i := range namespaces {
+		if !exists || !enabled(&namespaces[i]) || r.excluded(namespaces[i].Name) {
+			continue
+		}
+		var pods corev1.PodList
+		if err := r.Client.List(ctx, &pods, client.InNamespace(namespaces[i].Name), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list pods of namespace %q: %w", namespaces[i].Name, err)
+		}
+		add(&pods)
+	}
+	slices.SortFunc(all, func(a, b *corev1.Pod) int {
+		if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return all, nil
+}
+
+// excluded namespaces never take part, whatever their labels say.
+func (r *Reconciler) excluded(namespace string) bool {
+	return namespace == r.Namespace || namespace == "kube-system"
+}
+
+func (r *Reconciler) services(ctx context.Context, pods []*corev1.Pod) (map[string][]*corev1.Service, error) {
+	all := map[string][]*corev1.Service{}
+	for _, pod := range pods {
+		if _, ok := all[pod.Namespace]; ok {
+			continue
+		}
+		var list corev1.ServiceList
+		if err := r.Client.List(ctx, &list, client.InNamespace(pod.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list services of namespace %q: %w", pod.Namespace, err)
+		}
+		all[pod.Namespace] = []*corev1.Service{}
+		for i := range list.Items {
+			all[pod.Namespace] = append(all[pod.Namespace], &list.Items[i])
+		}
+	}
+	return all, nil
+}
+
+// fill sorts out which pods are this fleet's affair, and states their facts.
+func (s *scene) fill(all []claim, namespaces map[string]*corev1.Namespace, pods []*corev1.Pod, services map[string][]*corev1.Service) {
+	name := s.seen.Fleet.Name
+	rivals := map[string]bool{}
+	for _, pod := range pods {
+		fact := podFacts(pod)
+		has := ""
+		if fact.Desired != nil {
+			has = fact.Desired.Fleet
+		}
+		ns := namespaces[pod.Namespace]
+		if ns == nil {
+			ns = &corev1.Namespace{}
+		}
+		owns, selecting := owner(all, ns, pod, has)
+		switch {
+		case owns == name:
+			fact.Wanted = s.seen.Fleet.InPlace
+		case owns == "" && (has == name || has == "" && disabled(pod)):
+		default:
+			if slices.Contains(selecting, name) {
+				rivals[owns] = true
+				s.seen.Contested++
+			}
+			continue
+		}
+		if s.fleet != nil {
+			fact.Ports = ports(s.fleet.Spec.Ports, pod, services[pod.Namespace])
+		}
+		s.pods[fact.NamespacedName] = pod
+		s.seen.Pods = append(s.seen.Pods, fact)
+	}
+	for r := range rivals {
+		s.seen.Rivals = append(s.seen.Rivals, r)
+	}
+	slices.Sort(s.seen.Rivals)
+}
+
+func disabled(pod *corev1.Pod) bool {
+	return pod.Labels[axlev1.InjectionLabel] == axlev1.InjectionDisabled
+}
+
+// podFacts states what a pod object says by itself. Annotations that cannot be read count as absent: they are written anew.
+func podFacts(pod *corev1.Pod) Pod {
+	desired, err := axlev1.ParseDesired(pod.Annotations)
+	if err != nil {
+		desired = nil
+	}
+	status, err := axlev1.ParseStatus(pod.Annotations)
+	if err != nil {
+		status = nil
+	}
+	return Pod{
+		NamespacedName: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		UID:            pod.UID, Workload: workload(pod), Node: pod.Spec.NodeName,
+		Away: isAway(pod), Skip: skip(pod), Skipped: pod.Annotations[axlev1.SkippedAnnotation],
+		Pin: pod.Annotations[axlev1.PinVersionAnnotation], Desired: desired, Status: status, Sidecars: sidecars.Of(pod),
+	}
+}
+
+func versionFacts(versions []axlev1.SidecarVersion) map[string]Version {
+	all := make(map[string]Version, len(versions))
+	for i := range versions {
+		v := &versions[i]
+		fact := Version{Handover: v.Spec.HandoverProtocol}
+		if c := meta.FindStatusCondition(v.Status.Conditions, axlev1.ConditionVerified); c == nil {
+			fact.Problem = fmt.Sprintf("SidecarVersion %q has not been verified yet", v.Name)
+		} else if c.Status != "True" || v.Status.Digest == "" {
+			fact.Problem = fmt.Sprintf("SidecarVersion %q is not verified: %s", v.Name, c.Message)
+		}
+		all[v.Name] = fact
+	}
+	return all
+}
+
+// Defaults that the schema applies too; here they are for objects that were made without it.
+const (
+	defaultMaxGenerations = 50
+	defaultDeadline       = 600 * time.Second
+)
+
+func fleetFacts(f *axlev1.SidecarFleet) Fleet {
+	strategy := f.Spec.UpdateStrategy
+	fact := Fleet{
+		Name: f.Name, Generation: f.Generation, Version: f.Spec.Version, Current: f.Status.CurrentVersion,
+		InPlace: f.Spec.InPlace.On(), MaxGenerations: int(f.Spec.InPlace.MaxGenerations), Paused: f.Spec.Paused,
+		MaxUpdating: intstr.FromString("10%"), Steps: strategy.Steps, StepIndex: f.Status.Step.Index,
+		FailedHandovers: int(strategy.Analysis.FailedHandovers), Deadline: time.Duration(strategy.ProgressDeadlineSeconds) * time.Second,
+	}
+	if fact.MaxGenerations == 0 {
+		fact.MaxGenerations = defaultMaxGenerations
+	}
+	if fact.Deadline == 0 {
+		fact.Deadline = defaultDeadline
+	}
+	if strategy.MaxUpdating != nil {
+		fact.MaxUpdating = *strategy.MaxUpdating
+	}
+	if f.Status.UpdateVersion != f.Spec.Version {
+		fact.StepIndex = 0
+	} else if f.Status.Step.Since != nil {
+		fact.StepSince = f.Status.Step.Since.Time
+	}
+	c := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded)
+	if c != nil && c.Status == "True" && c.Reason == string(Fail) && c.ObservedGeneration == f.Generation {
+		fact.Stopped = c.Message
+	}
+	return fact
+}

@@ -1,0 +1,311 @@
+package sidecarfleet
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
+)
+
+// Kind of a step; it is the reason of the event that the step leaves on the pod.
+type Kind string
+
+// The kinds of steps.
+const (
+	Inject  Kind = "Injecting"      // write the desire, send the stub of a first sidecar
+	Upgrade Kind = "Upgrading"      // write the desire, send the stub of the next generation
+	Begin   Kind = "HandoverBegun"  // let the connected candidate take over
+	Settle  Kind = "Settled"        // make the desire say what serves
+	Done    Kind = "Upgraded"       // the same, after a handover
+	Fail    Kind = "HandoverFailed" // write the failure down; what serves goes on
+	NoStart Kind = "SidecarFailed"  // the same where nothing serves
+	Leave   Kind = "Leaving"
+	Forget  Kind = "Left"
+	Skip    Kind = "Skipped"
+	Unskip  Kind = "Unskipped"
+)
+
+// Step is one change of one pod.
+type Step struct {
+	Kind Kind
+	Pod  types.NamespacedName
+	UID  types.UID
+	// Desired to write; nil removes it (Forget) or leaves it alone (Skip, Unskip).
+	Desired *axlev1.PodDesired
+	// Stub is true when the container of Desired.Generation has to be sent too.
+	Stub bool
+	// Note is the event's text, and for Skip the annotation's.
+	Note string
+}
+
+// Plan decides what to do now, in order, and when to look again if nothing happens before; 0 means never. It is pure.
+func Plan(now time.Time, seen Observed) (steps []Step, wake time.Duration) {
+	p := newPlanner(now, seen)
+	for i := range p.views {
+		if step, ok := p.upkeep(&p.views[i]); ok {
+			p.steps = append(p.steps, step)
+		}
+	}
+	p.start()
+	return p.steps, p.wake
+}
+
+// planner is one run of Plan.
+type planner struct {
+	Observed
+	now   time.Time
+	views []view
+	// stopped versions get no further pods.
+	stopped map[string]bool
+	steps   []Step
+	wake    time.Duration
+}
+
+func newPlanner(now time.Time, seen Observed) *planner {
+	p := &planner{Observed: seen, now: now}
+	for _, pod := range seen.Pods {
+		p.views = append(p.views, seen.Fleet.assess(pod, now))
+	}
+	p.stopped = stopped(seen.Fleet, p.views)
+	return p
+}
+
+// stopped finds the versions that must not reach further pods: those that failed more handovers than are tolerated, and those that failed to
+// start and serve nowhere yet. A start that fails where others succeed is that pod's problem.
+func stopped(f Fleet, views []view) map[string]bool {
+	handovers, starts, proven := map[string]int{}, map[string]int{}, map[string]bool{}
+	for _, v := range views {
+		if v.serves != 0 {
+			proven[v.version] = true
+		}
+		switch {
+		case v.failure == "":
+		case v.serves != 0:
+			handovers[v.failedVersion()]++
+		default:
+			starts[v.failedVersion()]++
+		}
+	}
+	all := map[string]bool{}
+	if f.Stopped != "" {
+		all[f.Version] = true
+	}
+	for version, n := range handovers {
+		all[version] = all[version] || n > f.FailedHandovers
+	}
+	for version := range starts {
+		all[version] = all[version] || !proven[version]
+	}
+	return all
+}
+
+// failedVersion is the version that a failed view did not reach.
+func (v view) failedVersion() string {
+	if v.recorded {
+		return v.Desired.Failed.Version
+	}
+	return v.Desired.Version
+}
+
+// upkeep is what one pod needs whatever the others do.
+func (p *planner) upkeep(v *view) (Step, bool) {
+	if !v.Wanted {
+		return p.unwanted(v)
+	}
+	if v.stage == away {
+		return Step{}, false
+	}
+	if why := p.blocked(v); why != "" && why != v.Skipped {
+		return v.step(Skip, nil, why), true
+	} else if why == "" && v.Skipped != "" && v.stage != fresh {
+		return v.step(Unskip, nil, ""), true
+	}
+	switch v.stage {
+	case broken:
+		if !v.recorded {
+			return p.fail(v, v.failure), true
+		}
+	case left:
+		return v.step(Forget, nil, "the sidecar has left"), true
+	case orphaned:
+		d := p.desire(v, v.Desired.Generation, v.Desired.Version)
+		return v.step(Settle, d, fmt.Sprintf("%s starts cold: its predecessor has ended", sidecars.Name(d.Generation))), true
+	case serving:
+		return p.settle(v)
+	case obsolete:
+		return v.step(Settle, p.served(v), fmt.Sprintf("%s (%s) is not wanted any more; %s (%s) serves on",
+			sidecars.Name(v.Desired.Generation), v.Desired.Version, sidecars.Name(v.serves), v.version)), true
+	case unsent, coming, ready:
+		return p.candidate(v)
+	case starting, handover:
+		p.look(v.deadline)
+	}
+	return Step{}, false
+}
+
+// candidate brings an upgrade that has not begun one step further.
+func (p *planner) candidate(v *view) (Step, bool) {
+	d := v.Desired
+	switch {
+	case p.stopped[d.Version]:
+		return v.step(Settle, p.served(v), fmt.Sprintf("the rollout of %s has stopped; %s (%s) serves on",
+			d.Version, sidecars.Name(v.serves), v.version)), true
+	case p.Fleet.Paused:
+		return Step{}, false
+	case v.stage == unsent:
+		s := v.step(Upgrade, p.upgrade(v), upgradeNote(v))
+		s.Stub = true
+		return s, true
+	case v.stage == ready:
+		next := *d.DeepCopy()
+		next.Fleet, next.Begin, next.Since = p.Fleet.Name, true, p.stamp()
+		return v.step(Begin, &next, fmt.Sprintf("%s (%s) takes over from %s (%s)",
+			sidecars.Name(d.Generation), d.Version, sidecars.Name(d.Predecessor), v.version)), true
+	}
+	p.look(v.deadline)
+	return Step{}, false
+}
+
+// settle makes the desire of a pod in which one generation serves say exactly that.
+func (p *planner) settle(v *view) (Step, bool) {
+	d := v.Desired
+	if d != nil && d.Predecessor != 0 && v.running(v.serves) {
+		return Step{}, false // the old one has not ended yet
+	}
+	next := p.served(v)
+	if d != nil {
+		next.Failed, next.Since = d.Failed, d.Since
+	}
+	switch {
+	case d == nil || d.Generation != next.Generation || d.Version != next.Version || d.Fleet != next.Fleet || !slices.Equal(d.Ports, next.Ports):
+		return v.step(Settle, next, fmt.Sprintf("%s (%s) serves", sidecars.Name(v.serves), v.version)), true
+	case d.Predecessor == 0 && !d.Begin:
+		return Step{}, false
+	}
+	note := fmt.Sprintf("%s (%s) serves", sidecars.Name(v.serves), v.version)
+	if h := v.Status.Handover; h != nil && h.OK && h.To == v.serves {
+		note = fmt.Sprintf("%s (%s) took over from %s: %d connections moved, %d lost, in %s",
+			sidecars.Name(v.serves), v.version, sidecars.Name(h.From), h.Moved, h.Lost, time.Duration(h.DurationMicros)*time.Microsecond)
+	}
+	return v.step(Done, next, note), true
+}
+
+// fail writes a failure down and lets the generation that serves stay.
+func (p *planner) fail(v *view, message string) Step {
+	d := v.Desired.DeepCopy()
+	d.Failed = &axlev1.PodFailure{Generation: d.Generation, Version: d.Version, FleetGeneration: p.Fleet.Generation, Message: message}
+	if v.serves == 0 {
+		return v.step(NoStart, d, message)
+	}
+	back := p.served(v)
+	back.Failed = d.Failed
+	return v.step(Fail, back, message)
+}
+
+// unwanted takes the sidecar out of a pod that the fleet does not want.
+func (p *planner) unwanted(v *view) (Step, bool) {
+	d := v.Desired
+	switch v.stage {
+	case away:
+		return Step{}, false
+	case untouched:
+		if v.Skip != "" && v.Skip != v.Skipped {
+			return v.step(Skip, nil, v.Skip), true
+		}
+		if v.Skip == "" && v.Skipped != "" {
+			return v.step(Unskip, nil, ""), true
+		}
+		return Step{}, false
+	case leaving:
+		return Step{}, false
+	case left:
+		return v.step(Forget, nil, "the sidecar has left"), true
+	case handover: // it ends first
+		p.look(v.deadline)
+		return Step{}, false
+	case serving:
+		if d != nil && d.Predecessor != 0 && v.running(v.serves) {
+			return Step{}, false
+		}
+	}
+	if v.serves == 0 && !v.running(0) {
+		return v.step(Forget, nil, "no sidecar is left"), true
+	}
+	next := p.served(v)
+	if v.serves == 0 {
+		next.Generation, next.Version = d.Generation, d.Version
+	}
+	next.Leave = true
+	return v.step(Leave, next, "callers go back to the direct way, and the sidecar leaves"), true
+}
+
+// blocked says why a wanted pod cannot have a sidecar, or another one; "" when it can.
+func (p *planner) blocked(v *view) string {
+	if v.Skip != "" {
+		return v.Skip
+	}
+	if v.stage != fresh && (v.stage != serving || v.version == v.target) {
+		return ""
+	}
+	if n := len(v.Sidecars); n >= p.Fleet.MaxGenerations {
+		return fmt.Sprintf("Blocked: %d sidecars were added to this pod in its life, and spec.inPlace.maxGenerations is %d; replace the pod", n, p.Fleet.MaxGenerations)
+	}
+	if v.Pin != "" {
+		if problem := p.problem(v.Pin); problem != "" {
+			return fmt.Sprintf("Blocked: annotation %s: %s", axlev1.PinVersionAnnotation, problem)
+		}
+	}
+	from, knowsFrom := p.Versions[v.version]
+	to, knowsTo := p.Versions[v.target]
+	if v.stage == serving && knowsFrom && knowsTo && !from.Handover.Overlaps(to.Handover) {
+		return fmt.Sprintf("Blocked: %s speaks handover protocols %d to %d and %s, which serves, %d to %d; go by a version between them",
+			v.target, to.Handover.Min, to.Handover.Max, v.version, from.Handover.Min, from.Handover.Max)
+	}
+	return ""
+}
+
+// problem says why a version cannot be rendered, or "".
+func (p *planner) problem(version string) string {
+	v, ok := p.Versions[version]
+	if !ok {
+		return fmt.Sprintf("SidecarVersion %q does not exist", version)
+	}
+	return v.Problem
+}
+
+// desire is the wish for a generation, nothing more.
+func (p *planner) desire(v *view, generation int64, version string) *axlev1.PodDesired {
+	return &axlev1.PodDesired{Fleet: p.Fleet.Name, Generation: generation, Version: version, Ports: v.Ports, Since: p.stamp()}
+}
+
+// served is the wish that what serves goes on serving.
+func (p *planner) served(v *view) *axlev1.PodDesired { return p.desire(v, v.serves, v.version) }
+
+// upgrade is the wish for the next generation. The ports stay: configuration waits until the handover is over.
+func (p *planner) upgrade(v *view) *axlev1.PodDesired {
+	d := p.desire(v, v.highest()+1, v.target)
+	d.Predecessor = v.serves
+	return d
+}
+
+func upgradeNote(v *view) string {
+	return fmt.Sprintf("%s (%s) is added to take over from %s (%s)", sidecars.Name(v.highest()+1), v.target, sidecars.Name(v.serves), v.version)
+}
+
+func (p *planner) stamp() *metav1.Time { return &metav1.Time{Time: p.now.Truncate(time.Second)} }
+
+// look makes sure that the plan is made again at t.
+func (p *planner) look(t time.Time) {
+	if d := t.Sub(p.now); d > 0 && (p.wake == 0 || d < p.wake) {
+		p.wake = d
+	}
+}
+
+func (v *view) step(kind Kind, desired *axlev1.PodDesired, note string) Step {
+	return Step{Kind: kind, Pod: v.NamespacedName, UID: v.UID, Desired: desired, Note: note}
+}

@@ -1,0 +1,230 @@
+package sidecarfleet
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+// Reasons of the conditions that are not a Kind.
+const (
+	reasonAllServing    = "AllServing"
+	reasonNoPods        = "NoPods"
+	reasonMissing       = "SidecarsMissing"
+	reasonComplete      = "Complete"
+	reasonInjecting     = "Injecting"
+	reasonUpgrading     = "Upgrading"
+	reasonStopped       = "Stopped"
+	reasonPaused        = "Paused"
+	reasonStepPause     = "StepPause"
+	reasonNotPaused     = "NotPaused"
+	reasonVersion       = "VersionUnavailable"
+	reasonBlocked       = "PodsBlocked"
+	reasonHealthy       = "Healthy"
+	reasonOtherFleet    = "OtherFleetOwnsPods"
+	reasonNoOther       = "NoOtherFleet"
+	maxConditionMessage = 2000
+)
+
+// tally is what a status is made of.
+type tally struct {
+	*planner
+	pods                    axlev1.FleetPods
+	total, there            int // pods that follow the fleet's version and have a sidecar, and those that serve with it
+	wanted, unserved        int // pods that can have a sidecar, and those without one
+	firstFailure, firstKind string
+	firstBlocked            string
+}
+
+// Summarize turns the facts into the fleet's status. It is pure: old is only where things stood, and the same facts give the same status, so that
+// a status is written only when something changed.
+func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus) axlev1.SidecarFleetStatus {
+	t := count(newPlanner(now, seen))
+	f := seen.Fleet
+	next := *old.DeepCopy()
+	next.ObservedGeneration, next.Pods, next.UpdateVersion = f.Generation, t.pods, f.Version
+	next.Handover = t.handovers()
+	if !t.stopped[f.Version] && t.problem(f.Version) == "" && t.there == t.total && (t.there > 0 || t.wanted == 0) {
+		next.CurrentVersion = f.Version
+	}
+	next.Step = t.step(old)
+	for _, c := range []metav1.Condition{t.available(), t.progressing(), t.degraded(), t.paused(), t.conflicted()} {
+		c.ObservedGeneration, c.LastTransitionTime = f.Generation, metav1.NewTime(now.Truncate(time.Second))
+		if len(c.Message) > maxConditionMessage {
+			c.Message = c.Message[:maxConditionMessage]
+		}
+		meta.SetStatusCondition(&next.Conditions, c)
+	}
+	return next
+}
+
+func count(p *planner) *tally {
+	t := &tally{planner: p}
+	t.total, t.there, _ = p.progress()
+	for i := range p.views {
+		v := &p.views[i]
+		if !v.Wanted || v.stage == away {
+			continue
+		}
+		t.pods.Matched++
+		blocked := p.blocked(v)
+		if blocked != "" {
+			t.pods.Blocked++
+		}
+		if t.firstBlocked == "" && strings.HasPrefix(blocked, "Blocked") {
+			t.firstBlocked = fmt.Sprintf("%s: %s", v.NamespacedName, blocked)
+		}
+		if blocked == "" || v.serves != 0 {
+			t.wanted++
+		}
+		if v.serves != 0 {
+			t.pods.Injected++
+			t.pods.InPlace++
+			if v.Status.Carrying {
+				t.pods.Carrying++
+			}
+			if v.version == p.Fleet.Version {
+				t.pods.Updated++
+			}
+		} else if blocked == "" {
+			t.unserved++
+		}
+		if v.failure != "" {
+			t.pods.Failed++
+			if t.firstFailure == "" || t.firstKind != string(Fail) && v.serves != 0 {
+				t.firstFailure, t.firstKind = v.failure, string(NoStart)
+				if v.serves != 0 {
+					t.firstKind = string(Fail)
+				}
+			}
+		}
+	}
+	return t
+}
+
+// handovers sums up those that brought the fleet's version.
+func (t *tally) handovers() axlev1.FleetHandover {
+	var sum axlev1.FleetHandover
+	var worst int64
+	for i := range t.views {
+		v := &t.views[i]
+		if !v.Wanted || v.Status == nil || v.Status.Handover == nil || v.version != t.Fleet.Version || v.Status.Handover.To != v.serves {
+			continue
+		}
+		sum.ConnectionsMoved += v.Status.Handover.Moved
+		sum.ConnectionsLost += v.Status.Handover.Lost
+		worst = max(worst, v.Status.Handover.FreezeP99Micros)
+	}
+	if worst > 0 {
+		sum.FreezeP99 = &metav1.Duration{Duration: time.Duration(worst) * time.Microsecond}
+	}
+	return sum
+}
+
+func (t *tally) step(old axlev1.SidecarFleetStatus) axlev1.FleetStep {
+	index := int32(stepsDone(t.Fleet.Steps, t.total, t.there))
+	reason := reasonUpgrading
+	if int(index) == len(t.Fleet.Steps) {
+		reason = reasonComplete
+	}
+	if old.UpdateVersion == t.Fleet.Version && old.Step.Index == index && old.Step.Since != nil {
+		return axlev1.FleetStep{Index: index, Since: old.Step.Since, Reason: reason}
+	}
+	return axlev1.FleetStep{Index: index, Since: t.stamp(), Reason: reason}
+}
+
+func condition(kind string, status bool, reason, message string) metav1.Condition {
+	c := metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+	if status {
+		c.Status = metav1.ConditionTrue
+	}
+	return c
+}
+
+func (t *tally) available() metav1.Condition {
+	switch {
+	case t.wanted == 0:
+		return condition(axlev1.ConditionAvailable, true, reasonNoPods, "No running pod is selected.")
+	case t.unserved == 0:
+		return condition(axlev1.ConditionAvailable, true, reasonAllServing, fmt.Sprintf("All %d pods have a serving sidecar.", t.wanted))
+	}
+	return condition(axlev1.ConditionAvailable, false, reasonMissing,
+		fmt.Sprintf("%d of %d pods have no serving sidecar; their callers go the direct way.", t.unserved, t.wanted))
+}
+
+func (t *tally) progressing() metav1.Condition {
+	f := t.Fleet
+	where := fmt.Sprintf("%d of %d pods serve with %s.", t.there, t.total, f.Version)
+	switch {
+	case t.problem(f.Version) != "":
+		return condition(axlev1.ConditionProgressing, false, reasonVersion, t.problem(f.Version))
+	case f.Paused:
+		return condition(axlev1.ConditionProgressing, false, reasonPaused, where)
+	case t.stopped[f.Version]:
+		return condition(axlev1.ConditionProgressing, false, reasonStopped, where)
+	case t.there < t.total && !pauseEnd(f, stepsDone(f.Steps, t.total, t.there), t.now).IsZero():
+		return condition(axlev1.ConditionProgressing, true, reasonStepPause, where)
+	case t.there < t.total:
+		return condition(axlev1.ConditionProgressing, true, reasonUpgrading, where)
+	case t.unserved > int(t.pods.Failed):
+		return condition(axlev1.ConditionProgressing, true, reasonInjecting, fmt.Sprintf("%d of %d pods wait for their first sidecar.", t.unserved, t.wanted))
+	}
+	return condition(axlev1.ConditionProgressing, false, reasonComplete, where)
+}
+
+func (t *tally) degraded() metav1.Condition {
+	f := t.Fleet
+	switch {
+	case t.firstFailure != "":
+		message := t.firstFailure
+		if n := t.pods.Failed - 1; n > 0 {
+			message += fmt.Sprintf(" (and %d more pods)", n)
+		}
+		if t.stopped[f.Version] {
+			message += "." + t.advice()
+		}
+		return condition(axlev1.ConditionDegraded, true, t.firstKind, message)
+	case f.Stopped != "" && t.there < t.total:
+		return condition(axlev1.ConditionDegraded, true, string(Fail), f.Stopped)
+	case t.problem(f.Version) != "":
+		return condition(axlev1.ConditionDegraded, true, reasonVersion, t.problem(f.Version))
+	case t.firstBlocked != "":
+		return condition(axlev1.ConditionDegraded, true, reasonBlocked, t.firstBlocked)
+	}
+	return condition(axlev1.ConditionDegraded, false, reasonHealthy, "Nothing has failed.")
+}
+
+// advice says what a person can do about a rollout that has stopped.
+func (t *tally) advice() string {
+	f := t.Fleet
+	text := fmt.Sprintf(" The rollout of %s has stopped; no further pod is touched.", f.Version)
+	if f.Current != "" && f.Current != f.Version {
+		text += fmt.Sprintf(` To undo: kubectl patch sidecarfleet %s --type merge -p '{"spec":{"version":"%s"}}'.`, f.Name, f.Current)
+	}
+	return text + " To try again: change the spec (spec.paused on and off is enough)."
+}
+
+func (t *tally) paused() metav1.Condition {
+	index := stepsDone(t.Fleet.Steps, t.total, t.there)
+	switch {
+	case t.Fleet.Paused:
+		return condition(axlev1.ConditionPaused, true, reasonPaused, "spec.paused is true: no pod is changed, except that sidecars which are not wanted leave.")
+	case t.there < t.total && !pauseEnd(t.Fleet, index, t.now).IsZero():
+		return condition(axlev1.ConditionPaused, true, reasonStepPause, fmt.Sprintf("Step %d of %d is complete and its pause holds.", index, len(t.Fleet.Steps)))
+	}
+	return condition(axlev1.ConditionPaused, false, reasonNotPaused, "The rollout is not paused.")
+}
+
+func (t *tally) conflicted() metav1.Condition {
+	if len(t.Rivals) == 0 {
+		return condition(axlev1.ConditionConflicted, false, reasonNoOther, "No other fleet owns pods that this one selects.")
+	}
+	return condition(axlev1.ConditionConflicted, true, reasonOtherFleet,
+		fmt.Sprintf("%d pods that this fleet selects belong to %s (priority, then age, then name; a pod stays with the fleet it has).",
+			t.Contested, strings.Join(t.Rivals, ", ")))
+}
