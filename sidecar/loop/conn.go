@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,7 @@ type Handler interface {
 	Data(c *Conn, b []byte) int
 	// EOF says that the peer sends no more. Bytes that were not taken are gone with the connection.
 	EOF(c *Conn)
-	// Drained says that everything written has reached the kernel, after a write that did not at once.
+	// Drained says that everything written has reached the kernel, after a write that did not at once or TellDrained.
 	Drained(c *Conn)
 	// Closed is the last call, once, also after Close. why is nil when the owner closed it without a reason.
 	Closed(c *Conn, why error)
@@ -39,10 +40,11 @@ type Conn struct {
 	loop       *Loop
 	fd         int
 	token, gen int32
-	want       uint32 // what epoll watches now
-	in, out    []byte // read and not taken; written and not sent
-	rx, tx     uint64 // bytes since the connection began, over all generations
-	accept     func() // set on a listening descriptor
+	want       uint32        // what epoll watches now
+	in, out    []byte        // read and not taken; written and not sent
+	progress   time.Duration // when the kernel last took something
+	rx, tx     uint64        // bytes since the connection began, over all generations
+	accept     func()        // set on a listening descriptor
 
 	dialled    bool // we opened it: the kernel counts our SYN
 	connecting bool
@@ -53,6 +55,7 @@ type Conn struct {
 	frozen     bool
 	closed     bool
 	blocked    bool // the last write did not go through
+	tell       bool // Drained is owed, whether a write blocks or not
 	lingering  bool // to be closed when out is empty
 }
 
@@ -73,6 +76,14 @@ func (c *Conn) Frozen() bool { return c.frozen }
 
 // Unsent is the number of bytes that wait for the peer to read.
 func (c *Conn) Unsent() int { return len(c.out) }
+
+// Stalled says for how long the peer has read nothing of what is queued; 0 when nothing is.
+func (c *Conn) Stalled() time.Duration {
+	if !c.blocked {
+		return 0
+	}
+	return c.loop.now - c.progress
+}
 
 // Totals are the bytes read and written since the connection began, over all generations.
 func (c *Conn) Totals() (rx, tx uint64) { return c.rx, c.tx }

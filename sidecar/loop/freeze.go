@@ -44,6 +44,7 @@ func (c *Conn) Thaw() error {
 	if c.paused || c.eof {
 		c.want = 0
 	}
+	c.progress = c.loop.now
 	if c.blocked = len(c.out) > 0; c.blocked {
 		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}

@@ -36,6 +36,13 @@ func (c *Conn) touch() {
 	c.loop.dirty = append(c.loop.dirty, c)
 }
 
+// TellDrained makes sure that Drained is called when everything that is queued has reached the kernel, at the end of this
+// turn at the earliest.
+func (c *Conn) TellDrained() {
+	c.tell = true
+	c.touch()
+}
+
 // FinishWrite sends FIN after everything that is queued; reading goes on.
 func (c *Conn) FinishWrite() {
 	c.finished = true
@@ -60,6 +67,9 @@ func (c *Conn) flush() {
 			return
 		}
 		c.tx += uint64(n)
+		if n > 0 {
+			c.progress = c.loop.now
+		}
 		if n < len(c.out) {
 			c.out = c.out[:copy(c.out, c.out[n:])]
 			c.blocked = true
@@ -85,8 +95,8 @@ func (c *Conn) flushed() {
 			return
 		}
 	}
-	if c.blocked {
-		c.blocked = false
+	if c.blocked || c.tell {
+		c.blocked, c.tell = false, false
 		c.watch()
 		c.Handler.Drained(c)
 	}

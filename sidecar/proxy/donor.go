@@ -179,12 +179,14 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 
 // relayCounters tells the candidate what was counted since it was warmed: counters never go back.
 func (d donor) relayCounters() {
-	now := d.Stats().Counters
+	total := d.Stats().Counters
+	since := total
 	d.mu.Lock()
-	now.sub(&d.hand.warm)
+	since.sub(&d.hand.warm)
+	d.hand.warm = total
 	relay := d.hand.relay
 	d.mu.Unlock()
-	if b, err := json.Marshal(now); err == nil && relay != nil {
+	if b, err := json.Marshal(since); err == nil && relay != nil {
 		relay(handover.Relay{Data: appendRelay(nil, &relayState{kind: relayCounters, frame: b})})
 	}
 }

@@ -120,7 +120,7 @@ func (w *worker) fromDonor(r relayState, home int) {
 		if err != nil {
 			return
 		}
-		w.request(w.remote(r.down, home, &r.listener), f)
+		w.dispatch(w.remote(r.down, home, &r.listener), f, 1) // the donor has counted it
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {
 			w.give(d, r.frame)

@@ -11,8 +11,13 @@ import (
 // repeated.
 const maxAttempts = 3
 
-// maxQueue is how many bytes may wait for one connection before further requests, or its client, are turned away.
-const maxQueue = 1 << 20
+// Bytes that may wait for one connection. A client that leaves clientQueue unread for clientPatience is closed, and at
+// once beyond maxQueue; an endpoint gets no further requests beyond maxQueue: they are answered with "server busy".
+const (
+	clientQueue    = 1 << 20
+	clientPatience = 5 * time.Second
+	maxQueue       = 2 * bolt.MaxFrame
+)
 
 // request takes a complete request of d. The frame is valid during the call only.
 func (w *worker) request(d *downstream, f bolt.Frame) {
@@ -44,7 +49,7 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, attempt int) {
 		w.refuse(d, f, bolt.StatusCommunication, FailConnect)
 	case up.conn.Open():
 		w.send(up, d, f, timeout)
-	case up.queued+len(f.Bytes()) > maxQueue+bolt.MaxFrame:
+	case up.queued+len(f.Bytes()) > maxQueue:
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 	default:
 		up.queued += len(f.Bytes())
@@ -143,7 +148,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 	case w.sabotaged(d, frame):
 	default:
 		d.conn.Write(frame)
-		if d.conn.Unsent() > maxQueue+len(frame) {
+		if n := d.conn.Unsent(); n > clientQueue && (n > maxQueue || d.conn.Stalled() > clientPatience) {
 			d.slow()
 		}
 	}

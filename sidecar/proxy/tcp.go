@@ -111,6 +111,7 @@ func (s side) Data(c *loop.Conn, b []byte) int {
 	other.Write(b)
 	if other.Unsent() > highWater {
 		c.Pause()
+		other.TellDrained()
 	}
 	return len(b)
 }
