@@ -224,7 +224,9 @@ func logsAndExec(t *testing.T, w world) {
 	w.running(t, "web")
 	cmd := exec.CommandContext(t.Context(), w.cluster.Programs()+"/kubectl", "exec", "web", "--", "/app", "fetch", "http://127.0.0.1:8080/")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.cluster.Kubeconfig())
+	began := time.Now()
 	out, err := cmd.CombinedOutput()
+	t.Logf("exec took %s", time.Since(began).Round(time.Millisecond))
 	if err != nil || !strings.Contains(string(out), "127.0.0.1") {
 		t.Errorf("exec: %v %s", err, out)
 	}
