@@ -39,6 +39,9 @@ func donate(ctx context.Context, cfg ServeConfig, c *conn, from, to int64) Resul
 		link: d.link, host: d.do, life: life, clock: cfg.Clock, log: cfg.Log, onPhase: cfg.OnPhase, onPlan: cfg.OnPlan,
 	}
 	d.link.stamp = d.stamp
+	if cfg.tamper != nil {
+		cfg.tamper(s)
+	}
 	r := s.run(ctx)
 	r.FreezeP99Micros = d.p99()
 	return r

@@ -216,7 +216,7 @@ func (m *DonorMachine) frozen(e Event) {
 		m.timer(m.deadlines.Done)
 	case n > 1 && e.Batch.size() > MaxBatchState:
 		m.actID(ActThaw, e.Batch.ID)
-		m.limit = max(1, int(n)/2)
+		m.limit = max(1, min(int(n)-1, int(n)*MaxBatchState/e.Batch.size()))
 		m.freeze()
 	case e.Batch.size() > maxBody-batchOverhead:
 		m.actID(ActThaw, e.Batch.ID)
@@ -232,6 +232,9 @@ func (m *DonorMachine) offer(b Batch, n int64) {
 		m.enter(PhaseMove)
 	}
 	m.batch = donorBatch{id: b.ID, conns: n}
+	if b.size() < MaxBatchState/4 {
+		m.limit = min(m.max, m.limit*2)
+	}
 	m.send(Message{Kind: KindOffer, Batch: b})
 	m.timer(m.deadlines.Prepare)
 }
@@ -240,7 +243,6 @@ func (m *DonorMachine) resumed() {
 	m.actID(ActRelease, m.batch.id)
 	m.moved += m.batch.conns
 	m.batch = donorBatch{}
-	m.limit = min(m.max, m.limit*2)
 	if !m.ending {
 		m.freeze()
 	}

@@ -50,6 +50,8 @@ type ServeConfig struct {
 	Log   logr.Logger
 	// OnPhase is told of each phase; it must not block. Nil is allowed.
 	OnPhase func(Phase)
+
+	tamper func(*session) // for tests: changes a session before it runs
 }
 
 // TakeConfig is what a candidate needs for its part in one handover.
@@ -77,6 +79,8 @@ type TakeConfig struct {
 	Clock              func() time.Time
 	Log                logr.Logger
 	OnPhase            func(Phase)
+
+	tamper func(*session)
 }
 
 // Validate reports everything that is wrong with the configuration.

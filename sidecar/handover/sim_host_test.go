@@ -47,7 +47,7 @@ type proc struct {
 	inbox     []Event
 	answers   []Event  // of the host, to be seen before the inbox
 	acts      []Action // to do before anything else
-	timer     uint64 // armed
+	timer     uint64   // armed
 	conns     []*pconn
 	accepting bool
 	moving    bool // relays may go

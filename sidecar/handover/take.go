@@ -88,6 +88,9 @@ func takeOver(ctx context.Context, cfg TakeConfig, c *conn) Result {
 		m:    NewCandidateMachine(CandidateConfig{Self: self, Deadlines: cfg.Deadlines}),
 		link: t.link, host: t.do, life: life, clock: cfg.Clock, log: cfg.Log, onPhase: cfg.OnPhase, onPlan: cfg.OnPlan,
 	}
+	if cfg.tamper != nil {
+		cfg.tamper(s)
+	}
 	return s.run(ctx)
 }
 
