@@ -18,7 +18,7 @@ type template struct {
 }
 
 // templates of the chart that follow from config. What has values of its own
-// (the Deployment, the list of repositories, the defaults) is written by hand.
+// (the Deployment, the defaults) is written by hand.
 var templates = []template{
 	{name: "crds.yaml", from: []string{"crd/bases/axlemesh.io_sidecarfleets.yaml", "crd/bases/axlemesh.io_sidecarversions.yaml"}, keep: true},
 	{name: "rbac.yaml", from: []string{"rbac/service_account.yaml", "rbac/role.yaml", "rbac/bindings.yaml"}},
@@ -30,6 +30,8 @@ var templates = []template{
 const (
 	// namespace that config is written for; in the chart it is the release's.
 	namespace = "axle-system"
+	// repositories that config allows; in the chart they are values.
+	repositories = `"ghcr.io/axlemesh/axle-sidecar"`
 	// labelMark stands for the chart's labels until the YAML has become text.
 	labelMark = "axle-labels-go-here"
 )
@@ -92,6 +94,7 @@ func convert(manifests string, keep bool) (string, error) {
 		out.WriteString(strings.NewReplacer(
 			"labels: "+labelMark+"\n", "labels:\n    {{- include \"axle.labels\" . | nindent 4 }}\n",
 			namespace, "{{ .Release.Namespace }}",
+			repositories, `{{ include "axle.repositories" . }}`,
 		).Replace(string(text)))
 	}
 	return out.String(), nil
