@@ -85,9 +85,14 @@ func client(ctx context.Context, args []string, log io.Writer) error {
 	fs.IntVar(&cfg.Payload, "payload", 512, "bytes in a request")
 	fs.IntVar(&cfg.OnewayEvery, "oneway-every", 50, "every n-th message is a oneway; 0 for none")
 	fs.DurationVar(&cfg.Heartbeat, "heartbeat", 5*time.Second, "time between heartbeats of a connection; 0 for none")
+	of := fs.Int("of", 1, "how many clients share the connections and the rate")
+	index := fs.Int("index", 0, "which of them this one is, from 0")
 	fs.DurationVar(&cfg.Timeout, "timeout", 3*time.Second, "time that a request may take")
 	web := fs.String("http", ":8080", "report address")
 	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if err := share(&cfg, *index, *of); err != nil {
 		return err
 	}
 	c, err := boltclient.New(cfg)
@@ -99,6 +104,20 @@ func client(ctx context.Context, args []string, log io.Writer) error {
 	mux.Handle("GET /mesh", meshstate.Handler(cfg.MeshState, meshstate.DefaultMetricsURL))
 	fmt.Fprintf(log, "client %s: %d connections to %s, reports on %s\n", cfg.Name, cfg.Connections, cfg.Direct, *web)
 	return together(ctx, *web, mux, c.Run)
+}
+
+// share leaves a client its part of the connections and of the rate.
+func share(cfg *boltclient.Config, index, of int) error {
+	if of < 1 || index < 0 || index >= of {
+		return fmt.Errorf("client %d of %d: count from 0", index, of)
+	}
+	mine := cfg.Connections / of
+	if index < cfg.Connections%of {
+		mine++
+	}
+	cfg.Rate *= float64(mine) / float64(cfg.Connections)
+	cfg.Connections = mine
+	return nil
 }
 
 // together runs work beside a web server until ctx ends or one of them fails.

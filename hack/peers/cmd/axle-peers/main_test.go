@@ -65,6 +65,27 @@ func TestServerAndClientTalkAndReport(t *testing.T) {
 	t.Error("the client and the server did not report")
 }
 
+func TestShareAddsUp(t *testing.T) {
+	conns, rate := 0, 0.0
+	for i := range 3 {
+		cfg := boltclient.Config{Connections: 100, Rate: 600}
+		if err := share(&cfg, i, 3); err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Connections < 33 || cfg.Connections > 34 {
+			t.Errorf("client %d has %d connections", i, cfg.Connections)
+		}
+		conns += cfg.Connections
+		rate += cfg.Rate
+	}
+	if conns != 100 || rate < 599.9 || rate > 600.1 {
+		t.Errorf("together %d connections and %v requests/s", conns, rate)
+	}
+	if err := share(&boltclient.Config{}, 3, 3); err == nil {
+		t.Error("client 3 of 3 got a share")
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	cases := map[string][]string{
 		"no command":              nil,
