@@ -1,0 +1,163 @@
+package admin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/proxy"
+)
+
+func ask(t *testing.T, h http.Handler, method, path string) (int, string) {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	req, err := http.NewRequest(method, srv.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if !resp.Close {
+		t.Errorf("%s %s: the response does not end its connection", method, path)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestPages(t *testing.T) {
+	var lvl int
+	h := Handler(Config{
+		Healthy:     func() error { return nil },
+		Ready:       func() error { return errors.New("no configuration yet") },
+		Dump:        func() any { return map[string]int{"a": 1} },
+		Connections: func() any { return []int{} },
+		Metrics:     NewRegistry("v1", "b", 3, func() Observed { return Observed{} }),
+		Level:       func(n int) { lvl = n },
+	})
+	cases := map[string]struct {
+		method, path string
+		code         int
+		body         string
+	}{
+		"index":         {"GET", "/", 200, "/metrics"},
+		"health":        {"GET", "/healthz", 200, "ok"},
+		"readiness":     {"GET", "/readyz", 503, "no configuration yet"},
+		"dump":          {"GET", "/config_dump", 200, "\"a\": 1"},
+		"connections":   {"GET", "/connections", 200, "[]"},
+		"metrics":       {"GET", "/metrics", 200, `axle_build_info{build="b",generation="3",version="v1"} 1`},
+		"log level":     {"PUT", "/log_level?level=1", 200, "ok"},
+		"a bad level":   {"PUT", "/log_level?level=9", 400, "want 0"},
+		"gc":            {"POST", "/gc", 200, "heap_alloc_bytes "},
+		"gc is no GET":  {"GET", "/gc", 405, ""},
+		"no profile":    {"GET", "/debug/pprof/", 404, ""},
+		"anything else": {"GET", "/x", 404, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			code, body := ask(t, h, tc.method, tc.path)
+			if code != tc.code || !strings.Contains(body, tc.body) {
+				t.Errorf("%d %q; want %d with %q", code, body, tc.code, tc.body)
+			}
+		})
+	}
+	if lvl != 1 {
+		t.Errorf("level %d, want 1", lvl)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	o := Observed{Connected: 1}
+	o.Stats.Requests = proxy.ByDirection{config.Inbound: 5, config.Outbound: 7}
+	o.Stats.Answered = proxy.ByDirection{config.Inbound: 4, config.Outbound: 7}
+	o.Stats.Errors = proxy.ByDirection{config.Inbound: 1}
+	o.Stats.Failed[proxy.FailTimeout] = 2
+	o.Stats.Downstream = proxy.ByDirection{config.Inbound: 3}
+	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 1500, DurationMicros: 30_000})
+	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 9_000_000, DurationMicros: 30_000})
+	o.Handovers.Add(handover.Result{FreezeP99Micros: 1})
+	r := NewRegistry("v1", "b", 3, func() Observed { return o })
+	want := `
+# HELP axle_downstream_connections_active Open client connections.
+# TYPE axle_downstream_connections_active gauge
+axle_downstream_connections_active{direction="inbound"} 3
+axle_downstream_connections_active{direction="outbound"} 0
+# HELP axle_handovers_total Handovers to or from this sidecar that ended.
+# TYPE axle_handovers_total counter
+axle_handovers_total{result="failed"} 1
+axle_handovers_total{result="ok"} 2
+# HELP axle_operator_connected 1 while the control channel is open.
+# TYPE axle_operator_connected gauge
+axle_operator_connected 1
+# HELP axle_requests_total RPC requests taken from clients.
+# TYPE axle_requests_total counter
+axle_requests_total{direction="inbound"} 5
+axle_requests_total{direction="outbound"} 7
+# HELP axle_responses_total Answers of endpoints given to clients; class is ok or error.
+# TYPE axle_responses_total counter
+axle_responses_total{class="error",direction="inbound"} 1
+axle_responses_total{class="error",direction="outbound"} 0
+axle_responses_total{class="ok",direction="inbound"} 3
+axle_responses_total{class="ok",direction="outbound"} 7
+# HELP axle_handover_freeze_seconds How long connections stood still in a handover: the 99th percentile of each.
+# TYPE axle_handover_freeze_seconds histogram
+axle_handover_freeze_seconds_bucket{le="0.001"} 0
+axle_handover_freeze_seconds_bucket{le="0.002"} 1
+axle_handover_freeze_seconds_bucket{le="0.005"} 1
+axle_handover_freeze_seconds_bucket{le="0.01"} 1
+axle_handover_freeze_seconds_bucket{le="0.02"} 1
+axle_handover_freeze_seconds_bucket{le="0.05"} 1
+axle_handover_freeze_seconds_bucket{le="0.1"} 1
+axle_handover_freeze_seconds_bucket{le="0.2"} 1
+axle_handover_freeze_seconds_bucket{le="0.5"} 1
+axle_handover_freeze_seconds_bucket{le="1"} 1
+axle_handover_freeze_seconds_bucket{le="5"} 1
+axle_handover_freeze_seconds_bucket{le="+Inf"} 2
+axle_handover_freeze_seconds_sum 9.0015
+axle_handover_freeze_seconds_count 2
+`
+	err := testutil.GatherAndCompare(r, strings.NewReader(want), "axle_downstream_connections_active", "axle_handovers_total",
+		"axle_operator_connected", "axle_requests_total", "axle_responses_total", "axle_handover_freeze_seconds")
+	if err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
+		t.Errorf("names: %v, %v", problems, err)
+	}
+}
+
+func TestMetricsWithoutAnOperator(t *testing.T) {
+	r := NewRegistry("v1", "b", 3, func() Observed { return Observed{Connected: -1} })
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == "axle_operator_connected" {
+			t.Errorf("%s is there: %v", f.GetName(), f)
+		}
+	}
+}
+
+func TestHistogramOfABoundary(t *testing.T) {
+	var h Histogram
+	h.Add(time.Millisecond)
+	h.Add(time.Millisecond + 1)
+	if h.Buckets[0] != 1 || h.Buckets[1] != 1 || h.Count != 2 {
+		t.Errorf("histogram %+v", h)
+	}
+}

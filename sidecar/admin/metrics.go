@@ -1,0 +1,139 @@
+package admin
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/proxy"
+)
+
+// Observed is what the metrics are made of. Its counters include those of earlier generations, so that they never go back.
+type Observed struct {
+	Stats     proxy.Stats
+	Handovers Handovers
+	// Connected to the operator: 1 or 0; -1 when there is none.
+	Connected int
+}
+
+// NewRegistry returns a registry that asks observe at each scrape.
+func NewRegistry(version, build string, generation int64, observe func() Observed) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "axle_build_info", Help: "1, with what this process is.",
+		ConstLabels: prometheus.Labels{"version": version, "generation": strconv.FormatInt(generation, 10), "build": build},
+	})
+	info.Set(1)
+	r.MustRegister(
+		info, &collector{observe: observe},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return r
+}
+
+// metric is one number of an Observed, or one per label value.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	emit func(o *Observed, put func(v float64, labels ...string))
+}
+
+func describe(name, help string, kind prometheus.ValueType, labels []string, emit func(*Observed, func(float64, ...string))) metric {
+	return metric{desc: prometheus.NewDesc(name, help, labels, nil), kind: kind, emit: emit}
+}
+
+func counter(name, help string, of func(*Observed) uint64) metric {
+	return describe(name, help, prometheus.CounterValue, nil, func(o *Observed, put func(float64, ...string)) { put(float64(of(o))) })
+}
+
+func gauge(name, help string, of func(*Observed) uint64) metric {
+	m := counter(name, help, of)
+	m.kind = prometheus.GaugeValue
+	return m
+}
+
+func byDirection(name, help string, kind prometheus.ValueType, of func(*Observed) proxy.ByDirection) metric {
+	return describe(name, help, kind, []string{"direction"}, func(o *Observed, put func(float64, ...string)) {
+		v := of(o)
+		put(float64(v[config.Inbound]), "inbound")
+		put(float64(v[config.Outbound]), "outbound")
+	})
+}
+
+var metrics = []metric{
+	byDirection("axle_downstream_connections_active", "Open client connections.", prometheus.GaugeValue,
+		func(o *Observed) proxy.ByDirection { return o.Stats.Downstream }),
+	byDirection("axle_downstream_connections_total", "Client connections accepted.", prometheus.CounterValue,
+		func(o *Observed) proxy.ByDirection { return o.Stats.Accepted }),
+	byDirection("axle_requests_total", "RPC requests taken from clients.", prometheus.CounterValue,
+		func(o *Observed) proxy.ByDirection { return o.Stats.Requests }),
+	describe("axle_responses_total", "Answers of endpoints given to clients; class is ok or error.", prometheus.CounterValue,
+		[]string{"direction", "class"}, responses),
+	describe("axle_failures_total", "Requests that got an answer of the sidecar's own, or none.", prometheus.CounterValue, []string{"reason"},
+		func(o *Observed, put func(float64, ...string)) {
+			for _, f := range proxy.Failures() {
+				put(float64(o.Stats.Failed[f]), f.String())
+			}
+		}),
+	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
+	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
+	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),
+	counter("axle_responses_late_total", "Answers after a timeout or for a client that had gone.", func(o *Observed) uint64 { return o.Stats.Late }),
+	counter("axle_connections_malformed_total", "Connections closed because of what their peer sent.", func(o *Observed) uint64 { return o.Stats.Malformed }),
+	counter("axle_connections_slow_total", "Connections closed because their peer did not read.", func(o *Observed) uint64 { return o.Stats.Slow }),
+	counter("axle_connections_refused_total", "Client connections over the limit.", func(o *Observed) uint64 { return o.Stats.Refused }),
+	counter("axle_read_calls_total", "System calls that read.", func(o *Observed) uint64 { return o.Stats.Reads }),
+	counter("axle_write_calls_total", "System calls that write.", func(o *Observed) uint64 { return o.Stats.Writes }),
+	counter("axle_handover_connections_moved_total", "Connections that came in a handover.", func(o *Observed) uint64 { return o.Stats.Moved }),
+	counter("axle_handover_connections_lost_total", "Connections that a handover closed.", func(o *Observed) uint64 { return o.Stats.Lost }),
+	counter("axle_handover_connections_mismatch_total", "Connections whose kernel counters contradicted ours.", func(o *Observed) uint64 { return o.Stats.Mismatch }),
+	describe("axle_handovers_total", "Handovers to or from this sidecar that ended.", prometheus.CounterValue, []string{"result"},
+		func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Handovers.OK), "ok")
+			put(float64(o.Handovers.Failed), "failed")
+		}),
+	describe("axle_operator_connected", "1 while the control channel is open.", prometheus.GaugeValue, nil,
+		func(o *Observed, put func(float64, ...string)) {
+			if o.Connected >= 0 {
+				put(float64(o.Connected))
+			}
+		}),
+}
+
+func responses(o *Observed, put func(float64, ...string)) {
+	for d, name := range map[config.Direction]string{config.Inbound: "inbound", config.Outbound: "outbound"} {
+		put(float64(o.Stats.Answered[d]-o.Stats.Errors[d]), name, "ok")
+		put(float64(o.Stats.Errors[d]), name, "error")
+	}
+}
+
+// collector turns an Observed into metrics.
+type collector struct{ observe func() Observed }
+
+var (
+	freezeDesc   = prometheus.NewDesc("axle_handover_freeze_seconds", "How long connections stood still in a handover: the 99th percentile of each.", nil, nil)
+	durationDesc = prometheus.NewDesc("axle_handover_duration_seconds", "From the first message of a handover to its last.", nil, nil)
+)
+
+// Describe sends every description.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range metrics {
+		to <- m.desc
+	}
+	to <- freezeDesc
+	to <- durationDesc
+}
+
+// Collect sends every value.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	o := c.observe()
+	for _, m := range metrics {
+		m.emit(&o, func(v float64, labels ...string) {
+			to <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
+		})
+	}
+	to <- o.Handovers.Freeze.metric(freezeDesc)
+	to <- o.Handovers.Duration.metric(durationDesc)
+}
