@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -155,10 +154,7 @@ func (g *sidecar) tail() []byte {
 
 // footprint collects garbage in a generation and reads what it still holds.
 func (g *sidecar) footprint(ctx context.Context) (Footprint, error) {
-	if _, err := admin(ctx, http.MethodPost, "/gc"); err != nil {
-		return Footprint{}, err
-	}
-	body, err := admin(ctx, http.MethodGet, "/metrics")
+	body, err := admin(ctx, http.MethodPost, "/gc")
 	if err != nil {
 		return Footprint{}, err
 	}
@@ -166,17 +162,12 @@ func (g *sidecar) footprint(ctx context.Context) (Footprint, error) {
 	if err != nil {
 		return Footprint{}, fmt.Errorf("descriptors of generation %d: %w", g.generation, err)
 	}
-	f := Footprint{Descriptors: len(fds)}
-	if n, ok := metric(body, "go_goroutines"); ok {
-		f.Goroutines = int(n)
+	goroutines, ok := metric(body, "goroutines")
+	heap, also := metric(body, "heap_alloc_bytes")
+	if !ok || !also {
+		return Footprint{}, fmt.Errorf("the sidecar's answer to POST /gc lacks goroutines or heap_alloc_bytes: %q", body)
 	}
-	if n, ok := metric(body, "go_memstats_heap_alloc_bytes"); ok {
-		f.Heap = int64(n)
-	}
-	if f.Goroutines == 0 || f.Heap == 0 {
-		return f, errors.New("the sidecar's metrics lack go_goroutines or go_memstats_heap_alloc_bytes")
-	}
-	return f, nil
+	return Footprint{Descriptors: len(fds), Goroutines: int(goroutines), Heap: int64(heap)}, nil
 }
 
 // admin asks the sidecar's admin API on a connection of its own.

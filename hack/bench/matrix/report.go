@@ -39,6 +39,9 @@ func (s Summary) String() string {
 // Misses lists the goals that were not reached.
 func (s Summary) Misses() []string {
 	var out []string
+	if s.Allocations < 0 {
+		out = append(out, "allocs_per_request was not measured")
+	}
 	for _, g := range []struct {
 		name      string
 		got, goal float64
