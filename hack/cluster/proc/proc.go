@@ -159,7 +159,8 @@ func (t Table) Log(name string) string { return filepath.Join(t.Logs, name+".log
 
 func (t Table) file(name string) string { return filepath.Join(t.Dir, name+".json") }
 
-// Alive reports whether the recorded process still runs. A zombie does not.
+// Alive reports whether the recorded process still runs. A zombie does not,
+// but one with other threads does: they still hold its files and ports.
 func (r Record) Alive() bool {
 	if r.PID <= 0 {
 		return false
@@ -168,7 +169,19 @@ func (r Record) Alive() bool {
 		return false
 	}
 	start, state, err := stat(r.PID)
-	return err == nil && start == r.Start && state != "Z" && state != "X"
+	if err != nil || start != r.Start || state == "X" {
+		return false
+	}
+	return state != "Z" || threads(r.PID) > 1
+}
+
+// threads counts the threads of a process; it is 0 for one that is gone.
+func threads(pid int) int {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return 0
+	}
+	return len(entries)
 }
 
 // Signal sends a signal if the recorded process still runs.
