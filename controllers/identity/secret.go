@@ -25,7 +25,8 @@ const (
 // refreshEvery is how often a replica looks whether someone rotated the keys.
 const refreshEvery = time.Minute
 
-// +kubebuilder:rbac:groups="",namespace=axle-system,resources=secrets,verbs=get;create
+// +kubebuilder:rbac:groups="",namespace=axle-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=axle-system,resources=secrets,resourceNames=axle-operator-keys,verbs=get
 
 // Ring holds the keys that are in force. It is good for use by many goroutines after Load.
 //
@@ -91,6 +92,11 @@ func (r *Ring) create(ctx context.Context) (*corev1.Secret, error) {
 		Data:       map[string][]byte{currentKey: keys.Current},
 	}
 	return secret, r.Client.Create(ctx, secret)
+}
+
+// MintJoin signs a join token, for the webhook that puts it into a container's environment.
+func (r *Ring) MintJoin(podUID, namespace, name, container string, now time.Time) (string, error) {
+	return r.Keys().SignJoin(Sidecar{PodUID: podUID, Namespace: namespace, Pod: name, Container: container}, now)
 }
 
 // Start refreshes the keys until ctx ends. Errors leave the keys that are in force.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,10 +12,8 @@ import (
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 	"github.com/axlemesh/axle/controllers/sidecars"
+	"github.com/axlemesh/axle/webhook/inject"
 )
-
-// stubImage is what a stub says before the webhook renders it. It is never pulled: without the webhook the API server refuses the stub.
-const stubImage = "axlemesh.io/stub"
 
 // maxNote is what the events API takes, with room to spare.
 const maxNote = 1000
@@ -86,17 +83,8 @@ func (r *Reconciler) annotate(ctx context.Context, pod *corev1.Pod, step Step) (
 // send adds the stub of a generation to the pod; the webhook renders the sidecar that it names.
 func (r *Reconciler) send(ctx context.Context, pod *corev1.Pod, d *axlev1.PodDesired) error {
 	next := pod.DeepCopy()
-	next.Spec.EphemeralContainers = append(next.Spec.EphemeralContainers, corev1.EphemeralContainer{
-		EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-			Name:  sidecars.Name(d.Generation),
-			Image: stubImage,
-			Env: []corev1.EnvVar{
-				{Name: axlev1.StubVersionEnv, Value: d.Version},
-				{Name: axlev1.StubGenerationEnv, Value: strconv.FormatInt(d.Generation, 10)},
-				{Name: axlev1.StubFleetEnv, Value: d.Fleet},
-			},
-		},
-	})
+	stub := inject.NewStub(inject.Stub{Version: d.Version, Generation: d.Generation, Fleet: d.Fleet})
+	next.Spec.EphemeralContainers = append(next.Spec.EphemeralContainers, stub)
 	patch := client.StrategicMergeFrom(pod, client.MergeFromWithOptimisticLock{})
 	return r.Client.SubResource("ephemeralcontainers").Patch(ctx, next, patch)
 }

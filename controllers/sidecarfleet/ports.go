@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/webhook/inject"
 )
 
 // The sidecar's own ports on the loopback address. A listener on all addresses would collide with them.
@@ -33,17 +34,12 @@ func ports(spec []axlev1.PortSpec, pod *corev1.Pod, services []*corev1.Service) 
 	for _, p := range wanted {
 		taken[p.AppPort] = true
 	}
-	for _, c := range pod.Spec.Containers {
-		for _, cp := range c.Ports {
-			taken[cp.ContainerPort] = true
-		}
-	}
 	for _, p := range reserved {
 		taken[p] = true
 	}
 	var all []axlev1.PortSpec
 	for _, p := range wanted {
-		if p.MeshPort > 65535 || taken[p.MeshPort] {
+		if p.MeshPort > 65535 || taken[p.MeshPort] || inject.PortOwner(pod, p.MeshPort) != "" {
 			continue
 		}
 		taken[p.MeshPort] = true

@@ -11,10 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/webhook/inject"
 )
-
-// mirrorAnnotation marks the API's picture of a static pod; it cannot be changed through the API.
-const mirrorAnnotation = "kubernetes.io/config.mirror"
 
 // claim is a fleet with its selectors compiled.
 type claim struct {
@@ -95,25 +93,16 @@ func isAway(pod *corev1.Pod) bool {
 	return false
 }
 
-// skip says why a pod never gets a sidecar, or "".
+// skip says why a pod never gets a sidecar, or "". What passes by itself makes a pod away instead.
 func skip(pod *corev1.Pod) string {
-	_, mirror := pod.Annotations[mirrorAnnotation]
-	switch {
-	case pod.Labels[axlev1.InjectionLabel] == axlev1.InjectionDisabled:
-		return fmt.Sprintf("label %s=%s", axlev1.InjectionLabel, axlev1.InjectionDisabled)
-	case pod.Spec.HostNetwork:
-		return "hostNetwork: its sidecar's ports would be the node's"
-	case mirror:
-		return "a static pod cannot be changed through the API"
-	case windows(pod):
-		return "a Windows pod: there is no sidecar for it"
+	for _, f := range inject.Skip(pod) {
+		switch f.Reason {
+		case inject.Terminating, inject.Finished, inject.NoAddress:
+			continue
+		}
+		return string(f.Reason) + ": " + f.Message
 	}
 	return ""
-}
-
-func windows(pod *corev1.Pod) bool {
-	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows ||
-		pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
 }
 
 // workload names the controller that owns a pod. A ReplicaSet of a Deployment stands for the Deployment, so that a rolling update of the application

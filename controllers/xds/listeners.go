@@ -1,0 +1,90 @@
+package xds
+
+import (
+	"fmt"
+	"strconv"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+// Filters that choose a listener's protocol.
+const (
+	filterBolt = "axlemesh.io/bolt"
+	filterTCP  = "axlemesh.io/tcp"
+)
+
+// Where the pod's own application calls its sidecar.
+const (
+	outboundBolt     = "outbound/bolt"
+	outboundBoltPort = 12220
+)
+
+// Listeners makes the listeners of one pod: one for each port that its sidecar serves, and one for its application's own calls. A
+// sidecar that is asked to leave keeps them; it closes them itself when nobody is left.
+func Listeners(desired *axlev1.PodDesired) ([]*listenerv3.Listener, error) {
+	if desired == nil {
+		return nil, nil
+	}
+	var all []*listenerv3.Listener
+	for _, p := range desired.Ports {
+		l, err := inbound(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	out, err := outbound()
+	if err != nil {
+		return nil, err
+	}
+	return append(all, out), nil
+}
+
+func inbound(p axlev1.PortSpec) (*listenerv3.Listener, error) {
+	filter := filterTCP
+	if p.Protocol == axlev1.ProtocolBolt {
+		filter = filterBolt
+	}
+	cluster := inboundCluster(p.AppPort)
+	return listener("inbound/"+strconv.Itoa(int(p.Mesh())), corev3.TrafficDirection_INBOUND, "0.0.0.0", p.Mesh(), filter,
+		&tcpv3.TcpProxy{StatPrefix: cluster, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster}})
+}
+
+func outbound() (*listenerv3.Listener, error) {
+	return listener(outboundBolt, corev3.TrafficDirection_OUTBOUND, "127.0.0.1", outboundBoltPort, filterBolt,
+		&hcmv3.HttpConnectionManager{
+			StatPrefix: "outbound",
+			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+				RouteConfigName: "outbound",
+				ConfigSource: &corev3.ConfigSource{
+					ResourceApiVersion:    corev3.ApiVersion_V3,
+					ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+				},
+			}},
+		})
+}
+
+func listener(name string, direction corev3.TrafficDirection, ip string, port int32, filter string, cfg proto.Message) (*listenerv3.Listener, error) {
+	raw, err := (proto.MarshalOptions{Deterministic: true}).Marshal(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: %w", name, err)
+	}
+	return &listenerv3.Listener{
+		Name:             name,
+		Address:          socket(ip, port),
+		TrafficDirection: direction,
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name: filter,
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: &anypb.Any{
+				TypeUrl: "type.googleapis.com/" + string(cfg.ProtoReflect().Descriptor().FullName()), Value: raw,
+			}},
+		}}}},
+	}, nil
+}

@@ -1,0 +1,262 @@
+package xds
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	cachetypes "github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	cplog "github.com/envoyproxy/go-control-plane/pkg/log"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"github.com/go-logr/logr"
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Store holds the resources that sidecars subscribe to. Make it with NewStore.
+type Store struct {
+	clusters, endpoints, hosts *cache.LinearCache
+	listeners                  cache.SnapshotCache
+	mux                        cache.MuxCache
+
+	mu       sync.Mutex
+	services map[types.NamespacedName]held
+	claims   map[string]map[types.NamespacedName]claim // by service key
+	pods     map[types.NamespacedName]types.UID
+	version  uint64
+}
+
+// held are the resources of one Service as they were last set, by name.
+type held struct {
+	clusters, endpoints map[string]cachetypes.Resource
+	keys                []string
+}
+
+// claim is one Service's wish to be a service key. The oldest Service has it.
+type claim struct {
+	since time.Time
+	host  *routev3.VirtualHost
+}
+
+// byID keys the snapshots: a sidecar's node id is its pod's UID.
+type byID struct{}
+
+// ID implements the cache's NodeHash.
+func (byID) ID(node *corev3.Node) string { return node.GetId() }
+
+// NewStore makes an empty store.
+func NewStore(log logr.Logger) *Store {
+	l := logger(log)
+	s := &Store{
+		clusters:  cache.NewLinearCache(resource.ClusterType, cache.WithLogger(l)),
+		endpoints: cache.NewLinearCache(resource.EndpointType, cache.WithLogger(l)),
+		hosts:     cache.NewLinearCache(resource.VirtualHostType, cache.WithLogger(l)),
+		listeners: cache.NewSnapshotCache(false, byID{}, l),
+		services:  map[types.NamespacedName]held{},
+		claims:    map[string]map[types.NamespacedName]claim{},
+		pods:      map[types.NamespacedName]types.UID{},
+	}
+	s.mux = cache.MuxCache{
+		Classify:      func(*cache.Request) string { return "" }, // only delta is served
+		ClassifyDelta: classify,
+		Caches: map[string]cache.Cache{
+			resource.ClusterType:     s.clusters,
+			resource.EndpointType:    s.endpoints,
+			resource.VirtualHostType: s.hosts,
+			resource.ListenerType:    s.listeners,
+			"":                       silent{},
+		},
+	}
+	return s
+}
+
+// classify picks the cache of a type. A type that this operator does not know is one that a newer sidecar asks for.
+func classify(r *cache.DeltaRequest) string {
+	switch t := r.GetTypeUrl(); t {
+	case resource.ClusterType, resource.EndpointType, resource.VirtualHostType, resource.ListenerType:
+		return t
+	}
+	return ""
+}
+
+// SetService puts a Service's resources in the place of those it had; zero resources take it away. Only what differs is sent. since is
+// when the Service was made: of several that claim one service key the oldest has it.
+func (s *Store) SetService(name types.NamespacedName, since time.Time, r Resources) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.services[name]
+	now := held{clusters: map[string]cachetypes.Resource{}, endpoints: map[string]cachetypes.Resource{}}
+	for _, c := range r.Clusters {
+		now.clusters[c.GetName()] = c
+	}
+	for _, a := range r.Assignments {
+		now.endpoints[a.GetClusterName()] = a
+	}
+	for _, h := range r.Hosts {
+		now.keys = append(now.keys, h.GetName())
+	}
+	if len(r.Clusters) == 0 {
+		delete(s.services, name)
+	} else {
+		s.services[name] = now
+	}
+	// Nothing may point to what is not there yet: endpoints, clusters, hosts on the way in, and the other way round on the way out.
+	errs := []error{
+		update(s.endpoints, before.endpoints, now.endpoints),
+		update(s.clusters, before.clusters, now.clusters),
+		s.setHosts(name, since, before.keys, r.Hosts),
+		remove(s.clusters, before.clusters, now.clusters),
+		remove(s.endpoints, before.endpoints, now.endpoints),
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("configuration of service %s: %w", name, err)
+	}
+	return nil
+}
+
+func update(c *cache.LinearCache, before, now map[string]cachetypes.Resource) error {
+	changed := map[string]cachetypes.Resource{}
+	for name, r := range now {
+		if old, ok := before[name]; !ok || !proto.Equal(old, r) {
+			changed[name] = r
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	return c.UpdateResources(changed, nil)
+}
+
+func remove(c *cache.LinearCache, before, now map[string]cachetypes.Resource) error {
+	var gone []string
+	for name := range before {
+		if _, ok := now[name]; !ok {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return c.UpdateResources(nil, gone)
+}
+
+func (s *Store) setHosts(name types.NamespacedName, since time.Time, before []string, hosts []*routev3.VirtualHost) error {
+	touched := slices.Clone(before)
+	old := map[string]*routev3.VirtualHost{}
+	for _, key := range before {
+		old[key] = s.winner(key)
+		delete(s.claims[key], name)
+	}
+	for _, h := range hosts {
+		key := h.GetName()
+		if _, seen := old[key]; !seen {
+			old[key] = s.winner(key)
+			touched = append(touched, key)
+		}
+		if s.claims[key] == nil {
+			s.claims[key] = map[types.NamespacedName]claim{}
+		}
+		s.claims[key][name] = claim{since: since, host: h}
+	}
+	changed, gone := map[string]cachetypes.Resource{}, []string{}
+	for _, key := range touched {
+		switch now := s.winner(key); {
+		case now == nil:
+			delete(s.claims, key)
+			gone = append(gone, key)
+		case old[key] == nil || !proto.Equal(old[key], now):
+			changed[key] = now
+		}
+	}
+	if len(changed)+len(gone) == 0 {
+		return nil
+	}
+	return s.hosts.UpdateResources(changed, gone)
+}
+
+// winner is the host of a service key: the oldest Service's that claims it, then the first by name.
+func (s *Store) winner(key string) *routev3.VirtualHost {
+	var first types.NamespacedName
+	var best *claim
+	for name, c := range s.claims[key] {
+		if best == nil || cmp.Or(c.since.Compare(best.since), cmp.Compare(name.String(), first.String())) < 0 {
+			first, best = name, &c
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return best.host
+}
+
+// SetPod puts a pod's listeners in the place of those it had.
+func (s *Store) SetPod(ctx context.Context, name types.NamespacedName, uid types.UID, all []*listenerv3.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.pods[name]; ok && old != uid {
+		s.listeners.ClearSnapshot(string(old))
+	}
+	s.pods[name] = uid
+	resources := make([]cachetypes.Resource, 0, len(all))
+	for _, l := range all {
+		resources = append(resources, l)
+	}
+	s.version++
+	snapshot, err := cache.NewSnapshot(fmt.Sprint(s.version), map[resource.Type][]cachetypes.Resource{resource.ListenerType: resources})
+	if err == nil {
+		err = s.listeners.SetSnapshot(ctx, string(uid), snapshot)
+	}
+	if err != nil {
+		return fmt.Errorf("listeners of pod %s: %w", name, err)
+	}
+	return nil
+}
+
+// DeletePod forgets a pod.
+func (s *Store) DeletePod(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if uid, ok := s.pods[name]; ok {
+		delete(s.pods, name)
+		s.listeners.ClearSnapshot(string(uid))
+	}
+}
+
+// knows says whether the pod has listeners here.
+func (s *Store) knows(name types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.pods[name]
+	return ok
+}
+
+// silent is the cache of types that nobody fills: a subscription to one waits for ever and disturbs no other.
+type silent struct{}
+
+func (silent) CreateWatch(*cache.Request, cache.Subscription, chan cache.Response) (func(), error) {
+	return nil, errors.New("only delta ADS is served")
+}
+
+func (silent) CreateDeltaWatch(*cache.DeltaRequest, cache.Subscription, chan cache.DeltaResponse) (func(), error) {
+	return nil, nil
+}
+
+func (silent) Fetch(context.Context, *cache.Request) (cache.Response, error) {
+	return nil, errors.New("only delta ADS is served")
+}
+
+// logger lets the library's warnings and errors through; the rest is one line for each watch of each sidecar.
+func logger(log logr.Logger) cplog.Logger {
+	return cplog.LoggerFuncs{
+		WarnFunc:  func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
+		ErrorFunc: func(format string, args ...any) { log.Error(nil, fmt.Sprintf(format, args...)) },
+	}
+}
