@@ -69,7 +69,7 @@ type options struct {
 	webhookPort                       int
 	controlAddress                    string
 	metricsAddress, healthAddress     string
-	leaderElect, verbose, development bool
+	leaderElect, verbose bool
 	defaultsFile                      string
 	insecure                          list
 }
