@@ -68,14 +68,16 @@ func (m *CandidateMachine) Step(e Event) []Action {
 		m.abort(e.Reason)
 	case EventSendEnd:
 		m.sent = true
+		m.peerLeft = m.peerLeft || !m.ending
 		m.abort("the donor does not take messages any more")
 		m.settle()
 	case EventEOF:
 		m.eof = true
+		m.peerLeft = m.peerLeft || !m.ending
 		m.abort("the donor went away")
 		m.settle()
 	case EventLife:
-		m.life(e.Dead)
+		m.life(m.dead(e))
 	}
 	return m.out
 }

@@ -76,13 +76,15 @@ func (m *DonorMachine) Step(e Event) []Action {
 		m.abort(e.Reason)
 	case EventSendEnd:
 		m.sent = true
+		m.peerLeft = m.peerLeft || !m.ending
 		m.abort("the candidate does not take messages any more")
 	case EventEOF:
 		m.eof = true
+		m.peerLeft = m.peerLeft || !m.ending
 		m.abort("the candidate went away")
 		m.settle()
 	case EventLife:
-		m.life(e.Dead)
+		m.life(m.dead(e))
 	}
 	return m.out
 }

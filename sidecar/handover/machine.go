@@ -112,7 +112,7 @@ const (
 	EventSendEnd
 	// EventEOF: nothing more will be received; what arrived before has been reported.
 	EventEOF
-	// EventLife answers ActLife: Dead says whether the peer's process has ended.
+	// EventLife answers ActLife: Dead says whether the peer's process has ended, Sure whether that is known at all.
 	EventLife
 	// EventCancel: this process wants out; Reason says why.
 	EventCancel
@@ -135,6 +135,7 @@ type Event struct {
 	Batch   Batch
 	Warm    Warm
 	Dead    bool
+	Sure    bool
 	Err     string
 	Reason  string
 }
@@ -221,6 +222,7 @@ type core struct {
 	asked     bool   // ActLife is under way
 	ended     bool   // ActEnd has been given out
 	peerAlive bool   // the peer said itself that it gives up
+	peerLeft  bool   // the peer's end of the connection ended first
 	freezeP99 int64  // microseconds, as the donor measured it
 }
 
@@ -234,6 +236,15 @@ func (c *core) send(m Message) {
 		m.Version = c.version
 	}
 	c.do(Action{Kind: ActSend, Message: m})
+}
+
+// dead judges the answer to ActLife. Where the kernel cannot say it, a connection that the peer ended without a word
+// stands for its death; one that this side ended says nothing.
+func (c *core) dead(e Event) bool {
+	if e.Sure {
+		return e.Dead
+	}
+	return c.peerLeft
 }
 
 // speaks reports whether a message is written in the version that was agreed. An abort may come before there is one.

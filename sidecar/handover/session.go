@@ -92,7 +92,7 @@ func (s *session) do(a Action) *Event {
 	case ActCloseSend:
 		s.link.closeSend()
 	case ActLife:
-		return &Event{Kind: EventLife, Dead: peerDead(s.life, lifeWait)}
+		return &Event{Kind: EventLife, Dead: peerDead(s.life, lifeWait), Sure: s.life >= 0}
 	case ActDiscard:
 		if err := closeAll(a.Message.descriptors()); err != nil {
 			s.log.Error(err, "cannot close unwanted descriptors")

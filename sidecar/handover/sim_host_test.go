@@ -140,7 +140,7 @@ func (p *proc) do(a Action) *Event {
 	case ActCloseSend:
 		d.closing = true
 	case ActLife:
-		return &Event{Kind: EventLife, Dead: p.w.procs[1-p.id].dead || p.w.procs[1-p.id].left()}
+		return &Event{Kind: EventLife, Sure: true, Dead: p.w.procs[1-p.id].dead || p.w.procs[1-p.id].left()}
 	case ActEnd:
 		if p.result != nil {
 			p.w.failf("process %d ended twice", p.id)

@@ -178,10 +178,10 @@ func (c *conn) peerLife() int {
 }
 
 // peerDead reports whether the process behind life has ended, waiting up to wait for it: a dying process closes its
-// sockets a moment before it is dead. Without a life descriptor the end of the connection has to stand for it.
+// sockets a moment before it is dead.
 func peerDead(life int, wait time.Duration) bool {
 	if life < 0 {
-		return true
+		return false
 	}
 	fds := []unix.PollFd{{Fd: int32(life), Events: unix.POLLIN}}
 	for {
