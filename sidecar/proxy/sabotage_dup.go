@@ -11,4 +11,4 @@ const (
 )
 
 // sabotageEvery is how many responses go by for each that is dropped or doubled.
-const sabotageEvery = 5000
+const sabotageEvery = 2000

@@ -17,4 +17,4 @@ const (
 
 // sabotageEvery is how many responses go by for each that is dropped or doubled: rare enough that nothing but
 // counting every single request finds it.
-const sabotageEvery = 5000
+const sabotageEvery = 2000

@@ -19,27 +19,60 @@ type Scene struct {
 	Name string
 }
 
-// Open creates the namespace and the application's pods and waits until they are ready. It sets the fleet's version first,
-// so that every scene begins alike.
+// Open creates the namespace and the application's pods and waits until they are ready, servers before clients, so that
+// the connections spread over all servers. It sets the fleet's version first, so that every scene begins alike.
 func (s *Stage) Open(ctx context.Context, namespaceName string) (*Scene, error) {
-	if err := s.SetVersion(ctx, s.cfg.Versions[0].Name); err != nil {
+	if err := s.rewind(ctx); err != nil {
 		return nil, err
 	}
 	sc := &Scene{Stage: s, Name: namespaceName}
-	for _, obj := range []client.Object{namespace(namespaceName), service(), servers(s.images.peers), clients(s.images.peers, namespaceName)} {
-		if _, isNamespace := obj.(*corev1.Namespace); !isNamespace {
+	if err := sc.create(ctx, namespace(namespaceName)); err != nil {
+		return nil, err
+	}
+	for _, part := range []struct {
+		what    string
+		objects []client.Object
+		pods    int
+	}{
+		{"the servers are ready", []client.Object{service(), servers(s.images.peers)}, replicas},
+		{"the clients are ready", []client.Object{clients(s.images.peers, namespaceName)}, 2 * replicas},
+	} {
+		for _, obj := range part.objects {
 			obj.SetNamespace(namespaceName)
+			if err := sc.create(ctx, obj); err != nil {
+				return nil, err
+			}
 		}
-		if err := s.kinds.Create(ctx, obj); err != nil {
-			return nil, fmt.Errorf("create %T %s: %w", obj, obj.GetName(), err)
+		err := s.poll(ctx, part.what, func() (bool, error) {
+			pods, err := sc.list(ctx)
+			return len(pods) == part.pods && allReady(pods), err
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return sc, s.poll(ctx, "the application's pods are ready", func() (bool, error) {
-		pods, err := sc.list(ctx)
+	return sc, nil
+}
+
+func (s *Stage) create(ctx context.Context, obj client.Object) error {
+	if err := s.kinds.Create(ctx, obj); err != nil {
+		return fmt.Errorf("create %T %s: %w", obj, obj.GetName(), err)
+	}
+	return nil
+}
+
+// rewind sets the fleet back to the first version and waits until it is the current one.
+func (s *Stage) rewind(ctx context.Context) error {
+	first := s.cfg.Versions[0].Name
+	if err := s.SetVersion(ctx, first); err != nil {
+		return err
+	}
+	return s.poll(ctx, "the fleet is at "+first, func() (bool, error) {
+		f, err := s.fleet(ctx)
 		if err != nil {
 			return false, err
 		}
-		return len(pods) == Pods && allReady(pods), nil
+		return f.Status.CurrentVersion == first && f.Status.ObservedGeneration == f.Generation, nil
 	})
 }
 

@@ -1,0 +1,33 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+)
+
+var _ = Describe("pods that already run and serve each other", func() {
+	It("get sidecars in place, change their version three times under load, and lose them again, and nobody notices", func(ctx SpecContext) {
+		v := tell(ctx, open(ctx, "e2e-story"), 5*time.Second, nil, upgrades...)
+		Expect(v.Why).To(BeEmpty())
+		Expect(v.String()).To(MatchRegexp(`^demo: PASS pods=6 in_place=6 upgrades=3 moves=100 requests=\d+ failed=0 resets=0 reconnects=0 duplicates=0 app_restarts=0 .* left=ok$`))
+	}, NodeTimeout(8*time.Minute))
+})
+
+var _ = Describe("a sidecar that loses something", func() {
+	DescribeTable("makes the story fail, and the right counter says so",
+		func(ctx SpecContext, scene, version, counter string) {
+			// Long enough for the rarest loss: one answer in some thousands of one sidecar.
+			v := tell(ctx, open(ctx, scene), time.Minute, nil, version)
+			Expect(v.Passed()).To(BeFalse(), "%s", v)
+			Expect(v.String()).To(HavePrefix("demo: FAIL "))
+			Expect(v.Why).To(ContainElement(HavePrefix(counter)))
+		},
+		Entry("an answer that is dropped", NodeTimeout(6*time.Minute), "e2e-drop", drop, "failed="),
+		Entry("a connection that is reset", NodeTimeout(6*time.Minute), "e2e-reset", reset, "resets="),
+		Entry("an answer that is sent twice", NodeTimeout(6*time.Minute), "e2e-dup", dup, "duplicates="),
+	)
+})
