@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+func states() map[string]*connState {
+	addr := netip.MustParseAddrPort("[2001:db8::1]:12200")
+	image := loop.Image{ID: 7 << 40, In: []byte("half a fr"), Out: []byte("unsent"), Rx: 1 << 33, Tx: 5, EOF: true, Paused: true}
+	listener := config.Listener{Name: "outbound/bolt", Address: addr, Protocol: config.Bolt, Direction: config.Outbound}
+	return map[string]*connState{
+		"a client":         {role: roleDownstream, image: image, listener: listener},
+		"a plain client":   {role: roleTCPClient, image: image, listener: listener},
+		"a plain endpoint": {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},
+		"an endpoint with requests": {
+			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
+			waiting: []waitingState{
+				{slot: 3 << 20, down: 5, from: config.Outbound, id: 1<<32 - 1, codec: 11, left: 3 * time.Second},
+				{slot: 1, beat: true},
+			},
+		},
+	}
+}
+
+var exported = cmp.Options{
+	cmp.AllowUnexported(connState{}, waitingState{}),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmp.Comparer(bytes.Equal),
+}
+
+func TestStateComesBack(t *testing.T) {
+	for name, want := range states() {
+		t.Run(name, func(t *testing.T) {
+			b := appendState(nil, want)
+			got, err := parseState(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, exported); diff != "" {
+				t.Errorf("state (-want +got):\n%s", diff)
+			}
+			for n := range b {
+				if _, err := parseState(b[:n]); err == nil {
+					t.Errorf("the first %d of %d bytes were accepted", n, len(b))
+				}
+			}
+			if _, err := parseState(append(b, 0)); err == nil {
+				t.Error("a byte too many was accepted")
+			}
+		})
+	}
+}
+
+func FuzzState(f *testing.F) {
+	for _, s := range states() {
+		f.Add(appendState(nil, s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseState(b)
+		if err != nil {
+			return
+		}
+		again, err := parseState(appendState(nil, s))
+		if err != nil {
+			t.Fatalf("what was read cannot be read again: %v", err)
+		}
+		if diff := cmp.Diff(s, again, exported); diff != "" {
+			t.Errorf("state changed (-first +second):\n%s", diff)
+		}
+	})
+}
+
+func FuzzRelay(f *testing.F) {
+	l := config.Listener{Name: "out", Direction: config.Outbound}
+	f.Add(appendRelay(nil, &relayState{kind: relayRequest, down: 1, listener: l, frame: []byte("frame")}))
+	f.Add(appendRelay(nil, &relayState{kind: relayAnswer, down: 1, frame: []byte("frame")}))
+	f.Add(appendRelay(nil, &relayState{kind: relayGone, down: 1 << 60}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, ok := parseRelay(b)
+		if !ok {
+			return
+		}
+		again, ok := parseRelay(appendRelay(nil, &r))
+		if diff := cmp.Diff(r, again, exported, cmp.AllowUnexported(relayState{})); !ok || diff != "" {
+			t.Errorf("relay changed (-first +second):\n%s", diff)
+		}
+	})
+}
