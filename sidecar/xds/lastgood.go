@@ -10,6 +10,8 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // lastGoodMagic starts an export; its last byte is the format's version.
@@ -55,4 +57,14 @@ func (s *Store) Import(b []byte) (problems, err error) {
 	}
 	s.types = fresh.types
 	return errors.Join(problem...), nil
+}
+
+// Decode turns an export into a configuration, without a client: a candidate starts from its predecessor's with it.
+func Decode(lastGood []byte) (*config.Snapshot, error) {
+	s := NewStore()
+	if _, err := s.Import(lastGood); err != nil {
+		return nil, err
+	}
+	snap, _ := s.Snapshot() // what is left out was left out before
+	return snap, snap.Validate()
 }

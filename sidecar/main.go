@@ -1,0 +1,231 @@
+// Command axle-sidecar is the data plane of one pod, or of one host without Kubernetes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/app"
+	"github.com/axlemesh/axle/sidecar/static"
+	"github.com/axlemesh/axle/sidecar/supervisor"
+)
+
+// build names this binary; the linker sets it.
+var build = "dev"
+
+const usage = `usage: axle-sidecar COMMAND [FLAGS]
+
+  run -f FILE               serve what the bootstrap FILE says; without -f, what the environment says (` + bootstrap.Env + `)
+  run -f FILE --takeover    take over from the process that serves now, with its connections; that one then exits 0
+  upgrade -f FILE           the same, for people: start the new binary so
+  supervise                 run the sidecar as a child: PID 1 of its container
+  check -f FILE             report every mistake of a bootstrap file
+  version                   print what this binary is
+
+A standalone takeover needs handover.keyFile in both bootstraps: the serving process writes its generation there, and
+the new one its own and a key made for this once. A generation in FILE that is not above the serving one is raised.
+
+SIGTERM lets clients finish for the grace period; a second one, or SIGINT, ends at once.
+`
+
+func main() {
+	code, err := command(os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "axle-sidecar:", err)
+	}
+	os.Exit(code)
+}
+
+// flags of all commands.
+type flags struct {
+	file                          string
+	takeover, supervised, profile bool
+	verbosity                     int
+}
+
+func command(args []string, out io.Writer) (int, error) {
+	name := "help"
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	var f flags
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.Usage = func() { fmt.Fprint(fs.Output(), usage) }
+	fs.StringVar(&f.file, "f", "", "bootstrap file")
+	fs.BoolVar(&f.takeover, "takeover", name == "upgrade", "take over from the serving process")
+	fs.BoolVar(&f.supervised, "supervised", false, "descriptor 3 is the supervisor's")
+	fs.BoolVar(&f.profile, "profile", false, "serve profiles on the admin address")
+	fs.IntVar(&f.verbosity, "v", 0, "log verbosity: 0 or 1")
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0, nil
+	} else if err != nil {
+		return 2, nil // the flag set has said what is wrong
+	}
+	switch name {
+	case "run", "upgrade":
+		return run(f)
+	case "supervise":
+		return supervise(f)
+	case "check":
+		return check(f, out)
+	case "version":
+		fmt.Fprintln(out, build)
+		return 0, nil
+	case "help", "-h", "--help":
+		fmt.Fprint(out, usage)
+		return 0, nil
+	}
+	return 2, fmt.Errorf("unknown command %q\n%s", name, usage)
+}
+
+// load reads the bootstrap from the file, or from the environment without one.
+func load(file string) (bootstrap.Bootstrap, error) {
+	var b *bootstrap.Bootstrap
+	var err error
+	if file == "" {
+		value := os.Getenv(bootstrap.Env)
+		if value == "" {
+			return bootstrap.Bootstrap{}, fmt.Errorf("say where the bootstrap is: -f FILE, or %s in the environment", bootstrap.Env)
+		}
+		b, err = static.ParseEnv(value)
+	} else {
+		var data []byte
+		if data, err = os.ReadFile(file); err == nil {
+			b, err = static.Parse(file, data)
+		}
+	}
+	if err != nil {
+		return bootstrap.Bootstrap{}, err
+	}
+	full := b.Defaulted(runtime.NumCPU())
+	return full, static.Check(&full)
+}
+
+func check(f flags, out io.Writer) (int, error) {
+	b, err := load(f.file)
+	if b.Static != nil {
+		_, wrong := static.Snapshot(b.Static)
+		err = errors.Join(err, wrong)
+	}
+	if err != nil {
+		return 1, err
+	}
+	fmt.Fprintln(out, "ok")
+	return 0, nil
+}
+
+func run(f flags) (int, error) {
+	b, err := load(f.file)
+	if err != nil {
+		return supervisor.ExitConfig, err
+	}
+	limit(b)
+	log, level := logger(f.verbosity)
+	start := time.Now()
+	o := app.Options{
+		Bootstrap: b, JoinToken: os.Getenv(bootstrap.JoinTokenEnv), Takeover: f.takeover, Build: build, Level: level, Profile: f.profile,
+		Now: time.Now, Clock: func() time.Duration { return time.Since(start) }, Random: rand.Float64,
+		Log: log,
+	}
+	term := make(chan time.Duration, 2)
+	o.Term = term
+	if f.supervised {
+		if o.Supervisor, o.Kept, err = supervisor.Attach(supervisor.ChildFD, time.Now); err != nil {
+			return 1, err
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go signals(time.Duration(b.TerminationGraceSeconds)*time.Second, term)
+	if o.Supervisor != nil {
+		go func() { cancel(o.Supervisor.Watch(func(grace time.Duration) { term <- grace })) }()
+	}
+	end, err := app.Run(ctx, o)
+	return end.Code, err
+}
+
+// signals asks to end: with grace first, then at once.
+func signals(grace time.Duration, term chan<- time.Duration) {
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, syscall.SIGTERM, syscall.SIGINT)
+	for s := range got {
+		if s == syscall.SIGINT {
+			grace = 0
+		}
+		term <- grace
+		grace = 0
+	}
+}
+
+func supervise(f flags) (int, error) {
+	runtime.GOMAXPROCS(1)
+	runtime.LockOSThread() // the child dies with the thread that started it
+	b, err := load(f.file)
+	if err != nil {
+		return supervisor.ExitConfig, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return supervisor.ExitConfig, err
+	}
+	log, _ := logger(f.verbosity)
+	args := []string{self, "run", "--supervised", "-v", strconv.Itoa(f.verbosity)}
+	if f.file != "" {
+		args = append(args, "-f", f.file)
+	}
+	return supervisor.Run(context.Background(), supervisor.Config{
+		Args: args, Env: childEnv(b), Grace: time.Duration(b.TerminationGraceSeconds) * time.Second,
+		Now: time.Now, Log: log.WithName("supervisor"),
+	})
+}
+
+// childEnv is the environment with the runtime's limits for the proxy.
+func childEnv(b bootstrap.Bootstrap) []string {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "GOMAXPROCS=") || b.MemoryLimitBytes > 0 && strings.HasPrefix(kv, "GOMEMLIMIT=")
+	})
+	env = append(env, "GOMAXPROCS="+strconv.Itoa(b.Loops+1))
+	if b.MemoryLimitBytes > 0 {
+		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(b.MemoryLimitBytes, 10))
+	}
+	return env
+}
+
+// limit sets what the environment does not: one P for each loop and one for the rest.
+func limit(b bootstrap.Bootstrap) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(b.Loops + 1)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" && b.MemoryLimitBytes > 0 {
+		debug.SetMemoryLimit(b.MemoryLimitBytes)
+	}
+}
+
+// logger writes JSON to standard error. logr's level n is zap's -n.
+func logger(verbosity int) (logr.Logger, func(int)) {
+	level := zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	enc.EncodeDuration = zapcore.StringDurationEncoder
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(os.Stderr), level)
+	return zapr.NewLogger(zap.New(core)), func(n int) { level.SetLevel(zapcore.Level(-n)) }
+}
