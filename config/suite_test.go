@@ -4,6 +4,7 @@
 package config_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -64,10 +65,9 @@ var _ = BeforeSuite(func(ctx context.Context) {
 // apply creates every object of a file.
 func apply(ctx context.Context, file string) {
 	GinkgoHelper()
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	Expect(err).NotTo(HaveOccurred())
-	defer f.Close()
-	dec := yaml.NewYAMLOrJSONDecoder(f, 4096)
+	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	for {
 		obj := &unstructured.Unstructured{}
 		if err := dec.Decode(&obj.Object); err == io.EOF {

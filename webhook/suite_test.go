@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -135,10 +136,9 @@ func (minter) MintJoin(podUID, namespace, name, container string, _ time.Time) (
 // apply creates every object of a file.
 func apply(ctx context.Context, file string) {
 	GinkgoHelper()
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	Expect(err).NotTo(HaveOccurred())
-	defer f.Close()
-	dec := yaml.NewYAMLOrJSONDecoder(f, 4096)
+	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	for {
 		obj := &unstructured.Unstructured{}
 		err := dec.Decode(&obj.Object)

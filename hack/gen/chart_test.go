@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,5 +52,27 @@ func TestConvertRefuses(t *testing.T) {
 				t.Errorf("no error, but %q", got)
 			}
 		})
+	}
+}
+
+// TestChartIsFresh compares what is committed with what config makes of it. The
+// rest of what this command writes is checked by running it.
+func TestChartIsFresh(t *testing.T) {
+	dir := t.TempDir()
+	if err := chart("../../config", dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range templates {
+		want, err := os.ReadFile(filepath.Join(dir, file.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join("../../charts/axle/templates", file.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s is stale: go run ./hack/gen (-want +got):\n%s", file.name, diff)
+		}
 	}
 }

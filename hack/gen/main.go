@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,7 @@ var tools = []string{
 	"./protogen",
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find the current folder: %w", err)
@@ -43,7 +44,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for the tools: %w", err)
 	}
-	defer os.RemoveAll(bin)
+	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
 
 	build := append([]string{"build", "-o", bin + string(filepath.Separator)}, tools...)
 	if err := command(ctx, filepath.Join(root, "hack", "tools"), "go", build...); err != nil {
