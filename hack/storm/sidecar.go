@@ -158,7 +158,11 @@ func (g *sidecar) footprint(ctx context.Context) (Footprint, error) {
 	if err != nil {
 		return Footprint{}, err
 	}
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+	// The connection of that question closes a moment after its answer.
+	if !wait(ctx, 300*time.Millisecond) {
+		return Footprint{}, ctx.Err()
+	}
+	kinds, err := descriptors(g.cmd.Process.Pid)
 	if err != nil {
 		return Footprint{}, fmt.Errorf("descriptors of generation %d: %w", g.generation, err)
 	}
@@ -167,7 +171,26 @@ func (g *sidecar) footprint(ctx context.Context) (Footprint, error) {
 	if !ok || !also {
 		return Footprint{}, fmt.Errorf("the sidecar's answer to POST /gc lacks goroutines or heap_alloc_bytes: %q", body)
 	}
-	return Footprint{Descriptors: len(fds), Goroutines: int(goroutines), Heap: int64(heap)}, nil
+	return Footprint{Kinds: kinds, Goroutines: int(goroutines), Heap: int64(heap)}, nil
+}
+
+// descriptors counts what a process has open, by kind.
+func descriptors(pid int) (map[string]int, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[string]int{}
+	for _, fd := range fds {
+		target, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		if err != nil {
+			return nil, err
+		}
+		kind, _, _ := strings.Cut(target, ":[") // socket:[4711]
+		kinds[kind]++
+	}
+	return kinds, nil
 }
 
 // admin asks the sidecar's admin API on a connection of its own.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -64,11 +62,6 @@ func Storm(ctx context.Context, cfg Config) (Verdict, error) {
 		if err := build(ctx, cfg.Source, cfg.Break, s.binary); err != nil {
 			return Verdict{}, err
 		}
-	}
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	if err := os.WriteFile(s.keyFile, []byte(hex.EncodeToString(key)), 0o600); err != nil {
-		return Verdict{}, fmt.Errorf("write the handover's key: %w", err)
 	}
 	if err := s.serve(); err != nil {
 		return Verdict{}, err
@@ -239,7 +232,7 @@ func (s *storm) measure(ctx context.Context, g *sidecar) (Footprint, error) {
 	for _, c := range s.clients {
 		c.Resume()
 	}
-	s.say("generation %d holds %d descriptors, %d goroutines, %d kB of heap", g.generation, f.Descriptors, f.Goroutines, f.Heap/1024)
+	s.say("generation %d holds %d descriptors, %d goroutines, %d kB of heap", g.generation, f.Descriptors(), f.Goroutines, f.Heap/1024)
 	return f, err
 }
 

@@ -9,10 +9,20 @@ import (
 
 // Footprint is what a sidecar process holds while no request is under way.
 type Footprint struct {
-	Descriptors int
-	Goroutines  int
+	// Kinds are the open descriptors: sockets, pollers, files by their names.
+	Kinds      map[string]int
+	Goroutines int
 	// Heap in bytes, right after a collection.
 	Heap int64
+}
+
+// Descriptors is how many there are of all kinds.
+func (f Footprint) Descriptors() int {
+	n := 0
+	for _, k := range f.Kinds {
+		n += k
+	}
+	return n
 }
 
 // Verdict is everything that a storm has seen.
@@ -84,7 +94,8 @@ func (v Verdict) Why() []string {
 	bad(v.BadChecksums > 0, "the servers saw %d bad checksums", v.BadChecksums)
 	bad(v.ServerResets > 0, "the servers saw %d resets", v.ServerResets)
 	bad(v.Moved > 0, "%d connections are other sockets than before", v.Moved)
-	bad(v.Last.Descriptors != v.First.Descriptors, "descriptors went from %d to %d", v.First.Descriptors, v.Last.Descriptors)
+	bad(v.Last.Descriptors() != v.First.Descriptors(), "descriptors went from %d %v to %d %v",
+		v.First.Descriptors(), v.First.Kinds, v.Last.Descriptors(), v.Last.Kinds)
 	bad(v.Last.Goroutines != v.First.Goroutines, "goroutines went from %d to %d", v.First.Goroutines, v.Last.Goroutines)
 	bad(float64(v.Last.Heap) > float64(v.First.Heap)*(1+heapTolerance), "heap went from %d to %d bytes", v.First.Heap, v.Last.Heap)
 	bad(v.UpgradeP99 > p99Floor && v.UpgradeP99 > p99Factor*v.SteadyP99, "p99 went from %.2f to %.2f ms", v.SteadyP99, v.UpgradeP99)
@@ -111,6 +122,6 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("storm: %s upgrades=%d connections=%d requests=%d failed=%d resets=%d reconnects=%d duplicates=%d same_sockets=%d "+
 		"fds=%d/%d goroutines=%d/%d heap_kb=%d/%d p99_steady_ms=%.2f p99_upgrade_ms=%.2f mean_upgrade_s=%.2f slowest_upgrade_s=%.2f",
 		word, v.Upgrades, v.Connections, v.requests(), v.failed(), v.resets(), v.reconnects(), v.duplicates(), v.Connections-v.Moved,
-		v.First.Descriptors, v.Last.Descriptors, v.First.Goroutines, v.Last.Goroutines, v.First.Heap/1024, v.Last.Heap/1024,
+		v.First.Descriptors(), v.Last.Descriptors(), v.First.Goroutines, v.Last.Goroutines, v.First.Heap/1024, v.Last.Heap/1024,
 		v.SteadyP99, v.UpgradeP99, v.Total/float64(max(v.Upgrades, 1)), v.Slowest)
 }

@@ -11,7 +11,7 @@ import (
 
 // clean is a verdict of a storm that nobody could notice.
 func clean() Verdict {
-	f := Footprint{Descriptors: 520, Goroutines: 14, Heap: 10 << 20}
+	f := Footprint{Kinds: map[string]int{"socket": 510, "anon_inode": 10}, Goroutines: 14, Heap: 10 << 20}
 	return Verdict{
 		Upgrades: 50, Connections: 500, Executed: 1030, First: f, Last: f, SteadyP99: 12, UpgradeP99: 20, Total: 25, Slowest: 0.75,
 		Clients: []boltclient.Report{{Sent: 500, Requests: 500, Oneways: 10}, {Sent: 510, Requests: 510, Oneways: 10}},
@@ -42,7 +42,7 @@ func TestVerdict(t *testing.T) {
 		"a changed byte":               {func(v *Verdict) { v.BadChecksums = 1 }, "bad checksums"},
 		"a reset at a server":          {func(v *Verdict) { v.ServerResets = 1 }, "the servers saw 1 resets"},
 		"another socket":               {func(v *Verdict) { v.Moved = 1 }, "1 connections are other sockets"},
-		"a descriptor left":            {func(v *Verdict) { v.Last.Descriptors++ }, "descriptors went from 520 to 521"},
+		"a descriptor left":            {func(v *Verdict) { v.Last.Kinds = map[string]int{"socket": 511, "anon_inode": 10} }, "descriptors went from 520 "},
 		"a goroutine left":             {func(v *Verdict) { v.Last.Goroutines++ }, "goroutines went from 14 to 15"},
 		"a heap that grows":            {func(v *Verdict) { v.Last.Heap += v.Last.Heap / 5 }, "heap went"},
 		"slow upgrades":                {func(v *Verdict) { v.UpgradeP99 = 30 }, "p99 went from 12.00 to 30.00"},
