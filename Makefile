@@ -1,0 +1,101 @@
+# Everything a person or CI runs. `make` alone explains itself.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+GO       ?= go
+LINT     := $(GO) tool -modfile=hack/tools/lint/go.mod golangci-lint
+TOOL     := $(GO) tool -modfile=hack/tools/go.mod
+# Packages whose tests need a real cluster or the whole machine run by their own targets.
+SLOW     := /hack/e2e|/hack/cluster/selftest
+UNIT     := $$($(GO) list ./... | grep -vE '$(SLOW)')
+FUZZTIME ?= 30s
+SAY      := @printf '\033[1m== %s\033[0m\n'
+
+##@ General
+.PHONY: help
+help: ## Show this text
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+.PHONY: demo
+demo: ## The whole story on a real cluster, from nothing; ends in demo: PASS or FAIL (BREAK=drop|reset|dup sabotages it)
+	$(SAY) "demo: a cluster, the operator, 6 serving pods, 3 upgrades under load"
+	@$(GO) run ./hack/demo
+
+.PHONY: cluster cluster-down
+cluster: ## Start a real one-node Kubernetes on this machine
+	@$(GO) run ./hack/cluster up
+cluster-down: ## End it and leave nothing behind
+	@$(GO) run ./hack/cluster down
+
+##@ Build
+.PHONY: build images generate
+build: ## Both programs, into bin/
+	$(GO) build -o bin/axle-operator .
+	$(GO) build -o bin/axle-sidecar ./sidecar
+
+generate: ## Write everything that is generated: deep copies, CRDs, RBAC, chart, protobuf
+	@$(GO) run ./hack/gen
+
+##@ Check
+.PHONY: test
+test: assets ## Every test that needs no cluster, with set-up
+	$(SAY) "test: units, envtest, golden files, fuzz corpora, real processes"
+	@KUBEBUILDER_ASSETS="$$($(GO) run ./hack/cluster assets)" HELM="$$($(GO) run ./hack/cluster helm 2>/dev/null || true)" \
+		$(GO) test -count=1 -timeout 20m $(UNIT)
+
+.PHONY: assets
+assets: ## Build kube-apiserver and etcd once (minutes when cold, then cached)
+	$(SAY) "assets: kube-apiserver and etcd for envtest"
+	@$(GO) run ./hack/cluster assets >/dev/null
+
+.PHONY: verify
+verify: fresh lint vet vuln ## What CI checks before the tests: generated files, lint, vulnerabilities, repository rules
+	$(SAY) "verify: the repository's own rules"
+	@$(GO) test -count=1 .
+
+.PHONY: fresh lint vet vuln tidy
+fresh: ## Generated files are fresh
+	$(SAY) "verify: generated files are fresh"
+	@before=$$(git status --porcelain); $(GO) run ./hack/gen; after=$$(git status --porcelain); \
+		if [ "$$before" != "$$after" ]; then git --no-pager diff --stat; \
+		echo "generated files are stale: run 'make generate' and commit"; exit 1; fi
+
+lint: ## golangci-lint with .golangci.yml
+	$(SAY) "verify: lint (the linter is built first when cold)"
+	@$(LINT) run --timeout 15m ./...
+
+vet: ## go vet and gofmt
+	$(SAY) "verify: vet and gofmt"
+	@$(GO) vet ./...
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+
+vuln: ## Known vulnerabilities in what we call (prints why when the database cannot be reached)
+	$(SAY) "verify: vulnerabilities"
+	@bash hack/vuln.sh
+
+.PHONY: e2e
+e2e: ## The story and its accidents on a real cluster
+	$(SAY) "e2e: a real cluster, real load, real accidents"
+	@$(GO) test -count=1 -timeout 60m -v ./hack/e2e
+
+.PHONY: storm
+storm: ## 50 upgrades in a row of two plain processes under load
+	@$(GO) run ./hack/storm
+
+.PHONY: bench
+bench: ## CPU per request and added latency beside a C relay
+	@$(GO) run ./hack/bench
+
+.PHONY: fuzz
+fuzz: ## Every decoder, FUZZTIME each
+	@for p in $$(grep -rlE '^func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
+			echo "== $$p $$f"; $(GO) test -run xxx -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin .work
