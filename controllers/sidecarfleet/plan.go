@@ -262,7 +262,7 @@ func (p *planner) blocked(v *view) string {
 	}
 	from, knowsFrom := p.Versions[v.version]
 	to, knowsTo := p.Versions[v.target]
-	if v.stage == serving && knowsFrom && knowsTo && !from.Handover.Overlaps(to.Handover) {
+	if v.stage == serving && knowsFrom && knowsTo && p.problem(v.target) == "" && !from.Handover.Overlaps(to.Handover) {
 		return fmt.Sprintf("Blocked: %s speaks handover protocols %d to %d and %s, which serves, %d to %d; go by a version between them",
 			v.target, to.Handover.Min, to.Handover.Max, v.version, from.Handover.Min, from.Handover.Max)
 	}

@@ -1,0 +1,548 @@
+package sidecarfleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
+)
+
+var t0 = time.Unix(1_800_000_000, 0).UTC()
+
+const minute = time.Minute
+
+// A pod in these tests starts as one that serves v1 with generation 1 and is changed by the functions that follow.
+type change func(*Pod)
+
+func pod(name string, changes ...change) Pod {
+	p := Pod{
+		NamespacedName: types.NamespacedName{Namespace: "payments", Name: name}, UID: types.UID("uid-" + name),
+		Workload: "Deployment/pay", Node: "node-1", Wanted: true,
+		Sidecars: []sidecars.Sidecar{{Generation: 1, Container: "axle-g1", Running: true}},
+		Desired:  &axlev1.PodDesired{Fleet: "default", Generation: 1, Version: "v1", Since: at(0)},
+		Status:   &axlev1.PodStatus{Joined: "axle-g1", Generation: 1, Version: "v1", Phase: axlev1.PhaseServing},
+	}
+	for _, c := range changes {
+		c(&p)
+	}
+	return p
+}
+
+func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: t0.Add(d)} }
+
+func bare(p *Pod)               { p.Sidecars, p.Desired, p.Status = nil, nil, nil }
+func unwanted(p *Pod)           { p.Wanted = false }
+func isAwayNow(p *Pod)          { p.Away = true }
+func on(node string) change     { return func(p *Pod) { p.Node = node } }
+func of(workload string) change { return func(p *Pod) { p.Workload = workload } }
+func runs(version string) change {
+	return func(p *Pod) { p.Desired.Version, p.Status.Version = version, version }
+}
+
+// wants sets the desire to another generation.
+func wants(generation int64, version string, predecessor int64, begin bool, since time.Duration) change {
+	return func(p *Pod) {
+		p.Desired = &axlev1.PodDesired{Fleet: "default", Generation: generation, Version: version, Predecessor: predecessor, Begin: begin, Since: at(since)}
+	}
+}
+
+// has adds a running container of a generation.
+func has(generation int64, changes ...func(*sidecars.Sidecar)) change {
+	return func(p *Pod) {
+		s := sidecars.Sidecar{Generation: generation, Container: sidecars.Name(generation), Running: true}
+		for _, c := range changes {
+			c(&s)
+		}
+		p.Sidecars = append(p.Sidecars, s)
+	}
+}
+
+func exited(code int32, reason string) func(*sidecars.Sidecar) {
+	return func(s *sidecars.Sidecar) { s.Running, s.Terminated, s.ExitCode, s.Reason = false, true, code, reason }
+}
+
+func pulls(s *sidecars.Sidecar) {
+	s.Running, s.Reason, s.Message = false, "ImagePullBackOff", "no such image"
+}
+
+func ends(generation int64, code int32) change {
+	return func(p *Pod) {
+		for i := range p.Sidecars {
+			if p.Sidecars[i].Generation == generation {
+				exited(code, "Completed")(&p.Sidecars[i])
+			}
+		}
+	}
+}
+
+func candidate(generation int64) change { return func(p *Pod) { p.Status.Candidate = generation } }
+func phase(ph axlev1.Phase) change      { return func(p *Pod) { p.Status.Phase = ph } }
+
+func serves(generation int64, version string) change {
+	return func(p *Pod) { p.Status.Generation, p.Status.Version, p.Status.Candidate = generation, version, 0 }
+}
+
+func ended(from, to int64, ok bool) change {
+	return func(p *Pod) {
+		p.Status.Handover = &axlev1.HandoverResult{From: from, To: to, OK: ok, Step: "Move", Reason: "candidate died", Moved: 100, Lost: 0, DurationMicros: 35000}
+	}
+}
+
+func failedOn(generation int64, version string, fleetGeneration int64) change {
+	return func(p *Pod) {
+		p.Desired.Failed = &axlev1.PodFailure{Generation: generation, Version: version, FleetGeneration: fleetGeneration, Message: "HandoverFailed: it did"}
+	}
+}
+
+// A fleet in these tests wants v2, and its pods ran v1.
+func fleet(changes ...func(*Fleet)) Fleet {
+	f := Fleet{
+		Name: "default", Generation: 2, Version: "v2", Current: "v1", InPlace: true, MaxGenerations: 50,
+		MaxUpdating: intstr.FromInt32(1), Steps: []axlev1.UpdateStep{{Percent: 100}}, Deadline: 10 * minute,
+	}
+	for _, c := range changes {
+		c(&f)
+	}
+	return f
+}
+
+func upTo(s string) func(*Fleet)         { return func(f *Fleet) { f.MaxUpdating = intstr.Parse(s) } }
+func isPaused(f *Fleet)                  { f.Paused = true }
+func wantsV(version string) func(*Fleet) { return func(f *Fleet) { f.Version = version } }
+func first(f *Fleet)                     { f.Version, f.Current = "v1", "" }
+
+func versions() map[string]Version {
+	all := map[string]Version{"broken": {Problem: `SidecarVersion "broken" is not verified: no such tag`}}
+	for _, v := range []string{"v1", "v2", "v3"} {
+		all[v] = Version{Handover: axlev1.VersionRange{Min: 1, Max: 2}}
+	}
+	all["v9"] = Version{Handover: axlev1.VersionRange{Min: 9, Max: 9}}
+	return all
+}
+
+// say renders a step for comparison: kind, pod, and what is desired.
+func say(s Step) string {
+	text := fmt.Sprintf("%s %s", s.Kind, s.Pod.Name)
+	if d := s.Desired; d != nil {
+		text += fmt.Sprintf(" g%d %s", d.Generation, d.Version)
+		if d.Predecessor != 0 {
+			text += fmt.Sprintf(" from g%d", d.Predecessor)
+		}
+		if d.Begin {
+			text += " begin"
+		}
+		if d.Leave {
+			text += " leave"
+		}
+		if d.Failed != nil {
+			text += fmt.Sprintf(" (failed g%d %s)", d.Failed.Generation, d.Failed.Version)
+		}
+	}
+	if s.Stub {
+		text += " +stub"
+	}
+	return text
+}
+
+func TestPlan(t *testing.T) {
+	cases := map[string]struct {
+		fleet Fleet
+		pods  []Pod
+		now   time.Duration
+		want  []string
+		wake  time.Duration
+	}{
+		"nothing to do": {fleet: fleet(wantsV("v1")), pods: []Pod{pod("a"), pod("b")}},
+
+		// First sidecars.
+		"a running pod gets its first sidecar": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare)}, want: []string{"Injecting a g1 v1 +stub"},
+		},
+		"a pod that has not started is waited for": {fleet: fleet(first), pods: []Pod{pod("a", bare, isAwayNow)}},
+		"a stub that was decided and never sent is sent with the same generation": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, wants(1, "v1", 0, false, 0))}, want: []string{"Injecting a g1 v1 +stub"},
+		},
+		"a first sidecar on its way is waited for until its deadline": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1))}, now: minute, wake: 9 * minute,
+		},
+		"a first sidecar that does not serve in time has failed": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1))}, now: 10 * minute,
+			want: []string{"SidecarFailed a g1 v1 (failed g1 v1)"},
+		},
+		"an unpullable image of a version that serves nowhere stops before the next pod": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1, pulls)), pod("b", bare)},
+			want: []string{"SidecarFailed a g1 v1 (failed g1 v1)"},
+		},
+		"a start that fails where others succeed is that pod's problem": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1, pulls), failedOn(1, "v1", 2)), pod("b", bare), pod("c")},
+			want: []string{"Injecting b g1 v1 +stub"},
+		},
+		"a failed start is tried again when the fleet changes": {
+			fleet: fleet(first, func(f *Fleet) { f.Generation = 3 }),
+			pods:  []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1, exited(1, "Error")), failedOn(1, "v1", 2))},
+			want:  []string{"Injecting a g2 v1 +stub"},
+		},
+		"all generations ended with the sandbox: inject again": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", ends(1, 137))}, want: []string{"Injecting a g2 v1 +stub"},
+		},
+		"the sandbox went in the middle of an upgrade: inject again": {
+			fleet: fleet(), pods: []Pod{pod("a", ends(1, 137), has(2, exited(137, lost)), wants(2, "v2", 1, false, 0))},
+			want: []string{"Injecting a g3 v2 +stub"},
+		},
+		"a pod created during a rollout gets what the others still run": {
+			fleet: fleet(upTo("1")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2)), pod("b", bare), pod("c")},
+			want: []string{"Injecting b g1 v1 +stub"}, wake: 10 * minute,
+		},
+		"a broken first version that nobody runs is not what new pods get": {
+			fleet: fleet(), pods: []Pod{pod("a", bare)}, want: []string{"Injecting a g1 v2 +stub"},
+		},
+		"a version that cannot be rendered reaches nobody": {
+			fleet: fleet(wantsV("broken")), pods: []Pod{pod("a"), pod("b", bare, func(p *Pod) { p.Node = "n2" })},
+			want: []string{"Injecting b g1 v1 +stub"},
+		},
+		"a paused fleet changes nothing": {
+			fleet: fleet(isPaused), pods: []Pod{pod("a"), pod("b", bare), pod("c", wants(2, "v2", 1, false, 0), has(2), candidate(2))},
+		},
+		"a handover that has begun ends although the fleet is paused": {
+			fleet: fleet(isPaused), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true), ends(1, 0))},
+			want: []string{"Upgraded a g2 v2"},
+		},
+
+		// An upgrade, step by step.
+		"the first pod gets the next generation": {
+			fleet: fleet(), pods: []Pod{pod("a"), pod("b")}, want: []string{"Upgrading a g2 v2 from g1 +stub"},
+		},
+		"an upgrade that was decided is sent after a restart, with the same generation": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0)), pod("b")}, want: []string{"Upgrading a g2 v2 from g1 +stub"},
+		},
+		"a candidate that has not connected is waited for": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2)), pod("b")}, now: 4 * minute, wake: 6 * minute,
+		},
+		"a connected candidate begins": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2), candidate(2)), pod("b")},
+			want: []string{"HandoverBegun a g2 v2 from g1 begin"},
+		},
+		"a candidate that connected late, after a pause, still begins": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2), candidate(2))}, now: 60 * minute,
+			want: []string{"HandoverBegun a g2 v2 from g1 begin"},
+		},
+		"a handover is waited for": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2), phase(axlev1.PhaseHandingOver)), pod("b")},
+			wake: 10 * minute,
+		},
+		"when it is over the next pod starts, and the desire waits for the old side's end": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true)), pod("b")},
+			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+		"when the old side has ended the desire says so": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true), ends(1, 0))},
+			want: []string{"Upgraded a g2 v2"},
+		},
+		"the next upgrade of a pod waits for the old side's end": {
+			fleet: fleet(wantsV("v3")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true))},
+		},
+		"a pod that is deleted in its handover does not count as failed": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2, exited(137, "Error")), ends(1, 0), isAwayNow), pod("b")},
+			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+		"the old side died before the handover began: the candidate starts cold": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2), candidate(2), ends(1, 1))},
+			want: []string{"Settled a g2 v2"},
+		},
+
+		// Failures.
+		"a failed handover is written down and stops the rollout": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2, exited(1, "Error")), ended(1, 2, false)), pod("b")},
+			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
+		"a rollout that has stopped stays so": {
+			fleet: fleet(), pods: []Pod{pod("a", has(2, exited(1, "Error")), ended(1, 2, false), failedOn(2, "v2", 2)), pod("b")},
+		},
+		"it stays so when the failed pod is gone": {
+			fleet: fleet(func(f *Fleet) { f.Stopped = "HandoverFailed: a" }), pods: []Pod{pod("b")},
+		},
+		"a failure that is tolerated stops nothing, and the pod is not tried again": {
+			fleet: fleet(func(f *Fleet) { f.FailedHandovers = 1 }),
+			pods:  []Pod{pod("a", has(2, exited(1, "Error")), ended(1, 2, false), failedOn(2, "v2", 2)), pod("b")},
+			want:  []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+		"a stop sends candidates that have not begun home, and lets a handover end": {
+			fleet: fleet(upTo("5")), pods: []Pod{
+				pod("a", has(2, exited(1, "Error")), failedOn(2, "v2", 2)),
+				pod("b", wants(2, "v2", 1, false, 0), has(2), candidate(2)),
+				pod("c", wants(2, "v2", 1, true, 0), has(2), candidate(2)),
+			},
+			want: []string{"Settled b g1 v1"}, wake: 10 * minute,
+		},
+		"a candidate that exits before it connects has failed": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2, exited(3, "Error")))},
+			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
+		"a candidate whose image cannot be pulled has failed": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2, pulls))},
+			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
+		"a candidate that does not connect in time has failed": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2))}, now: 10 * minute,
+			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
+		"a handover that does not end in time has failed": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2))}, now: 10 * minute,
+			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
+		"another version starts again from where the pods are": {
+			fleet: fleet(wantsV("v3"), func(f *Fleet) { f.Generation = 3 }),
+			pods:  []Pod{pod("a", has(2, exited(1, "Error")), ended(1, 2, false), failedOn(2, "v2", 2)), pod("b", runs("v2"))},
+			want:  []string{"Upgrading a g3 v3 from g1 +stub"},
+		},
+		"undo leaves pods alone that run the old version": {
+			fleet: fleet(wantsV("v1"), func(f *Fleet) { f.Generation = 3 }),
+			pods:  []Pod{pod("a", has(2, exited(1, "Error")), failedOn(2, "v2", 2)), pod("b", runs("v2")), pod("c")},
+			want:  []string{"Upgrading b g2 v1 from g1 +stub"},
+		},
+		"undo in the middle sends home a candidate that has not begun": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2), candidate(2))},
+			want: []string{"Settled a g1 v1"},
+		},
+		"a candidate of a version that was replaced makes way": {
+			fleet: fleet(wantsV("v3")), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2), candidate(2))},
+			want: []string{"Settled a g1 v1"},
+		},
+		"a handover that has begun ends although its version was replaced": {
+			fleet: fleet(wantsV("v3")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2))}, wake: 10 * minute,
+		},
+
+		// Limits.
+		"as many as maxUpdating at once": {
+			fleet: fleet(upTo("2")), pods: []Pod{pod("a"), pod("b"), pod("c")},
+			want: []string{"Upgrading a g2 v2 from g1 +stub", "Upgrading b g2 v2 from g1 +stub"},
+		},
+		"those on their way count": {
+			fleet: fleet(upTo("2")), pods: []Pod{pod("a"), pod("b", wants(2, "v2", 1, true, 0), has(2)), pod("c")},
+			want: []string{"Upgrading a g2 v2 from g1 +stub"}, wake: 10 * minute,
+		},
+		"a percentage is of each workload, node and the fleet, rounded up": {
+			fleet: fleet(upTo("40%")), pods: []Pod{
+				pod("a", of("Deployment/x"), on("n1")), pod("b", of("Deployment/x"), on("n2")),
+				pod("c", of("Deployment/y"), on("n1")), pod("d", of("Deployment/y"), on("n3")), pod("e", of("Deployment/z"), on("n4")),
+			},
+			// 2 of 5 in all; b shares a workload with a, c shares a node with a.
+			want: []string{"Upgrading a g2 v2 from g1 +stub", "Upgrading d g2 v2 from g1 +stub"},
+		},
+		"1 % of few pods is one pod": {
+			fleet: fleet(upTo("1%")), pods: []Pod{pod("a"), pod("b")}, want: []string{"Upgrading a g2 v2 from g1 +stub"},
+		},
+		"a step's share is the limit": {
+			fleet: fleet(upTo("9"), func(f *Fleet) { f.Steps = []axlev1.UpdateStep{{Percent: 30}, {Percent: 100}} }),
+			pods:  []Pod{pod("a"), pod("b"), pod("c"), pod("d")},
+			want:  []string{"Upgrading a g2 v2 from g1 +stub", "Upgrading b g2 v2 from g1 +stub"},
+		},
+		"a step's pause holds the next": {
+			fleet: fleet(upTo("9"), func(f *Fleet) {
+				f.Steps = []axlev1.UpdateStep{{Percent: 50, Pause: &metav1.Duration{Duration: 5 * minute}}, {Percent: 100}}
+				f.StepIndex, f.StepSince = 1, t0
+			}),
+			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute, wake: 4 * minute,
+		},
+		"after the pause it goes on": {
+			fleet: fleet(upTo("9"), func(f *Fleet) {
+				f.Steps = []axlev1.UpdateStep{{Percent: 50, Pause: &metav1.Duration{Duration: 5 * minute}}, {Percent: 100}}
+				f.StepIndex, f.StepSince = 1, t0
+			}),
+			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: 5 * minute, want: []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+
+		// Pods that are different.
+		"a pinned pod goes to its version and no further": {
+			fleet: fleet(), pods: []Pod{pod("a", func(p *Pod) { p.Pin = "v1" }), pod("b", func(p *Pod) { p.Pin = "v3" })},
+			want: []string{"Upgrading b g2 v3 from g1 +stub"},
+		},
+		"a pin on a version that does not exist is said": {
+			fleet: fleet(), pods: []Pod{pod("a", func(p *Pod) { p.Pin = "v7" })}, want: []string{"Skipped a"},
+		},
+		"a pod that cannot have a sidecar is skipped once": {
+			fleet: fleet(first), pods: []Pod{pod("a", bare, func(p *Pod) { p.Skip = "HostNetwork: x" }), pod("b", bare, func(p *Pod) { p.Skip, p.Skipped = "HostNetwork: x", "HostNetwork: x" })},
+			want: []string{"Skipped a"},
+		},
+		"a pod that had as many sidecars as it may is blocked": {
+			fleet: fleet(func(f *Fleet) { f.MaxGenerations = 1 }), pods: []Pod{pod("a"), pod("b", ends(1, 0))},
+			want: []string{"Skipped a", "Skipped b"},
+		},
+		"versions that do not understand each other are not handed over": {
+			fleet: fleet(wantsV("v9")), pods: []Pod{pod("a")}, want: []string{"Skipped a"},
+		},
+		"a reason that has passed is taken away": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", func(p *Pod) { p.Skipped = "Blocked: x" })}, want: []string{"Unskipped a"},
+		},
+		"a pod whose ports changed is told": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", func(p *Pod) { p.Ports = []axlev1.PortSpec{{AppPort: 12200, MeshPort: 15200}} })},
+			want: []string{"Settled a g1 v1"},
+		},
+		"a pod of a fleet that lost it is taken over as it is": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", func(p *Pod) { p.Desired.Fleet = "other" })}, want: []string{"Settled a g1 v1"},
+		},
+		"a desire that someone deleted is written again": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", func(p *Pod) { p.Desired = nil })}, want: []string{"Settled a g1 v1"},
+		},
+
+		// Leaving.
+		"a pod that is not wanted any more is asked to leave": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted)}, want: []string{"Leaving a g1 v1 leave"},
+		},
+		"even while the fleet is paused": {
+			fleet: fleet(isPaused), pods: []Pod{pod("a", unwanted)}, want: []string{"Leaving a g1 v1 leave"},
+		},
+		"it is asked once": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, func(p *Pod) { p.Desired.Leave = true }, phase(axlev1.PhaseLeaving))},
+		},
+		"a candidate that has not begun leaves with it": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, wants(2, "v2", 1, false, 0), has(2), candidate(2))}, want: []string{"Leaving a g1 v1 leave"},
+		},
+		"a handover that has begun ends first": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, wants(2, "v2", 1, true, 0), has(2), candidate(2))}, wake: 10 * minute,
+		},
+		"when it has left it is forgotten": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, func(p *Pod) { p.Desired.Leave = true }, phase(axlev1.PhaseLeft), ends(1, 0))},
+			want: []string{"Left a"},
+		},
+		"one that ended without a word is forgotten too": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, func(p *Pod) { p.Desired.Leave = true }, ends(1, 137))}, want: []string{"Left a"},
+		},
+		"a pod that is wanted again while it leaves is left to finish": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", func(p *Pod) { p.Desired.Leave = true }, phase(axlev1.PhaseLeaving))},
+		},
+		"and starts anew": {
+			fleet: fleet(first), pods: []Pod{pod("a", func(p *Pod) { p.Desired = nil }, phase(axlev1.PhaseLeft), ends(1, 0))},
+			want: []string{"Injecting a g2 v1 +stub"},
+		},
+		"a pod that was never touched is left alone": {fleet: fleet(), pods: []Pod{pod("a", unwanted, bare)}},
+		"a pod that its label keeps out says so": {
+			fleet: fleet(), pods: []Pod{pod("a", unwanted, bare, func(p *Pod) { p.Skip = "Disabled: x" })}, want: []string{"Skipped a"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			seen := Observed{Fleet: tc.fleet, Versions: versions(), Pods: tc.pods}
+			steps, wake := Plan(t0.Add(tc.now), seen)
+			var got []string
+			for _, s := range steps {
+				got = append(got, say(s))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			if wake != tc.wake {
+				t.Errorf("wake in %s, want %s", wake, tc.wake)
+			}
+		})
+	}
+}
+
+func TestFirstSidecarsAreLimited(t *testing.T) {
+	var pods []Pod
+	for i := range 40 {
+		pods = append(pods, pod(fmt.Sprintf("p%02d", i), bare, on(fmt.Sprintf("node-%d", i%4))))
+	}
+	steps, _ := Plan(t0, Observed{Fleet: fleet(first), Versions: versions(), Pods: pods})
+	if len(steps) != startingAtOnce {
+		t.Errorf("%d pods at once, want %d", len(steps), startingAtOnce)
+	}
+	for i := range pods {
+		pods[i].Node = "node-1"
+	}
+	steps, _ = Plan(t0, Observed{Fleet: fleet(first), Versions: versions(), Pods: pods})
+	if len(steps) != startingPerNode {
+		t.Errorf("%d pods of one node at once, want %d", len(steps), startingPerNode)
+	}
+}
+
+func TestFailureMessage(t *testing.T) {
+	steps, _ := Plan(t0, Observed{Fleet: fleet(), Versions: versions(), Pods: []Pod{
+		pod("pay-7d9f-x2x", wants(2, "v2", 1, true, 0), has(2, exited(1, "Error")), ended(1, 2, false)),
+	}})
+	want := "HandoverFailed: payments/pay-7d9f-x2x: axle-g2 (v2) failed in Move: candidate died; axle-g1 (v1) serves on, 0 connections lost." +
+		" Logs: kubectl logs -n payments pay-7d9f-x2x -c axle-g2"
+	if len(steps) != 1 || steps[0].Note != want {
+		t.Errorf("note:\n got %v\nwant %s", steps, want)
+	}
+}
+
+// A rollout that is played by hand: every pod does at once what it is told.
+func TestARolloutEndsWithEveryPodUpgradedAndNeverMoreThanAllowedOnTheWay(t *testing.T) {
+	var pods []Pod
+	for i := range 23 {
+		pods = append(pods, pod(fmt.Sprintf("p%02d", i), of(fmt.Sprintf("Deployment/d%d", i%3)), on(fmt.Sprintf("node-%d", i%5))))
+	}
+	f, turns := fleet(upTo("20%")), 0
+	for ; turns < 500; turns++ {
+		seen := Observed{Fleet: f, Versions: versions(), Pods: pods}
+		steps, _ := Plan(t0, seen)
+		if len(steps) == 0 {
+			break
+		}
+		byName := map[string]*Pod{}
+		for i := range pods {
+			byName[pods[i].Name] = &pods[i]
+		}
+		for _, s := range steps {
+			obey(byName[s.Pod.Name], s)
+		}
+		busy := map[string]int{}
+		for _, p := range pods {
+			if v := f.assess(p, t0); v.underway() {
+				busy["all"]++
+				busy[p.Workload]++
+				busy[p.Node]++
+			}
+		}
+		for scope, n := range busy {
+			limit := map[bool]int{true: 5, false: 2}[scope == "all"]
+			if strings.HasPrefix(scope, "node-") {
+				limit = 1
+			}
+			if n > limit {
+				t.Fatalf("turn %d: %d pods of %s are on their way, want at most %d", turns, n, scope, limit)
+			}
+		}
+	}
+	for _, p := range pods {
+		if p.Status.Version != "v2" || p.Desired.Predecessor != 0 {
+			t.Errorf("after %d turns %s runs %s, desired %+v", turns, p.Name, p.Status.Version, p.Desired)
+		}
+	}
+}
+
+func obey(p *Pod, s Step) {
+	p.Desired = s.Desired
+	switch s.Kind {
+	case Upgrade:
+		has(s.Desired.Generation)(p)
+		candidate(s.Desired.Generation)(p)
+	case Begin:
+		ended(s.Desired.Predecessor, s.Desired.Generation, true)(p)
+		serves(s.Desired.Generation, s.Desired.Version)(p)
+		ends(s.Desired.Predecessor, 0)(p)
+	}
+}
+
+func TestPlanOf5000PodsIsQuick(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it plans for 5,000 pods")
+	}
+	var pods []Pod
+	for i := range 5000 {
+		pods = append(pods, pod(fmt.Sprintf("p%04d", i), of(fmt.Sprintf("Deployment/d%d", i%50)), on(fmt.Sprintf("node-%d", i%200))))
+	}
+	steps, _ := Plan(t0, Observed{Fleet: fleet(upTo("10%")), Versions: versions(), Pods: pods})
+	if len(steps) != 500 {
+		t.Errorf("%d pods start, want 500", len(steps))
+	}
+}
