@@ -12,7 +12,7 @@ package rbac
 // +kubebuilder:rbac:groups="",resources=pods/ephemeralcontainers,verbs=patch
 
 // What configuration is made from.
-// +kubebuilder:rbac:groups="",resources=namespaces;nodes;services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 
 // What is said to people.

@@ -72,16 +72,16 @@ func ServiceNames(service, namespace string) []string {
 	return []string{host, host + ".cluster.local", service + "." + namespace}
 }
 
-// Start looks at the Secret and the webhook until ctx ends.
+// Start looks at the Secret and the webhook, at once and then again and again, until ctx ends.
 func (k *Keeper) Start(ctx context.Context) error {
-	failed := false
 	for {
 		wait := k.Interval
 		if wait == 0 {
 			wait = 30 * time.Second
 		}
-		if failed {
+		if err := errors.Join(k.Sync(ctx), k.Inject(ctx)); err != nil && ctx.Err() == nil {
 			wait = min(wait, 2*time.Second)
+			k.Log.Error(err, "certificates are not up to date")
 		}
 		timer := k.Clock.NewTimer(wait)
 		select {
@@ -89,10 +89,6 @@ func (k *Keeper) Start(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-timer.C():
-		}
-		err := errors.Join(k.Sync(ctx), k.Inject(ctx))
-		if failed = err != nil; failed && ctx.Err() == nil {
-			k.Log.Error(err, "certificates are not up to date")
 		}
 	}
 }
