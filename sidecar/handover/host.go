@@ -47,7 +47,10 @@ type Donor interface {
 	BeginMove(relay func(Relay))
 	EndMove()
 	// Freeze stops I/O on up to limit further connections, upstream ones first, and describes them. An empty batch means
-	// that none is left. The donor still holds the descriptors.
+	// that none is left. The donor still holds the descriptors. Frames for a frozen connection wait for Thaw or Release:
+	// only then is it known on which side they belong. After an empty batch Freeze is called once more, when the last
+	// relay of the candidate has been handed to Relayed; what has to be bounced must have been given to relay when that
+	// call returns. A batch that is too heavy is thawed and asked for again under a new id with a lower limit.
 	Freeze(id uint64, limit int) (Batch, error)
 	// Thaw resumes a frozen batch here: it was not committed.
 	Thaw(id uint64)
@@ -66,7 +69,7 @@ type Candidate interface {
 	// Accept starts accepting on the listening sockets that were adopted; StopAccept undoes it after an abort.
 	Accept()
 	StopAccept()
-	// BeginMove says where frames for connections that are still with the donor go.
+	// BeginMove says where frames for connections that are still with the donor go. It comes before Accept.
 	BeginMove(relay func(Relay))
 	// Prepare rebuilds a batch from its states and checks its counters, without any I/O. On an error the donor thaws it.
 	// The candidate owns the descriptors from here on, and closes them on an error.
@@ -77,7 +80,11 @@ type Candidate interface {
 	Drop(id uint64)
 	// Relayed takes a frame from the donor.
 	Relayed(Relay)
-	// Done says that the donor holds nothing any more.
+	// Done says that the donor holds nothing any more: nothing may be given to relay after it returned. Frames that were
+	// on their way are bounced and still come. It may be called twice.
+	//
+	// A Candidate that also has a method EndMove() is told when no frame will come any more either, however the handover
+	// ended: what still waits for one has to be answered with an error.
 	Done()
 }
 

@@ -17,7 +17,6 @@ import (
 
 // donorHost is a Donor whose connections are one end of socket pairs; the test holds the other ends.
 type donorHost struct {
-	mu        sync.Mutex
 	warm      []byte
 	warmErr   error
 	active    []int // descriptors, served here
@@ -89,7 +88,6 @@ func (d *donorHost) Relayed(r Relay) {
 
 // candHost is a Candidate that keeps what it is given.
 type candHost struct {
-	mu        sync.Mutex
 	warm      []byte
 	readyErr  error
 	prepErr   func(b Batch) error
@@ -217,11 +215,10 @@ func newMeeting(t *testing.T) *meeting {
 	return m
 }
 
-// outcome is how both sides saw it.
+// outcomes is how both sides saw it.
 type outcomes struct {
-	served, taken       Result
-	serveErr, takeErr   error
-	serveTime, takeTime time.Duration
+	served, taken     Result
+	serveErr, takeErr error
 }
 
 // run lets both meet and waits for both.

@@ -96,8 +96,16 @@ func (p *proc) io(id int) *sock {
 // busy reports whether the process's handover has something to do.
 func (p *proc) busy() bool { return !p.hungUp && len(p.acts)+len(p.answers)+len(p.inbox) > 0 }
 
-// step does the next action, or handles the next event: answers of the host first. The traffic goes on in between.
+// step does the next action, or handles the next event: answers of the host first. The traffic goes on in between, unless
+// the world is coarse.
 func (p *proc) step() {
+	p.stepOnce()
+	for p.w.coarse && p.busy() {
+		p.stepOnce()
+	}
+}
+
+func (p *proc) stepOnce() {
 	switch {
 	case len(p.acts) > 0:
 		a := p.acts[0]

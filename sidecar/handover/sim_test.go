@@ -77,6 +77,7 @@ func drain(w *world, rng *rand.Rand) {
 }
 
 func TestRandomSchedules(t *testing.T) {
+	t.Parallel()
 	if *simSeed != 0 {
 		w := schedule(*simSeed, t.Logf)
 		for _, f := range w.fails {

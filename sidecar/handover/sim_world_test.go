@@ -68,6 +68,7 @@ type world struct {
 	served   map[reqID]int // how often a server saw a request
 	states   []pconn       // frozen states; a Conn.State is an index into it
 	torn     bool
+	coarse   bool // a process handles all its events, with all their actions, at once
 	faults   int
 	crashes  int
 	maxReqs  int
@@ -79,11 +80,12 @@ type world struct {
 
 type simConfig struct {
 	downs, ups, limit, reqs, connects int
+	coarse                            bool
 	donor, cand                       Range
 }
 
 func newWorld(cfg simConfig) *world {
-	w := &world{served: map[reqID]int{}, maxReqs: cfg.reqs, log: func(string, ...any) {}}
+	w := &world{served: map[reqID]int{}, maxReqs: cfg.reqs, coarse: cfg.coarse, log: func(string, ...any) {}}
 	self := func(v Range) Hello {
 		if v == (Range{}) {
 			v = Range{MinVersion, MaxVersion}
@@ -233,6 +235,11 @@ func (w *world) apply(c choice) {
 	case chGiveUp:
 		w.dirs[c.who].queue = nil
 		w.endSend(c.who)
+	}
+	for _, p := range w.procs {
+		if w.coarse && p.alive() && p.busy() {
+			p.step()
+		}
 	}
 	w.closeUnheld()
 }
