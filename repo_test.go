@@ -21,7 +21,6 @@ const module = "github.com/axlemesh/axle"
 // arrow says what the packages below a folder may import. Everything that no arrow allows is forbidden for them.
 type arrow struct {
 	under  string
-	except string   // a folder below under that has an arrow of its own
 	ours   []string // folders of this module, besides its own
 	theirs []string // prefixes of import paths; the standard library is always allowed
 }
@@ -64,7 +63,7 @@ func tracked(t *testing.T, patterns ...string) []string {
 		t.Fatalf("list the repository's files: %v", err)
 	}
 	var files []string
-	for _, f := range strings.Fields(string(out)) {
+	for f := range strings.FieldsSeq(string(out)) {
 		if _, err := os.Stat(f); err == nil {
 			files = append(files, f)
 		}

@@ -3,6 +3,7 @@ package loop_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -106,7 +107,7 @@ func TestEchoOfMoreThanEveryBuffer(t *testing.T) {
 		t.Error("the queue was full, and nobody was told that it is empty again")
 	}
 	_ = conn.(*net.TCPConn).CloseWrite()
-	if n, err := conn.Read(got); err != io.EOF {
+	if n, err := conn.Read(got); !errors.Is(err, io.EOF) {
 		t.Errorf("read %d bytes, %v; want the end", n, err)
 	}
 	if why := <-e.closed; why != nil {
@@ -145,7 +146,7 @@ func TestMoveBetweenLoops(t *testing.T) {
 	for hop := 0; ; hop++ {
 		n, err := conn.Read(buf)
 		got = append(got, buf[:n]...)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

@@ -158,12 +158,8 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 	for _, pick := range []func(*worker, *frozen, int){(*worker).pickUps, (*worker).pickPairs, (*worker).pickDowns} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
-			var err error
-			if !w.loop.Call(func() { batch.Conns, err = w.freeze(id, limit, pick) }) {
+			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
 				return handover.Batch{}, fmt.Errorf("freeze batch %d: loop %d has ended", id, w.index)
-			}
-			if err != nil {
-				return handover.Batch{}, fmt.Errorf("freeze batch %d: %w", id, err)
 			}
 			if len(batch.Conns) > 0 {
 				d.mu.Lock()
@@ -187,7 +183,7 @@ func (d donor) relayCounters() {
 	relay := d.hand.relay
 	d.mu.Unlock()
 	if b, err := json.Marshal(since); err == nil && relay != nil {
-		relay(handover.Relay{Data: appendRelay(nil, &relayState{kind: relayCounters, frame: b})})
+		relay(handover.Relay{Data: (&relayState{kind: relayCounters, frame: b}).write()})
 	}
 }
 
@@ -224,11 +220,11 @@ func (w *worker) pickDowns(b *frozen, limit int) {
 
 // freeze stops what pick has chosen and writes it down. A connection whose counters are not what they must be is
 // reported and moves all the same: holding it back would not bring a byte back.
-func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) ([]handover.Conn, error) {
+func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) []handover.Conn {
 	b := &frozen{}
 	pick(w, b, limit)
 	if len(b.conns) == 0 {
-		return nil, nil
+		return nil
 	}
 	w.frozen[id] = b
 	if len(b.ups) > 0 {
@@ -248,12 +244,12 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	for _, d := range b.downs {
 		out = append(out, w.frozenConn(d.conn, &connState{role: roleDownstream, listener: *d.from}))
 	}
-	return out, nil
+	return out
 }
 
 func (w *worker) frozenConn(c *loop.Conn, s *connState) handover.Conn {
 	s.image = c.Freeze()
-	conn := handover.Conn{FD: c.FD(), State: appendState(nil, s)}
+	conn := handover.Conn{FD: c.FD(), State: s.write()}
 	if k, ok := loop.Count(c.FD()); ok {
 		conn.Counters = handover.Counters(k)
 		if err := s.image.Check(k); err != nil {

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -218,7 +219,7 @@ func pump(t *testing.T, conn net.Conn, seed uint64) {
 			return
 		}
 		total += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Error(err)

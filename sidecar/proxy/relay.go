@@ -35,8 +35,8 @@ type relayState struct {
 	frame    []byte
 }
 
-func appendRelay(dst []byte, r *relayState) []byte {
-	e := encoder{dst}
+func (r *relayState) write() []byte {
+	var e encoder
 	e.byte(byte(r.kind))
 	e.uint(r.down)
 	if r.kind == relayRequest {
@@ -70,7 +70,7 @@ func (w *worker) relayRequest(d *downstream, f bolt.Frame) {
 		w.relayed[relayed{d.id, f.ID()}] = f.Codec()
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.Bytes()}
-	w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 }
 
 // relayResponse sends an answer to the donor, which has the client.
@@ -80,14 +80,14 @@ func (w *worker) relayResponse(d *downstream, frame []byte) {
 		return
 	}
 	r := relayState{kind: relayAnswer, down: d.id, frame: frame}
-	w.relay(handover.Relay{Loop: d.home, Data: appendRelay(nil, &r)})
+	w.relay(handover.Relay{Loop: d.home, Data: r.write()})
 }
 
 // relayClosed tells the candidate that a client has ended with the donor.
 func (w *worker) relayClosed(d *downstream) {
 	if w.relay != nil {
 		r := relayState{kind: relayGone, down: d.id}
-		w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+		w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 	}
 }
 
@@ -108,7 +108,7 @@ func (w *worker) answered(r relayState) {
 func (w *worker) bounce(down uint64, frame []byte) {
 	if w.relay != nil {
 		r := relayState{kind: relayAnswer, down: down, frame: frame}
-		w.relay(handover.Relay{Loop: w.index, Data: appendRelay(nil, &r)})
+		w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 	}
 }
 

@@ -11,7 +11,7 @@ type sabotage struct {
 }
 
 // sabotaged drops or doubles one response in sabotageEvery; it returns true when the response must not be sent any more.
-func (w *worker) sabotaged(d *downstream, frame []byte) bool {
+func (w *worker) sabotaged(d *downstream, frame []byte) bool { //nolint:unparam // true in sabotaged builds
 	if !sabotageDrop && !sabotageDup || !w.sabotage.armed || d.from.Direction != config.Outbound {
 		return false
 	}

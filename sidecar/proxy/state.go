@@ -50,9 +50,9 @@ type waitingState struct {
 	left  time.Duration
 }
 
-// appendState writes s behind dst. Integers are varints, strings and byte strings are preceded by their length.
-func appendState(dst []byte, s *connState) []byte {
-	e := encoder{dst}
+// write returns s as bytes. Integers are varints, strings and byte strings are preceded by their length.
+func (s *connState) write() []byte {
+	var e encoder
 	e.byte(stateVersion)
 	e.byte(byte(s.role))
 	e.image(&s.image)
@@ -78,7 +78,7 @@ func appendState(dst []byte, s *connState) []byte {
 // errState says that a connection state ends too early or has a value that no build writes.
 var errState = errors.New("connection state is damaged")
 
-// parseState reads what appendState has written. The state's bytes are the caller's.
+// parseState reads what write has written. The state's bytes are the caller's.
 func parseState(b []byte) (*connState, error) {
 	d := decoder{b: b}
 	if v := d.byte(); v != stateVersion {

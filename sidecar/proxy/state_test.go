@@ -39,7 +39,7 @@ var exported = cmp.Options{
 func TestStateComesBack(t *testing.T) {
 	for name, want := range states() {
 		t.Run(name, func(t *testing.T) {
-			b := appendState(nil, want)
+			b := want.write()
 			got, err := parseState(b)
 			if err != nil {
 				t.Fatal(err)
@@ -61,14 +61,14 @@ func TestStateComesBack(t *testing.T) {
 
 func FuzzState(f *testing.F) {
 	for _, s := range states() {
-		f.Add(appendState(nil, s))
+		f.Add(s.write())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := parseState(b)
 		if err != nil {
 			return
 		}
-		again, err := parseState(appendState(nil, s))
+		again, err := parseState(s.write())
 		if err != nil {
 			t.Fatalf("what was read cannot be read again: %v", err)
 		}
@@ -80,15 +80,15 @@ func FuzzState(f *testing.F) {
 
 func FuzzRelay(f *testing.F) {
 	l := config.Listener{Name: "out", Direction: config.Outbound}
-	f.Add(appendRelay(nil, &relayState{kind: relayRequest, down: 1, listener: l, frame: []byte("frame")}))
-	f.Add(appendRelay(nil, &relayState{kind: relayAnswer, down: 1, frame: []byte("frame")}))
-	f.Add(appendRelay(nil, &relayState{kind: relayGone, down: 1 << 60}))
+	f.Add((&relayState{kind: relayRequest, down: 1, listener: l, frame: []byte("frame")}).write())
+	f.Add((&relayState{kind: relayAnswer, down: 1, frame: []byte("frame")}).write())
+	f.Add((&relayState{kind: relayGone, down: 1 << 60}).write())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, ok := parseRelay(b)
 		if !ok {
 			return
 		}
-		again, ok := parseRelay(appendRelay(nil, &r))
+		again, ok := parseRelay(r.write())
 		if diff := cmp.Diff(r, again, exported, cmp.AllowUnexported(relayState{})); !ok || diff != "" {
 			t.Errorf("relay changed (-first +second):\n%s", diff)
 		}
