@@ -48,7 +48,7 @@ func output(t *testing.T, name string, args ...string) (string, error) {
 // render is `helm template` of a release "axle".
 func render(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := output(t, "helm", append([]string{"template", "axle", "."}, args...)...)
+	out, err := output(t, "helm", append([]string{"template", "axle", ".", "--kube-version", "1.36.0"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
