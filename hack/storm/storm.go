@@ -118,6 +118,10 @@ func (s *storm) run(ctx context.Context) (Verdict, error) {
 	if v.First, err = s.measure(ctx, now); err != nil {
 		return v, err
 	}
+	began, err := s.effort(now)
+	if err != nil {
+		return v, err
+	}
 	for i := range s.cfg.Upgrades {
 		next, took, err := s.upgrade(ctx, now, i+2)
 		if err != nil {
@@ -127,6 +131,11 @@ func (s *storm) run(ctx context.Context) (Verdict, error) {
 		v.Total += took.Seconds()
 		v.Slowest = max(v.Slowest, took.Seconds())
 	}
+	ended, err := s.effort(now)
+	if err != nil {
+		return v, err
+	}
+	v.Foreign = foreign(began, ended)
 	wait(ctx, s.cfg.Between)
 	if v.Last, err = s.measure(ctx, now); err != nil {
 		return v, err

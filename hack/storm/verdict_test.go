@@ -1,8 +1,11 @@
 package main
 
 import (
+	"math"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,10 +26,11 @@ func TestVerdict(t *testing.T) {
 		change func(*Verdict)
 		want   string // part of the only reason; empty for a pass
 	}{
-		"nothing to be seen":         {func(*Verdict) {}, ""},
-		"less heap is fine":          {func(v *Verdict) { v.Last.Heap /= 2 }, ""},
-		"a little more heap is fine": {func(v *Verdict) { v.Last.Heap += v.Last.Heap / 20 }, ""},
-		"a factor of a small p99":    {func(v *Verdict) { v.SteadyP99, v.UpgradeP99 = 1, 5 }, ""},
+		"nothing to be seen":                         {func(*Verdict) {}, ""},
+		"less heap is fine":                          {func(v *Verdict) { v.Last.Heap /= 2 }, ""},
+		"a little more heap is fine":                 {func(v *Verdict) { v.Last.Heap += v.Last.Heap / 20 }, ""},
+		"a factor of a small p99":                    {func(v *Verdict) { v.SteadyP99, v.UpgradeP99 = 1, 5 }, ""},
+		"slow upgrades on a machine that others use": {func(v *Verdict) { v.UpgradeP99, v.Foreign = 300, 0.5 }, ""},
 		"no requests": {func(v *Verdict) {
 			v.Clients, v.Executed = nil, 0
 		}, "no request was answered"},
@@ -65,6 +69,16 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("line %q", v)
 			}
 		})
+	}
+}
+
+func TestForeign(t *testing.T) {
+	at := time.Unix(1000, 0)
+	cores := float64(runtime.NumCPU())
+	before := effort{at, 5 * time.Second, time.Second}
+	after := effort{at.Add(10 * time.Second), 11 * time.Second, 2 * time.Second}
+	if got, want := foreign(before, after), 5/(10*cores); math.Abs(got-want) > 1e-9 {
+		t.Errorf("others used %v of the machine, want %v", got, want)
 	}
 }
 

@@ -61,6 +61,28 @@ func Runnable() (int64, error) {
 	return field(b, "procs_running"), nil
 }
 
+// tick is the unit of /proc/stat: USER_HZ is 100 on every Linux port that Go runs on.
+const tick = 10 * time.Millisecond
+
+// Busy is how long all cores together have worked, for anyone, since the machine started.
+func Busy() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("how busy is the machine: %w", err)
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	f := bytes.Fields(line)
+	if len(f) < 8 || string(f[0]) != "cpu" {
+		return 0, fmt.Errorf("how busy is the machine: /proc/stat starts with %q", line)
+	}
+	var sum int64
+	for _, i := range []int{1, 2, 3, 6, 7} { // user, nice, system, irq, softirq; not idle and iowait
+		n, _ := strconv.ParseInt(string(f[i]), 10, 64) // the kernel wrote it
+		sum += n
+	}
+	return time.Duration(sum) * tick, nil
+}
+
 // field returns the number behind name at the start of a line, or 0.
 func field(b []byte, name string) int64 {
 	for line := range bytes.Lines(b) {

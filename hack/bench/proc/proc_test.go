@@ -34,6 +34,22 @@ func TestReadSeesTheCPUThatIsBurnt(t *testing.T) {
 	}
 }
 
+func TestBusyGrowsWithWork(t *testing.T) {
+	before, err := Busy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+	}
+	after, err := Busy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := after - before; d < 20*time.Millisecond {
+		t.Errorf("the machine worked %v while this test burnt a core for 200 ms", d)
+	}
+}
+
 func TestReadOfNoProcess(t *testing.T) {
 	if _, err := Read(1 << 30); err == nil {
 		t.Error("no error")
