@@ -89,29 +89,29 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 	default:
 		return fmt.Errorf("name: %q is unknown to this version: use %s or %s", f.GetName(), FilterBolt, FilterTCP)
 	}
-	any := f.GetTypedConfig()
+	typed := f.GetTypedConfig()
 	tcp, hcm := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}
 	switch {
-	case any.MessageIs(tcp):
-		if err := any.UnmarshalTo(tcp); err != nil {
+	case typed.MessageIs(tcp):
+		if err := typed.UnmarshalTo(tcp); err != nil {
 			return fmt.Errorf("typed_config: %w", err)
 		}
 		if tcp.GetCluster() == "" {
 			return errors.New("typed_config.cluster: name one cluster")
 		}
 		out.Cluster = tcp.GetCluster()
-	case any.MessageIs(hcm):
+	case typed.MessageIs(hcm):
 		if out.Protocol == config.TCP {
 			return errors.New("typed_config: tcp carries no service to route by: use TcpProxy")
 		}
-		if err := any.UnmarshalTo(hcm); err != nil {
+		if err := typed.UnmarshalTo(hcm); err != nil {
 			return fmt.Errorf("typed_config: %w", err)
 		}
 		if hcm.GetRds() == nil {
 			return errors.New("typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported")
 		}
 	default:
-		return fmt.Errorf("typed_config: %q is unsupported: use TcpProxy or HttpConnectionManager", any.GetTypeUrl())
+		return fmt.Errorf("typed_config: %q is unsupported: use TcpProxy or HttpConnectionManager", typed.GetTypeUrl())
 	}
 	return nil
 }
