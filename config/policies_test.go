@@ -28,7 +28,7 @@ func newPod(ctx context.Context, namespace, container, image string) (*corev1.Po
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-", Namespace: namespace}}
 	pod.Spec.Containers = []corev1.Container{{Name: container, Image: image}}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
-	pod.Spec.AutomountServiceAccountToken = ptr.To(false)
+	pod.Spec.AutomountServiceAccountToken = new(false)
 	err := cluster.Create(ctx, pod)
 	if err == nil {
 		DeferCleanup(cluster.Delete, pod, client.GracePeriodSeconds(0))
@@ -134,7 +134,7 @@ var _ = Describe("the admission policies", Ordered, func() {
 		Entry("no security context", "rights", func(c *corev1.EphemeralContainer) { c.SecurityContext = nil }),
 		Entry("root", "rights", func(c *corev1.EphemeralContainer) { c.SecurityContext.RunAsUser = ptr.To[int64](0) }),
 		Entry("privilege", "rights", func(c *corev1.EphemeralContainer) {
-			c.SecurityContext.AllowPrivilegeEscalation, c.SecurityContext.Privileged = nil, ptr.To(true)
+			c.SecurityContext.AllowPrivilegeEscalation, c.SecurityContext.Privileged = nil, new(true)
 		}),
 		Entry("a capability", "rights", func(c *corev1.EphemeralContainer) {
 			c.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_BIND_SERVICE"}

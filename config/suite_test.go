@@ -6,6 +6,7 @@ package config_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"testing"
@@ -70,11 +71,11 @@ func apply(ctx context.Context, file string) {
 	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	for {
 		obj := &unstructured.Unstructured{}
-		if err := dec.Decode(&obj.Object); err == io.EOF {
+		err := dec.Decode(&obj.Object)
+		if errors.Is(err, io.EOF) {
 			return
-		} else {
-			Expect(err).NotTo(HaveOccurred(), file)
 		}
+		Expect(err).NotTo(HaveOccurred(), file)
 		if len(obj.Object) > 0 {
 			Expect(cluster.Create(ctx, obj)).To(Succeed(), "%s: %s %s", file, obj.GetKind(), obj.GetName())
 		}

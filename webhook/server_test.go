@@ -33,13 +33,13 @@ func namespace(ctx context.Context, name string, labels map[string]string) {
 func runningPod(ctx context.Context, namespace string, change func(*corev1.Pod)) *corev1.Pod {
 	GinkgoHelper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "pay-", Namespace: namespace}}
-	pod.Spec.AutomountServiceAccountToken = ptr.To(false)
+	pod.Spec.AutomountServiceAccountToken = new(false)
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
-		RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](1000),
+		RunAsNonRoot: new(true), RunAsUser: ptr.To[int64](1000),
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "registry.example/pay:7", SecurityContext: &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}}}
 	if change != nil {
 		change(pod)
@@ -64,7 +64,7 @@ func stub(generation int64, version string) corev1.EphemeralContainer {
 // restricted makes a container pass Pod Security, as its sender would have to.
 func restricted(c corev1.EphemeralContainer) corev1.EphemeralContainer {
 	c.SecurityContext = &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
 	return c
 }
@@ -185,7 +185,7 @@ var _ = Describe("a stub that the operator sends", Ordered, func() {
 		hooks := &admissionv1.MutatingWebhookConfiguration{}
 		Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())
 		good := *hooks.Webhooks[0].ClientConfig.URL
-		hooks.Webhooks[0].ClientConfig.URL = ptr.To("https://localhost:1" + "/mutate-ephemeralcontainers")
+		hooks.Webhooks[0].ClientConfig.URL = new("https://localhost:1" + "/mutate-ephemeralcontainers")
 		Expect(cluster.Update(ctx, hooks)).To(Succeed())
 		DeferCleanup(func(ctx context.Context) {
 			Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,7 +23,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -88,7 +88,7 @@ func serve(ctx context.Context) {
 	hooks := &admissionv1.MutatingWebhookConfiguration{}
 	Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())
 	hooks.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{
-		URL: ptr.To(fmt.Sprintf("https://localhost:%d%s", port, *hooks.Webhooks[0].ClientConfig.Service.Path)),
+		URL: new(fmt.Sprintf("https://localhost:%d%s", port, *hooks.Webhooks[0].ClientConfig.Service.Path)),
 	}
 	Expect(cluster.Update(ctx, hooks)).To(Succeed())
 
@@ -142,7 +142,7 @@ func apply(ctx context.Context, file string) {
 	for {
 		obj := &unstructured.Unstructured{}
 		err := dec.Decode(&obj.Object)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		Expect(err).NotTo(HaveOccurred(), file)

@@ -84,7 +84,7 @@ func TestGolden(t *testing.T) {
 func objects(t *testing.T, manifests string) map[string]map[string]any {
 	t.Helper()
 	out := map[string]map[string]any{}
-	for _, doc := range strings.Split("\n"+manifests, "\n---\n") {
+	for doc := range strings.SplitSeq("\n"+manifests, "\n---\n") {
 		var o map[string]any
 		if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
 			t.Fatalf("parse: %v\n%s", err, doc)
@@ -127,7 +127,7 @@ func TestChartEqualsConfig(t *testing.T) {
 
 func TestKindsSurviveUninstall(t *testing.T) {
 	kept := 0
-	for _, doc := range strings.Split(render(t), "\n---\n") {
+	for doc := range strings.SplitSeq(render(t), "\n---\n") {
 		isKind := strings.Contains(doc, "kind: CustomResourceDefinition")
 		if keeps := strings.Contains(doc, "helm.sh/resource-policy: keep"); keeps != isKind {
 			t.Errorf("kept is %v for:\n%.300s", keeps, doc)

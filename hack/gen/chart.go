@@ -65,7 +65,7 @@ func convert(manifests string, keep bool) (string, error) {
 		return "", fmt.Errorf("it contains %q, which Helm would interpret", "{{")
 	}
 	var out strings.Builder
-	for _, doc := range strings.Split("\n"+manifests, "\n---\n") {
+	for doc := range strings.SplitSeq("\n"+manifests, "\n---\n") {
 		var object map[string]any
 		if err := yaml.Unmarshal([]byte(doc), &object); err != nil {
 			return "", fmt.Errorf("parse: %w", err)
