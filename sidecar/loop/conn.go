@@ -42,6 +42,7 @@ type Conn struct {
 	token, gen int32
 	want       uint32        // what epoll watches now
 	in, out    []byte        // read and not taken; written and not sent
+	charged    int           // of in, to the process budget
 	progress   time.Duration // when the kernel last took something
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
@@ -127,6 +128,9 @@ func (c *Conn) readable(events uint32) {
 		switch {
 		case err == unix.EAGAIN: //nolint:errorlint // read returns a bare errno, and this is the hot path
 			return
+		case errors.Is(err, ErrBudget):
+			c.Close(err)
+			return
 		case err != nil:
 			c.Close(os.NewSyscallError("read", err))
 			return
@@ -181,7 +185,9 @@ func (c *Conn) keep(all []byte, taken int) {
 
 // readLarge reads a large message in place, where copying it at every read would be quadratic.
 func (c *Conn) readLarge() (n, room int, err error) {
-	c.in = c.loop.pool.Grow(c.in, readBuffer)
+	if c.in = c.loop.pool.Grow(c.in, readBuffer); !c.charge(cap(c.in)) {
+		return 0, 0, ErrBudget
+	}
 	left := len(c.in)
 	room = cap(c.in) - left
 	c.loop.reads++
@@ -201,7 +207,22 @@ func (c *Conn) readLarge() (n, room int, err error) {
 		c.loop.pool.Give(c.in)
 		c.in = nil
 	}
+	if rest <= readBuffer/2 {
+		c.charge(0)
+	}
 	return n, room, nil
+}
+
+// charge makes n bytes of the process's budget this connection's; false when they are not to be had.
+func (c *Conn) charge(n int) bool {
+	if n > c.charged && !c.loop.budget.take(n-c.charged) {
+		return false
+	}
+	if n < c.charged {
+		c.loop.budget.give(c.charged - n)
+	}
+	c.charged = n
+	return true
 }
 
 // Reread shows the bytes that were not taken to the handler again, after the reason not to take them is gone.
@@ -276,6 +297,7 @@ func (c *Conn) Close(why error) {
 }
 
 func (c *Conn) release() {
+	c.charge(0)
 	c.loop.pool.Give(c.in)
 	c.loop.pool.Give(c.out)
 	c.in, c.out = nil, nil

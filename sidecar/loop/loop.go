@@ -26,8 +26,9 @@ const readBuffer = 128 << 10
 
 // Loop owns its connections. All methods but Post, Call and Stop are for the loop's own goroutine.
 type Loop struct {
-	clock Clock
-	now   time.Duration
+	clock  Clock
+	now    time.Duration
+	budget *Budget
 
 	poller  poller
 	park    syscall.RawConn
@@ -50,9 +51,9 @@ type Loop struct {
 	done    chan struct{}
 }
 
-// New makes a loop that does not run yet.
-func New(clock Clock) (*Loop, error) {
-	l := &Loop{clock: clock, rbuf: make([]byte, readBuffer), done: make(chan struct{})}
+// New makes a loop that does not run yet. budget may be nil.
+func New(clock Clock, budget *Budget) (*Loop, error) {
+	l := &Loop{clock: clock, budget: budget, rbuf: make([]byte, readBuffer), done: make(chan struct{})}
 	if err := l.poller.open(); err != nil {
 		return nil, fmt.Errorf("open event loop: %w", err)
 	}

@@ -37,7 +37,7 @@ func clock() loop.Clock {
 
 func start(t *testing.T) *loop.Loop {
 	t.Helper()
-	l, err := loop.New(clock())
+	l, err := loop.New(clock(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,3 +210,36 @@ func TestTimersAreNeverEarly(t *testing.T) {
 type expire func()
 
 func (e expire) Expire() { e() }
+
+// slurp takes nothing: it waits for a message that never ends.
+type slurp struct{ echo }
+
+func (*slurp) Data(*loop.Conn, []byte) int { return 0 }
+
+func TestABudgetStopsMessagesThatNeverEnd(t *testing.T) {
+	budget := loop.NewBudget(5 << 20)
+	l, err := loop.New(clock(), budget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = l.Run() }()
+	defer l.Stop()
+	closed := make(chan error, 3)
+	addr := listen(t, l, func() loop.Handler { return &slurp{echo{closed: closed}} })
+	for range 3 {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		go func() { _, _ = conn.Write(make([]byte, 3<<20)) }()
+	}
+	for range 2 {
+		if why := <-closed; !errors.Is(why, loop.ErrBudget) {
+			t.Errorf("closed: %v, want %v", why, loop.ErrBudget)
+		}
+	}
+	if used := budget.Used(); used > 5<<20 {
+		t.Errorf("%d bytes are in use, more than the budget", used)
+	}
+}

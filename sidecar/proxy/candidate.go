@@ -190,6 +190,10 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 		v := slot.Value.reset(up, slot)
 		v.id, v.codec, v.beat, v.left = state.id, state.codec, state.beat, state.left
 		if state.down != 0 {
+			if c.pending != nil {
+				c.pending.Add(1) // over the limit or not: it was admitted
+				v.count = c.pending
+			}
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
 		}
 	}

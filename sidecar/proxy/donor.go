@@ -325,7 +325,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		delete(w.ups, up.conn.ID)
 		up.leaving = true
 		up.host.Conns = without(up.host.Conns, up)
-		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.down = nil })
+		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.done() })
 	}
 	for _, p := range b.pairs {
 		p.over = true

@@ -25,6 +25,8 @@ type Options struct {
 	NodeID string
 	// MaxConnections of clients, in all; 0 means no limit. What is over it is closed at once.
 	MaxConnections int64
+	// LargeBytes bounds what all loops hold of large messages that are not complete yet; 0 means no limit.
+	LargeBytes int64
 	// Sockets holds the listening descriptors.
 	Sockets *sockets.Set
 	// Clock is monotonic.
@@ -44,6 +46,7 @@ type Engine struct {
 	left    chan struct{}
 	leftOne sync.Once
 	running sync.WaitGroup
+	limits  sync.Map // of *atomic.Int64: open requests by the name of a cluster with a limit
 
 	mu        sync.Mutex // what follows
 	serving   bool
@@ -69,8 +72,9 @@ func New(o Options) (*Engine, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(o.NodeID))
 	e.seed = h.Sum64()
+	budget := loop.NewBudget(o.LargeBytes)
 	for i := range max(o.Loops, 1) {
-		l, err := loop.New(o.Clock)
+		l, err := loop.New(o.Clock, budget)
 		if err != nil {
 			return nil, fmt.Errorf("make a data plane: %w", err)
 		}
@@ -125,6 +129,15 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 	}
 	e.snapshot = s
 	return e.relisten(s, opened)
+}
+
+// pending is the count of requests that all loops have open with a cluster; nil when it is not limited.
+func (e *Engine) pending(c *config.Cluster) *atomic.Int64 {
+	if c.MaxPending == 0 {
+		return nil
+	}
+	count, _ := e.limits.LoadOrStore(c.Name, new(atomic.Int64))
+	return count.(*atomic.Int64)
 }
 
 // Snapshot is the configuration in force.

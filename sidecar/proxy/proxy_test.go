@@ -283,3 +283,33 @@ func tcpSnapshot(addr, to netip.AddrPort) *config.Snapshot {
 		Clusters:  map[string]*config.Cluster{"app": {Name: "app", Connections: 1, Endpoints: []netip.AddrPort{to}}},
 	}
 }
+
+func TestALimitOfPendingRequestsCountsAllLoops(t *testing.T) {
+	slow := serve(t, func(int64) time.Duration { return 200 * time.Millisecond })
+	addr := freePort(t)
+	s := snapshot(addr, slow)
+	s.Clusters["echo"].MaxPending = 3
+	e := started(t, 2, s)
+	clients := []*client{dial(t, addr), dial(t, addr), dial(t, addr)}
+	for _, c := range clients {
+		for range 2 {
+			if err := c.ask([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		s := e.Stats()
+		if s.Answered[config.Outbound] == 3 && s.Failed[proxy.FailBusy] == 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("answered %v, busy %d; want 3 and 3", s.Answered, s.Failed[proxy.FailBusy])
+		}
+	}
+	c := dial(t, addr)
+	if err := c.ask([]byte("there is room again")); err != nil {
+		t.Fatal(err)
+	}
+	c.settle(t)
+}

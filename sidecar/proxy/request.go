@@ -97,12 +97,16 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		return
 	}
 	slot := up.slots.Take()
+	if slot != nil && !up.cluster.admit() {
+		up.slots.Free(slot)
+		slot = nil
+	}
 	if slot == nil {
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 		return
 	}
 	v := slot.Value.reset(up, slot)
-	v.down, v.id, v.codec = d, f.ID(), f.Codec()
+	v.down, v.id, v.codec, v.count = d, f.ID(), f.Codec(), up.cluster.pending
 	w.loop.Start(&v.timer, timeout)
 	out := up.conn.Extend(len(f.Bytes()))
 	copy(out, f.Bytes())
@@ -117,10 +121,8 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	v := &slot.Value
-	d, id := v.down, v.id
-	w.loop.Cancel(&v.timer)
-	v.down = nil
-	up.slots.Free(slot)
+	id := v.id
+	d := up.free(v)
 	if v.beat {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
@@ -26,7 +27,17 @@ const (
 type cluster struct {
 	upstream.Cluster[*upConn]
 	name    string
-	retired bool // no snapshot names it any more
+	retired bool          // no snapshot names it any more
+	pending *atomic.Int64 // of all loops; nil while the configuration sets no limit
+}
+
+// admit counts one more request of the cluster; false when that is over its limit.
+func (c *cluster) admit() bool {
+	if c.pending == nil || c.pending.Add(1) <= int64(c.Config.MaxPending) {
+		return true
+	}
+	c.pending.Add(-1)
+	return false
 }
 
 type host = upstream.Host[*upConn]
@@ -57,25 +68,44 @@ type waiting struct {
 	id    uint32      // the client's own
 	codec byte
 	beat  bool
+	count *atomic.Int64 // the cluster's pending requests, when they are limited
 	left  time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat = up, slot, nil, false
+	v.up, v.slot, v.down, v.beat, v.count = up, slot, nil, false, nil
 	return v
+}
+
+// done returns the client that waited, if one still does, and ends its claim on the answer.
+func (v *waiting) done() *downstream {
+	d := v.down
+	v.down = nil
+	if v.count != nil {
+		v.count.Add(-1)
+		v.count = nil
+	}
+	return d
+}
+
+// free gives a slot back.
+func (u *upConn) free(v *waiting) *downstream {
+	d := v.done()
+	u.w.loop.Cancel(&v.timer)
+	u.slots.Free(v.slot)
+	return d
 }
 
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
-	w, d := v.up.w, v.down
-	v.down = nil
+	w, d := v.up.w, v.done()
 	switch {
 	case v.beat:
-		v.up.slots.Free(v.slot)
+		v.up.free(v)
 		v.up.missed()
 	case d == nil:
-		v.up.slots.Free(v.slot)
+		v.up.free(v)
 		v.up.leaveIfIdle()
 	default:
 		w.loop.Start(&v.timer, lateFor)
@@ -267,11 +297,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
-		w.loop.Cancel(&v.timer)
-		d := v.down
-		v.down = nil
-		u.slots.Free(slot)
-		if d != nil {
+		if d := u.free(v); d != nil {
 			w.count.Failed[FailUpstreamClosed]++
 			w.fail(d, v.id, v.codec, bolt.StatusCommunication)
 		}

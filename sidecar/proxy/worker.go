@@ -57,6 +57,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 			c = &cluster{name: name}
 			w.clusters[name] = c
 		}
+		c.pending = w.engine.pending(cfg)
 		w.retire(c.Update(cfg, w.engine.seed))
 	}
 	for name, c := range w.clusters {
