@@ -68,7 +68,7 @@ func (c *conn) hear() (Message, error) {
 func proveToDonor(c *conn, key []byte, from, to int64) error {
 	mine := nonce()
 	if err := c.say(Message{Kind: KindChallenge, Auth: Auth{From: from, To: to, Nonce: mine}}); err != nil {
-		return fmt.Errorf("send challenge: %w", err)
+		return lastWord(c, fmt.Errorf("send challenge: %w", err))
 	}
 	m, err := answer(c)
 	if err != nil {
@@ -79,9 +79,17 @@ func proveToDonor(c *conn, key []byte, from, to int64) error {
 	}
 	p := proof(key, "candidate", from, to, mine, m.Auth.Nonce)
 	if err := c.say(Message{Kind: KindProof, Auth: Auth{From: from, To: to, Proof: p}}); err != nil {
-		return fmt.Errorf("send proof: %w", err)
+		return lastWord(c, fmt.Errorf("send proof: %w", err))
 	}
 	_, err = answer(c)
+	return err
+}
+
+// lastWord prefers what a donor that hung up had said, for example that it is busy, to the error that followed from it.
+func lastWord(c *conn, err error) error {
+	if _, said := answer(c); said != nil {
+		return errors.Join(said, err)
+	}
 	return err
 }
 

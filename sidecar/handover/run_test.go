@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,6 +125,41 @@ func TestHandoverAborts(t *testing.T) {
 	}
 }
 
+// TestNeighbouringReleases: a release and the one before it understand each other in both directions, in the older one's
+// version.
+func TestNeighbouringReleases(t *testing.T) {
+	older, newer := Range{Min: 1, Max: 1}, Range{Min: 1, Max: 2}
+	cases := map[string]struct {
+		donor, cand Range
+		want        uint8
+	}{
+		"up":   {older, newer, 1},
+		"down": {newer, older, 1},
+		"same": {newer, newer, 2},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			m := newMeeting(t)
+			near, far := pairs(t, 100)
+			m.donor.active = near
+			m.serve.Versions, m.take.Versions = tc.donor, tc.cand
+			m.serve.Codecs = []Codec{{"bolt", Range{1, 2}}, {"tcp", Range{2, 2}}}
+			m.take.Codecs = []Codec{{"bolt", Range{1, 3}}, {"tcp", Range{1, 1}}}
+			var plan Plan
+			m.take.OnPlan = func(p Plan) { plan = p }
+			o := m.run(t)
+			if !o.served.OK || !o.taken.OK {
+				t.Fatalf("donor %v, candidate %v", o.served, o.taken)
+			}
+			want := Plan{Version: tc.want, Build: "donor", Codecs: []CodecPlan{{"bolt", true, 2}, {"tcp", false, 0}}}
+			if diff := cmp.Diff(want, plan); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+			speak(t, far, connFDs(m.cand.active))
+		})
+	}
+}
+
 // TestAbortedThenServedAgain checks that a failed handover is no obstacle to the next one.
 func TestAbortedThenServedAgain(t *testing.T) {
 	m := newMeeting(t)
@@ -181,8 +217,10 @@ func TestWrongKeyOfTheDonor(t *testing.T) {
 	m := newMeeting(t)
 	m.serve.Key = func() ([]byte, int64, int64, bool) { return []byte("something else"), 1, 2, true }
 	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer cancel()
-	go func() { _, _ = Serve(ctx, m.serve) }()
+	wg.Go(func() { _, _ = Serve(ctx, m.serve) })
 	if _, err := Take(t.Context(), m.take); !errors.Is(err, ErrKey) {
 		t.Errorf("Take: %v, want %v", err, ErrKey)
 	}

@@ -81,19 +81,13 @@ type world struct {
 type simConfig struct {
 	downs, ups, limit, reqs, connects int
 	coarse                            bool
-	donor, cand                       Range
 }
 
 func newWorld(cfg simConfig) *world {
 	w := &world{served: map[reqID]int{}, maxReqs: cfg.reqs, coarse: cfg.coarse, log: func(string, ...any) {}}
-	self := func(v Range) Hello {
-		if v == (Range{}) {
-			v = Range{MinVersion, MaxVersion}
-		}
-		return Hello{From: 1, To: 2, Headroom: -1, Versions: v}
-	}
-	w.procs[0] = &proc{w: w, id: 0, accepting: true, m: NewDonorMachine(DonorConfig{Self: self(cfg.donor), Descriptors: -1, BatchLimit: cfg.limit})}
-	w.procs[1] = &proc{w: w, id: 1, m: NewCandidateMachine(CandidateConfig{Self: self(cfg.cand)})}
+	self := Hello{From: 1, To: 2, Headroom: -1, Versions: Range{MinVersion, MaxVersion}}
+	w.procs[0] = &proc{w: w, id: 0, accepting: true, m: NewDonorMachine(DonorConfig{Self: self, Descriptors: -1, BatchLimit: cfg.limit})}
+	w.procs[1] = &proc{w: w, id: 1, m: NewCandidateMachine(CandidateConfig{Self: self})}
 	w.dirs = [2]*dir{{}, {}}
 	for range cfg.ups {
 		w.procs[0].open(w.newSock(true))

@@ -26,11 +26,16 @@ func call(ctx context.Context, cfg TakeConfig) (*conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	var before error // of the previous try
 	for {
 		c, err := callOnce(ctx, cfg)
+		if err != nil && before != nil && ctx.Err() != nil {
+			err = before // this try was cut short, and says nothing
+		}
 		if err == nil || !comesLater(err) {
 			return c, err
 		}
+		before = err
 		t := time.NewTimer(retryPause)
 		select {
 		case <-t.C:

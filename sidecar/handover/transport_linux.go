@@ -77,7 +77,15 @@ func (c *conn) send(b []byte, fds []int, mu sync.Locker, usable func() bool, tak
 		}
 		return !errors.Is(err, unix.EAGAIN)
 	})
-	return errors.Join(werr, err)
+	return first(werr, err)
+}
+
+// first is the poller's error, when it has one: what the last attempt had said is then out of date.
+func first(poller, call error) error {
+	if poller != nil {
+		return poller
+	}
+	return call
 }
 
 // errWithdrawn means that a packet was called off before it was sent.
@@ -104,7 +112,7 @@ func (c *conn) recv(buf []byte) ([]byte, []int, error) {
 			}
 		}
 	})
-	if err = errors.Join(rerr, err); err != nil {
+	if err = first(rerr, err); err != nil {
 		return nil, nil, err
 	}
 	fds, err := rights(oob[:oobn])
@@ -282,7 +290,7 @@ func (l *listener) accept() (*conn, error) {
 		fd, _, err = unix.Accept4(int(ls), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECONNABORTED)
 	})
-	if err = errors.Join(rerr, err); err != nil {
+	if err = first(rerr, err); err != nil {
 		return nil, fmt.Errorf("accept on the handover socket: %w", err)
 	}
 	return newConn(fd)
