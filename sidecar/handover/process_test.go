@@ -68,7 +68,7 @@ func childCandidate(addr string) error {
 				sig = syscall.SIGSTOP
 			}
 			_ = syscall.Kill(os.Getpid(), sig)
-			time.Sleep(5 * time.Millisecond) // a stop takes effect a moment later
+			time.Sleep(300 * time.Millisecond) // a signal takes effect a moment later; a stopped process sleeps on
 		}}
 		if files > 0 {
 			_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(files), Max: uint64(files)})
