@@ -50,7 +50,7 @@ SIGTERM lets clients finish for the grace period; a second one, or SIGINT, ends 
 func main() {
 	code, err := command(os.Args[1:], os.Stdout)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "axle-sidecar:", err)
+		_, _ = fmt.Fprintln(os.Stderr, "axle-sidecar:", err)
 	}
 	os.Exit(code)
 }
@@ -69,16 +69,17 @@ func command(args []string, out io.Writer) (int, error) {
 	}
 	var f flags
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.Usage = func() { fmt.Fprint(fs.Output(), usage) }
 	fs.StringVar(&f.file, "f", "", "bootstrap file")
 	fs.BoolVar(&f.takeover, "takeover", name == "upgrade", "take over from the serving process")
 	fs.BoolVar(&f.supervised, "supervised", false, "descriptor 3 is the supervisor's")
 	fs.BoolVar(&f.profile, "profile", false, "serve profiles on the admin address")
 	fs.IntVar(&f.verbosity, "v", 0, "log verbosity: 0 or 1")
+	fs.SetOutput(io.Discard) // the error is returned, and main prints it
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0, nil
+		_, err := fmt.Fprint(out, usage)
+		return 0, err
 	} else if err != nil {
-		return 2, nil // the flag set has said what is wrong
+		return 2, fmt.Errorf("%s: %w", name, err)
 	}
 	switch name {
 	case "run", "upgrade":
@@ -88,10 +89,10 @@ func command(args []string, out io.Writer) (int, error) {
 	case "check":
 		return check(f, out)
 	case "version":
-		fmt.Fprintln(out, build)
+		_, _ = fmt.Fprintln(out, build)
 		return 0, nil
 	case "help", "-h", "--help":
-		fmt.Fprint(out, usage)
+		_, _ = fmt.Fprint(out, usage)
 		return 0, nil
 	}
 	return 2, fmt.Errorf("unknown command %q\n%s", name, usage)
@@ -129,7 +130,7 @@ func check(f flags, out io.Writer) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	fmt.Fprintln(out, "ok")
+	_, _ = fmt.Fprintln(out, "ok")
 	return 0, nil
 }
 

@@ -138,7 +138,7 @@ func TestPodIsDeleted(t *testing.T) {
 		t.Errorf("it stopped serving before the application: %s", get(p.meshAPI, "/state"))
 	}
 	l.stop()
-	p.app.l.Close()
+	_ = p.app.l.Close()
 	if code := g1.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

@@ -125,7 +125,7 @@ func TestTakeoverThatCannotBegin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	defer func() { _ = taken.Close() }()
 	other := writeFile(t, "other.yaml", strings.Replace(string(b), "  clusters:", fmt.Sprintf("  - {name: more, address: %q, protocol: tcp, cluster: echo}\n  clusters:", taken.Addr()), 1))
 	failed := launch(t, "a failing candidate", nil, "upgrade", "-f", other)
 	if code := failed.exit(); code != 10 {
@@ -176,7 +176,7 @@ func TestAdminPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestAdminPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, _ := io.ReadAll(resp.Body)
 	if value(t, string(body), "heap_alloc_bytes") == 0 {
 		t.Errorf("gc: %s", body)

@@ -64,7 +64,7 @@ func Handler(c Config) http.Handler {
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintln(w, "GET /healthz /readyz /config_dump /connections /metrics; PUT /log_level?level=0|1; POST /gc")
+	_, _ = fmt.Fprintln(w, "GET /healthz /readyz /config_dump /connections /metrics; PUT /log_level?level=0|1; POST /gc")
 }
 
 func probe(check func() error) http.HandlerFunc {
@@ -73,7 +73,7 @@ func probe(check func() error) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		_, _ = fmt.Fprintln(w, "ok")
 	}
 }
 
@@ -97,7 +97,7 @@ func level(set func(int)) http.HandlerFunc {
 			return
 		}
 		set(n)
-		fmt.Fprintln(w, "ok")
+		_, _ = fmt.Fprintln(w, "ok")
 	}
 }
 
@@ -106,5 +106,5 @@ func collect(w http.ResponseWriter, _ *http.Request) {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	fmt.Fprintf(w, "heap_alloc_bytes %d\nheap_objects %d\ngoroutines %d\n", m.HeapAlloc, m.HeapObjects, runtime.NumGoroutine())
+	_, _ = fmt.Fprintf(w, "heap_alloc_bytes %d\nheap_objects %d\ngoroutines %d\n", m.HeapAlloc, m.HeapObjects, runtime.NumGoroutine())
 }

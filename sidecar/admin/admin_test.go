@@ -28,7 +28,7 @@ func ask(t *testing.T, h http.Handler, method, path string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if !resp.Close {
 		t.Errorf("%s %s: the response does not end its connection", method, path)
 	}

@@ -45,7 +45,7 @@ func readKeyFile(path string) (keyFile, error) {
 	if err != nil {
 		return keyFile{}, fmt.Errorf("key file: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return keyFile{}, fmt.Errorf("key file %s: %w", path, err)

@@ -13,7 +13,7 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other.Body.Close()
+	_ = other.Body.Close()
 	if other.StatusCode != 405 {
 		t.Errorf("POST: %d, want 405", other.StatusCode)
 	}

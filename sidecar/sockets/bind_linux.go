@@ -86,7 +86,7 @@ func bind(t target) (int, error) {
 		err = t.bindTo(fd, sa)
 	}
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
@@ -145,7 +145,7 @@ func (t target) stale(sa unix.Sockaddr) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	return errors.Is(unix.Connect(fd, sa), unix.ECONNREFUSED)
 }
 

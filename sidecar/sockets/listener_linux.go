@@ -20,7 +20,7 @@ func (s *Set) Listener(key string) (net.Listener, error) {
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("name of %s: %w", key, err)
 	}
 	f := os.NewFile(uintptr(fd), key) // non-blocking already, so it joins the runtime's poller
@@ -57,7 +57,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, l.fault(failure)
 	}
 	f := os.NewFile(uintptr(nfd), "conn")
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, l.fault(err)

@@ -69,7 +69,7 @@ func (s *Set) Listen(key, network, addr string) (int, error) {
 	fd, err := bind(want)
 	if errors.Is(err, unix.EADDRINUSE) && held {
 		// The same port on another address: only one of the two can listen.
-		unix.Close(old)
+		_ = unix.Close(old)
 		delete(s.open, key)
 		held = false
 		fd, err = bind(want)
@@ -81,7 +81,7 @@ func (s *Set) Listen(key, network, addr string) (int, error) {
 		return -1, fmt.Errorf("listen %s on %s %q: %w", key, network, addr, err)
 	}
 	if held {
-		unix.Close(old)
+		_ = unix.Close(old)
 	}
 	s.put(key, fd)
 	return fd, nil
@@ -91,13 +91,13 @@ func (s *Set) Listen(key, network, addr string) (int, error) {
 // closes it on an error; a descriptor that had the key before is closed.
 func (s *Set) Adopt(key string, fd int) error {
 	if err := prepare(fd); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return fmt.Errorf("adopt %s: %w", key, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.open[key]; ok && old != fd {
-		unix.Close(old)
+		_ = unix.Close(old)
 	}
 	s.put(key, fd)
 	return nil
@@ -142,7 +142,7 @@ func (s *Set) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, fd := range s.open {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 	}
 	s.open = nil
 }

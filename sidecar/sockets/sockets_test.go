@@ -129,7 +129,7 @@ func TestAdoptRejectsWhatDoesNotListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(p[1])
+	defer func() { _ = unix.Close(p[1]) }()
 	if err := new(Set).Adopt("k", p[0]); err == nil || !strings.Contains(err.Error(), "does not listen") {
 		t.Errorf("error %v; want that it does not listen", err)
 	}
@@ -183,21 +183,21 @@ func TestListener(t *testing.T) {
 	}
 	go func() {
 		if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
-			c.Close()
+			_ = c.Close()
 		}
 	}()
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Close()
+	_ = c.Close()
 	if nb, _ := flags(t, fd); !nb {
 		t.Error("the shared description became blocking")
 	}
 	done := make(chan error)
 	go func() { _, err := l.Accept(); done <- err }()
 	time.Sleep(10 * time.Millisecond)
-	l.Close()
+	_ = l.Close()
 	if err := <-done; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after Close: %v, want net.ErrClosed", err)
 	}

@@ -40,7 +40,7 @@ func Attach(fd int, now func() time.Time) (*Child, Kept, error) {
 	c := &Child{conn: conn, now: now}
 	kept, err := c.inventory()
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, Kept{}, fmt.Errorf("receive what the supervisor kept: %w", err)
 	}
 	return c, kept, nil
@@ -49,14 +49,14 @@ func Attach(fd int, now func() time.Time) (*Child, Kept, error) {
 // unixConn wraps a descriptor that no other process shares the description of.
 func unixConn(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "supervisor")
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	conn, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
 	}
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
-		conn.Close()
+		_ = conn.Close()
 		return nil, errors.New("it is no Unix socket")
 	}
 	return uc, nil
@@ -90,7 +90,7 @@ func (c *Child) inventory() (Kept, error) {
 
 // readState reads a memory file and closes it. Its offset is shared, so it is read by position.
 func readState(fd int) ([]byte, error) {
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (c *Child) Keep(key string, data []byte) error {
 		return fmt.Errorf("keep state %q: %w", key, err)
 	}
 	f := os.NewFile(uintptr(fd), key)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := f.Write(data); err != nil {
 		return fmt.Errorf("keep state %q: %w", key, err)
 	}
@@ -168,7 +168,7 @@ func (c *Child) Watch(term func(grace time.Duration)) error {
 			return fmt.Errorf("the supervisor is gone: %w", err)
 		}
 		if m.fd >= 0 {
-			unix.Close(m.fd)
+			_ = unix.Close(m.fd)
 		}
 		if grace, ok := parseTerm(m.body); ok && m.kind == msgTerm {
 			term(grace)

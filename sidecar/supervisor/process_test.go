@@ -46,7 +46,7 @@ func superviseForTest() int {
 		TerminationLog: os.Getenv(termEnv), Now: time.Now, Log: log,
 	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(os.Stderr, err)
 	}
 	return code
 }
@@ -55,19 +55,19 @@ func superviseForTest() int {
 func childForTest() {
 	c, kept, err := Attach(ChildFD, time.Now)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(98)
 	}
 	set := &sockets.Set{}
 	for _, s := range kept.Sockets {
 		if err := set.Adopt(s.Key, s.FD); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+			_, _ = fmt.Fprintln(os.Stderr, err)
 			os.Exit(97)
 		}
 	}
 	set.Store = c
 	if _, err := set.Listen("listener/x", "tcp", "127.0.0.1:0"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(96)
 	}
 	l, err := set.Listener("listener/x")
@@ -76,10 +76,10 @@ func childForTest() {
 	}
 	go func() {
 		err := c.Watch(func(grace time.Duration) {
-			fmt.Fprintln(os.Stderr, "told to end in", grace)
+			_, _ = fmt.Fprintln(os.Stderr, "told to end in", grace)
 			os.Exit(0)
 		})
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(94)
 	}()
 	go func() {
@@ -99,14 +99,14 @@ func childForTest() {
 }
 
 func obey(c *Child, conn net.Conn, state map[string][]byte) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	line, _ := bufio.NewReader(conn).ReadString('\n')
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	switch word {
 	case "hello":
-		fmt.Fprintf(conn, "%d %s\n", os.Getpid(), state["note"])
+		_, _ = fmt.Fprintf(conn, "%d %s\n", os.Getpid(), state["note"])
 	case "keep":
-		fmt.Fprintln(conn, c.Keep("note", []byte(rest)))
+		_, _ = fmt.Fprintln(conn, c.Keep("note", []byte(rest)))
 	case "crash":
 		os.Exit(1)
 	case "done":
@@ -117,7 +117,7 @@ func obey(c *Child, conn net.Conn, state map[string][]byte) {
 	case "orphan":
 		// A grandchild whose parent is gone before it ends itself.
 		out, err := exec.Command("sh", "-c", "sleep 0.2 >/dev/null 2>&1 & echo $!").Output()
-		fmt.Fprintf(conn, "%s %v\n", bytes.TrimSpace(out), err)
+		_, _ = fmt.Fprintf(conn, "%s %v\n", bytes.TrimSpace(out), err)
 	}
 }
 
@@ -181,9 +181,9 @@ func (s *supervised) tell(line string) string {
 	if err != nil {
 		s.t.Fatalf("the listener is gone: %v", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintln(conn, line)
+	_, _ = fmt.Fprintln(conn, line)
 	answer, _ := bufio.NewReader(conn).ReadString('\n')
 	return strings.TrimSpace(answer)
 }

@@ -167,7 +167,7 @@ func (s *shell) start() error {
 	if err != nil {
 		return fmt.Errorf("start %s: socket pair: %w", s.Args[0], err)
 	}
-	defer unix.Close(pair[1])
+	defer func() { _ = unix.Close(pair[1]) }()
 	conn, err := unixConn(pair[0])
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.Args[0], err)
@@ -179,7 +179,7 @@ func (s *shell) start() error {
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return fmt.Errorf("start %s: %w", s.Args[0], err)
 	}
 	s.child = &child{pid: pid, conn: conn, messages: make(chan message), gone: make(chan struct{})}
@@ -210,7 +210,7 @@ func (c *child) pump(to chan<- message) {
 // forget closes this end of the pair.
 func (c *child) forget() {
 	close(c.gone)
-	c.conn.Close()
+	_ = c.conn.Close()
 }
 
 func (s *shell) tell(m message) {
@@ -272,7 +272,7 @@ func (s *shell) handle(m message) {
 		return
 	}
 	if m.fd >= 0 {
-		unix.Close(m.fd)
+		_ = unix.Close(m.fd)
 	}
 	switch m.kind {
 	case msgRemove:
@@ -294,7 +294,7 @@ func (s *shell) holds(key string) bool { _, ok := s.kept[key]; return ok }
 
 func (s *shell) release(key string) {
 	if fd, ok := s.kept[key]; ok {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		delete(s.kept, key)
 	}
 }

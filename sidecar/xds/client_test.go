@@ -141,7 +141,7 @@ func follow(t *testing.T, addr string, lastGood []byte) *follower {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run = %v", err)
 		}
-		conn.Close()
+		_ = conn.Close()
 	})
 	return f
 }
