@@ -31,6 +31,9 @@ const (
 	leaveFor = 10 * time.Minute
 	// lingerFor is the same for a failed candidate: its clients have nobody else.
 	lingerFor = 10 * time.Minute
+	// unwantedFor is how long a candidate is not wanted any more before it believes it: a replica of the operator may
+	// say for a moment what was wanted earlier.
+	unwantedFor = 30 * time.Second
 )
 
 // wish is what the operator wants, translated.
@@ -92,6 +95,8 @@ type life struct {
 	wish       wish
 	offered    wish
 	terminated bool
+	wanted     bool   // this generation was wanted once
+	unwanted   bool   // it waits to end
 	why        string // of leaving and lingering, for the last words
 }
 
@@ -137,19 +142,33 @@ func (l *life) decide() []action {
 
 func (l *life) begin() []action {
 	mine := l.wish.generation == l.own
+	if l.operated && !l.restarted && (!mine || l.wish.leave) {
+		return l.wait()
+	}
+	l.wanted, l.unwanted = true, false
 	switch {
-	case l.operated && l.wish.leave:
-		return l.finish(0, "asked to leave before it served")
-	case !l.operated || l.restarted || mine && l.wish.predecessor == 0:
+	case !l.operated || l.restarted || l.wish.predecessor == 0:
 		if l.configured {
 			l.phase = serving
 			return append([]action{{do: actServe}}, l.offer()...)
 		}
-	case mine && l.wish.begin && l.wish.key != "":
+	case l.wish.begin && l.wish.key != "":
 		l.phase = taking
 		return []action{{do: actTake, from: l.wish.predecessor, key: l.wish.key}}
+	}
+	return nil
+}
+
+// wait is for a generation that is not wanted: not yet, or not any more.
+func (l *life) wait() []action {
+	switch {
 	case l.wish.generation > l.own:
 		return l.finish(0, fmt.Sprintf("generation %d is wanted, this is %d and never served", l.wish.generation, l.own))
+	case l.wish.generation == l.own:
+		return l.finish(0, "asked to leave before it served")
+	case (l.wanted || l.wish.leave) && !l.unwanted:
+		l.unwanted, l.why = true, fmt.Sprintf("generation %d serves on and this one (%d) is not wanted any more", l.wish.generation, l.own)
+		return []action{{do: actTimer, wait: unwantedFor}}
 	}
 	return nil
 }
@@ -159,7 +178,7 @@ func (l *life) offer() []action {
 	if !l.operated || l.terminated {
 		return nil
 	}
-	if l.wish.leave {
+	if l.wish.leave && l.wish.generation >= l.own {
 		return l.leave("asked to leave", leaveFor)
 	}
 	next := l.wish
@@ -209,6 +228,8 @@ func (l *life) leave(why string, wait time.Duration) []action {
 
 func (l *life) ended(e event) []action {
 	switch {
+	case l.phase == starting && !l.unwanted: // it is wanted again
+		return nil
 	case l.phase == lingering:
 		return l.finish(supervisor.ExitCandidate, l.why)
 	case l.phase == leaving && e.left:

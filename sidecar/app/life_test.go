@@ -97,6 +97,23 @@ func TestLife(t *testing.T) {
 			life: operated, events: []event{begun, configured, want(3, 1, true)},
 			want: [][]action{nil, nil, finish(0, "generation 3 is wanted, this is 2 and never served")}, phase: over,
 		},
+		"a candidate that is not wanted any more ends": {
+			life: operated, events: []event{begun, want(2, 1, false), want(1, 0, false), want(1, 0, false), late},
+			want: [][]action{nil, nil, {{do: actTimer, wait: unwantedFor}}, nil,
+				finish(0, "generation 1 serves on and this one (2) is not wanted any more, and its time is up")}, phase: over,
+		},
+		"what was wanted earlier is not believed at once": {
+			life: operated, events: []event{begun, want(2, 1, false), want(1, 0, false), want(2, 1, false), late, want(2, 1, true)},
+			want: [][]action{nil, nil, {{do: actTimer, wait: unwantedFor}}, nil, nil, {{do: actTake, from: 1, key: "k"}}}, phase: taking,
+		},
+		"a candidate of a generation that leaves ends, too": {
+			life: operated, events: []event{begun, {wish: &wish{generation: 1, leave: true}}, late},
+			want: [][]action{nil, {{do: actTimer, wait: unwantedFor}},
+				finish(0, "generation 1 serves on and this one (2) is not wanted any more, and its time is up")}, phase: over,
+		},
+		"an earlier generation's leave is not this one's": {
+			life: operated, events: append(cold, event{wish: &wish{generation: 1, leave: true}}), want: append(coldActs, nil), phase: serving,
+		},
 		"in place it outlives the application": {
 			life: operated, events: append(cold, term(20*time.Second), event{appGone: true}, left),
 			want: append(coldActs, []action{{do: actTimer, wait: 20 * time.Second}, {do: actWatchApp}},
