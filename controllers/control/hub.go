@@ -12,10 +12,11 @@ import (
 	"github.com/axlemesh/axle/controllers/identity"
 )
 
-// hub knows the sidecars that are connected to this replica.
+// hub knows the sidecars that are connected to this replica, and those that are gone and whose last words are not written yet: they matter most.
 type hub struct {
-	mu   sync.Mutex
-	pods map[types.UID]map[*stream]struct{}
+	mu    sync.Mutex
+	pods  map[types.UID]map[*stream]struct{}
+	count uint64
 }
 
 // stream is one connected sidecar. The hub's lock guards what is below the line.
@@ -25,6 +26,8 @@ type stream struct {
 	version    string
 	wake       chan struct{} // something is in desired
 
+	number  uint64 // streams of one sidecar that overlap: the later one counts
+	gone    bool
 	report  *controlv1.Report
 	desired *controlv1.Desired // the latest, sent or not
 	unsent  bool
@@ -40,17 +43,47 @@ func (h *hub) open(s *stream) {
 	if h.pods[uid] == nil {
 		h.pods[uid] = map[*stream]struct{}{}
 	}
+	h.count++
+	s.number = h.count
 	h.pods[uid][s] = struct{}{}
 }
 
+// close marks a stream as gone. It is forgotten when its last words have been written.
 func (h *hub) close(s *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	uid := types.UID(s.who.PodUID)
-	delete(h.pods[uid], s)
-	if len(h.pods[uid]) == 0 {
-		delete(h.pods, uid)
+	s.gone = true
+}
+
+// forget drops the gone ones of a pod among streams.
+func (h *hub) forget(streams []*stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range streams {
+		if !s.gone {
+			continue
+		}
+		uid := types.UID(s.who.PodUID)
+		delete(h.pods[uid], s)
+		if len(h.pods[uid]) == 0 {
+			delete(h.pods, uid)
+		}
 	}
+}
+
+// others lists the streams of pods of that name which are not the pod with this UID.
+func (h *hub) others(name types.NamespacedName, uid types.UID) []*stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*stream
+	for id, streams := range h.pods {
+		for s := range streams {
+			if id != uid && s.who.Namespace == name.Namespace && s.who.Pod == name.Name {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }
 
 // heard keeps a report and says whether it brings more than counters.
@@ -65,26 +98,33 @@ func (h *hub) heard(s *stream, r *controlv1.Report) bool {
 	return news
 }
 
-// said lists the latest words of a pod's connected sidecars.
-func (h *hub) said(uid types.UID) []Said {
+// said lists the latest words of a pod's sidecars, one for each generation, and the streams that had ended before. Those may be forgotten when the words
+// have been written.
+func (h *hub) said(uid types.UID) (all []Said, ended []*stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var all []Said
+	latest := map[int64]*stream{}
 	for s := range h.pods[uid] {
-		if s.report != nil {
-			all = append(all, Said{Generation: s.generation, Version: s.version, State: s.report.GetState(), Handover: s.report.GetHandover()})
+		if s.gone {
+			ended = append(ended, s)
+		}
+		if old := latest[s.generation]; s.report != nil && (old == nil || old.number < s.number) {
+			latest[s.generation] = s
 		}
 	}
-	return all
+	for _, s := range latest {
+		all = append(all, Said{Generation: s.generation, Version: s.version, State: s.report.GetState(), Handover: s.report.GetHandover()})
+	}
+	return all, ended
 }
 
-// wish gives every connected sidecar of a pod what is wanted of it, and reports whether any is connected.
-func (h *hub) wish(uid types.UID, desired func(generation int64) *controlv1.Desired) bool {
+// wish gives every connected sidecar of a pod what is wanted of it.
+func (h *hub) wish(uid types.UID, desired func(generation int64) *controlv1.Desired) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.pods[uid] {
 		d := desired(s.generation)
-		if d == nil || proto.Equal(d, s.desired) {
+		if s.gone || d == nil || proto.Equal(d, s.desired) {
 			continue
 		}
 		s.desired, s.unsent = d, true
@@ -93,11 +133,10 @@ func (h *hub) wish(uid types.UID, desired func(generation int64) *controlv1.Desi
 		default:
 		}
 	}
-	return len(h.pods[uid]) > 0
 }
 
-// connected says whether any sidecar of the pod is.
-func (h *hub) connected(uid types.UID) bool {
+// knows says whether any sidecar of the pod is connected, or has words left to write.
+func (h *hub) knows(uid types.UID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.pods[uid]) > 0

@@ -73,7 +73,7 @@ func owns(status axlev1.PodStatus, s Said) bool {
 	switch phase {
 	case controlv1.State_SERVING, controlv1.State_LEAVING:
 		return true
-	case controlv1.State_HANDING_OVER: // the donor of a pod whose status was lost; a candidate comes after it
+	case controlv1.State_HANDING_OVER, controlv1.State_LEFT: // nobody else is known: the donor of a pod whose status was lost, or one that served briefly
 		return status.Generation == 0
 	}
 	return false

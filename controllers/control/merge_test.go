@@ -118,6 +118,9 @@ func TestMerge(t *testing.T) {
 		"a leftover that never served and left owns nothing": {
 			current: one, said: []Said{says(2, "v2", left)}, want: one,
 		},
+		"one that served and left before anyone wrote it down": {
+			said: []Said{says(1, "v1", left)}, want: axlev1.PodStatus{Generation: 1, Version: "v1", Phase: axlev1.PhaseLeft},
+		},
 		"a cold start after all earlier generations ended": {
 			current: one, said: []Said{says(4, "v2", serving, 15200)},
 			want: with(one, func(s *axlev1.PodStatus) { s.Generation, s.Version = 4, "v2" }),

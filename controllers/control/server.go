@@ -145,6 +145,7 @@ func (s *Server) Connect(str controlv1.Control_ConnectServer) error {
 	gauge.Inc()
 	defer func() {
 		s.hub.close(st)
+		s.writer.add(types.NamespacedName{Namespace: who.Namespace, Name: who.Pod})
 		gauge.Dec()
 		s.Log.V(1).Info("sidecar disconnected", "pod", who.Pod, "namespace", who.Namespace, "generation", generation)
 	}()
@@ -203,7 +204,7 @@ func (s *Server) relayNow(ctx context.Context, st *stream) {
 
 // PodChanged relays what is wanted of a pod to the sidecars of it that are connected here. It never blocks.
 func (s *Server) PodChanged(pod *corev1.Pod) {
-	if !s.hub.connected(pod.UID) {
+	if !s.hub.knows(pod.UID) {
 		return
 	}
 	d, err := axlev1.ParseDesired(pod.Annotations)

@@ -230,6 +230,15 @@ func (r *replica) connect(ctx context.Context, g int64, version string) controlv
 	return str
 }
 
+// reset makes the pod forget what it was.
+func (r *replica) reset() {
+	r.t.Helper()
+	p := pod("127.0.0.1", 1)
+	if err := r.store.Patch(context.Background(), p, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":null}}`))); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *replica) want(d string) {
 	r.t.Helper()
 	ctx := context.Background()
@@ -309,6 +318,43 @@ func TestHandoverOverTheChannel(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, r.status()); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+// A sidecar that reports its end and is gone at once has been heard.
+func TestLastWordsAreWritten(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	r := newReplica(t, pod("127.0.0.1", 1))
+	for range 20 { // the writer may be faster or slower than the end of the stream
+		str := r.connect(ctx, 1, "v1")
+		for _, phase := range []controlv1.State_Phase{controlv1.State_SERVING, controlv1.State_LEAVING, controlv1.State_LEFT} {
+			if err := str.Send(&controlv1.Report{State: &controlv1.State{Phase: phase}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := str.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("the word that it left", func() bool { return r.status().Phase == axlev1.PhaseLeft })
+		r.eventually("forgetting the stream", func() bool { return !r.hub.knows("uid-1") })
+		r.reset()
+	}
+}
+
+// Of two streams of one sidecar the later one counts: the earlier may be one whose end nobody has noticed.
+func TestTheLaterStreamCounts(t *testing.T) {
+	var h hub
+	for _, phase := range []controlv1.State_Phase{controlv1.State_SERVING, controlv1.State_LEFT} {
+		s := &stream{who: who(1), generation: 1, wake: make(chan struct{}, 1)}
+		h.open(s)
+		h.heard(s, &controlv1.Report{State: &controlv1.State{Phase: phase}})
+	}
+	for range 50 {
+		said, _ := h.said("uid-1")
+		if len(said) != 1 || said[0].State.GetPhase() != controlv1.State_LEFT {
+			t.Fatalf("said %v, want LEFT alone", said)
+		}
 	}
 }
 

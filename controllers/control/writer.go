@@ -62,7 +62,7 @@ func (s *Server) writeNext(ctx context.Context) bool {
 	defer queue.Done(key)
 	err := s.write(ctx, key)
 	switch {
-	case err == nil, apierrors.IsNotFound(err):
+	case err == nil:
 		queue.Forget(key)
 	case apierrors.IsConflict(err):
 		s.Metrics.patches.WithLabelValues("conflict").Inc()
@@ -78,8 +78,13 @@ func (s *Server) writeNext(ctx context.Context) bool {
 // write brings one pod's status annotation up to date with what its sidecars say.
 func (s *Server) write(ctx context.Context, key types.NamespacedName) error {
 	pod := &corev1.Pod{}
-	if err := s.Pods.Get(ctx, key, pod); err != nil {
+	err := s.Pods.Get(ctx, key, pod)
+	if client.IgnoreNotFound(err) != nil {
 		return err
+	}
+	s.hub.forget(s.hub.others(key, pod.UID)) // their pod is gone, and nobody is left to tell
+	if err != nil {
+		return nil
 	}
 	have, err := axlev1.ParseStatus(pod.Annotations)
 	if err != nil {
@@ -88,13 +93,16 @@ func (s *Server) write(ctx context.Context, key types.NamespacedName) error {
 	if have == nil {
 		have = &axlev1.PodStatus{}
 	}
-	want := Merge(*have, s.hub.said(pod.UID))
+	said, ended := s.hub.said(pod.UID)
+	want := Merge(*have, said)
 	if err == nil && reflect.DeepEqual(normal(*have), normal(want)) {
+		s.hub.forget(ended)
 		return nil
 	}
 	if err := patchStatus(ctx, s.Writer, pod, want); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	s.hub.forget(ended)
 	s.Metrics.patches.WithLabelValues("ok").Inc()
 	s.countHandover(have.Handover, want.Handover, key)
 	return nil

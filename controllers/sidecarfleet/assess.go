@@ -31,6 +31,9 @@ const (
 // lost is the kubelet's reason for a container whose end it did not see, as when the pod's sandbox was made anew.
 const lost = "ContainerStatusUnknown"
 
+// lastWords is how long after the end of a candidate its report of what happened is waited for: it says more than an exit code.
+const lastWords = 3 * time.Second
+
 // view is a pod with what follows from its facts.
 type view struct {
 	Pod
@@ -138,6 +141,10 @@ func (f Fleet) assessUpgrade(v *view, now time.Time) {
 	s, sent := sidecars.Find(v.Sidecars, d.Generation)
 	connected := v.Status.Candidate == d.Generation
 	v.deadline = f.deadline(d)
+	if d.Begin && s.Terminated && now.Before(s.Ended.Add(lastWords)) {
+		v.stage, v.deadline = handover, s.Ended.Add(lastWords)
+		return
+	}
 	problem := v.stuck(s)
 	switch late := !now.Before(v.deadline); {
 	case problem == "" && late && d.Begin:

@@ -298,6 +298,14 @@ func TestPlan(t *testing.T) {
 			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2))}, now: 10 * minute,
 			want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
 		},
+		"a candidate that exited a moment ago may have said why": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2, exited(1, "Error"), func(s *sidecars.Sidecar) { s.Ended = t0 }))},
+			now: time.Second, wake: 2 * time.Second,
+		},
+		"and if it did not, the exit code has to do": {
+			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2, exited(1, "Error"), func(s *sidecars.Sidecar) { s.Ended = t0 }))},
+			now: 3 * time.Second, want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+		},
 		"another version starts again from where the pods are": {
 			fleet: fleet(wantsV("v3"), func(f *Fleet) { f.Generation = 3 }),
 			pods:  []Pod{pod("a", has(2, exited(1, "Error")), ended(1, 2, false), failedOn(2, "v2", 2)), pod("b", runs("v2"))},

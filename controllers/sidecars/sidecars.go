@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -21,6 +22,8 @@ type Sidecar struct {
 	Running bool
 	// ExitCode, when it has ended.
 	ExitCode int32
+	// Ended is when it did, as far as the kubelet knows.
+	Ended time.Time
 	// Reason and Message of the kubelet, for waiting and ended ones.
 	Reason, Message string
 }
@@ -74,7 +77,7 @@ func Of(pod *corev1.Pod) []Sidecar {
 		switch s := &all[at]; {
 		case st.State.Terminated != nil:
 			s.Terminated, s.ExitCode = true, st.State.Terminated.ExitCode
-			s.Reason, s.Message = st.State.Terminated.Reason, st.State.Terminated.Message
+			s.Reason, s.Message, s.Ended = st.State.Terminated.Reason, st.State.Terminated.Message, st.State.Terminated.FinishedAt.Time
 		case st.State.Running != nil:
 			s.Running = true
 		case st.State.Waiting != nil:

@@ -1,0 +1,464 @@
+package sidecarfleet_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/identity"
+)
+
+var scenes int
+
+// scene is a labelled namespace, a fleet for it alone, and pods of one workload in it.
+type scene struct {
+	name  string
+	first string
+}
+
+// newScene begins without a sidecar anywhere: the namespace has no label yet.
+func newScene(ctx context.Context, pods int) *scene {
+	GinkgoHelper()
+	scenes++
+	s := &scene{name: fmt.Sprintf("scene-%d", scenes)}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name, Labels: map[string]string{"scene": s.name}}}
+	Expect(cluster.Create(ctx, ns)).To(Succeed())
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.name, Name: "pay"}}
+	svc.Spec.Selector = map[string]string{"app": "pay"}
+	svc.Spec.Ports = []corev1.ServicePort{{Name: "rpc", Port: 12200, AppProtocol: new("bolt")}}
+	Expect(cluster.Create(ctx, svc)).To(Succeed())
+	for i := range pods {
+		s.addPod(ctx, fmt.Sprintf("pay-%d", i), nil)
+	}
+	s.first = s.version(ctx, "v1")
+	fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	fleet.Spec.Version = s.first
+	fleet.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"scene": s.name}}
+	fleet.Spec.UpdateStrategy.MaxUpdating = new(intstr.FromInt32(1))
+	Expect(cluster.Create(ctx, fleet)).To(Succeed())
+	DeferCleanup(func(ctx context.Context) { _ = cluster.Delete(ctx, fleet) })
+	return s
+}
+
+// version makes a SidecarVersion for this scene; its name begins with what its sidecars do.
+func (s *scene) version(ctx context.Context, does string) string {
+	GinkgoHelper()
+	v := &axlev1.SidecarVersion{ObjectMeta: metav1.ObjectMeta{Name: does + "-" + s.name}}
+	v.Spec.Image = "registry.example/axle-sidecar@sha256:" + fmt.Sprintf("%064x", scenes)
+	v.Spec.HandoverProtocol = axlev1.VersionRange{Min: 1, Max: 1}
+	v.Spec.Protocols = []axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt}
+	Expect(cluster.Create(ctx, v)).To(Succeed())
+	return v.Name
+}
+
+func (s *scene) addPod(ctx context.Context, name string, change func(*corev1.Pod)) {
+	GinkgoHelper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.name, Name: name, Labels: map[string]string{"app": "pay"}}}
+	pod.Spec.NodeName = "node-1"
+	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "registry.example/pay"}}
+	if change != nil {
+		change(pod)
+	}
+	Expect(cluster.Create(ctx, pod)).To(Succeed())
+	pod.Status.Phase, pod.Status.PodIP = corev1.PodRunning, "127.0.0.1"
+	pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}}
+	Expect(cluster.Status().Update(ctx, pod)).To(Succeed())
+}
+
+func (s *scene) label(ctx context.Context, value any) {
+	GinkgoHelper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, axlev1.InjectionLabel, value)
+	if value == nil {
+		patch = fmt.Sprintf(`{"metadata":{"labels":{%q:null}}}`, axlev1.InjectionLabel)
+	}
+	Expect(cluster.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}, merge(patch))).To(Succeed())
+}
+
+func merge(patch string) client.Patch {
+	return client.RawPatch("application/merge-patch+json", []byte(patch))
+}
+
+// roll is what a person types.
+func (s *scene) roll(ctx context.Context, version string) {
+	GinkgoHelper()
+	fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	Expect(cluster.Patch(ctx, fleet, merge(fmt.Sprintf(`{"spec":{"version":%q}}`, version)))).To(Succeed())
+}
+
+func (s *scene) fleet(ctx context.Context) *axlev1.SidecarFleet {
+	GinkgoHelper()
+	fleet := &axlev1.SidecarFleet{}
+	Expect(cluster.Get(ctx, client.ObjectKey{Name: s.name}, fleet)).To(Succeed())
+	return fleet
+}
+
+func (s *scene) condition(ctx context.Context, kind string) string {
+	GinkgoHelper()
+	c := meta.FindStatusCondition(s.fleet(ctx).Status.Conditions, kind)
+	if c == nil {
+		return ""
+	}
+	return string(c.Status) + "/" + c.Reason + ": " + c.Message
+}
+
+// serving lists, pod by pod, "generation version phase" of what serves.
+func (s *scene) serving(ctx context.Context) []string {
+	GinkgoHelper()
+	var pods corev1.PodList
+	Expect(cluster.List(ctx, &pods, client.InNamespace(s.name))).To(Succeed())
+	var all []string
+	for i := range pods.Items {
+		st, err := axlev1.ParseStatus(pods.Items[i].Annotations)
+		Expect(err).NotTo(HaveOccurred())
+		if st == nil {
+			all = append(all, "none")
+			continue
+		}
+		all = append(all, fmt.Sprintf("%d %s %s", st.Generation, st.Version, st.Phase))
+	}
+	return all
+}
+
+func (s *scene) pod(ctx context.Context, name string) *corev1.Pod {
+	GinkgoHelper()
+	pod := &corev1.Pod{}
+	Expect(cluster.Get(ctx, client.ObjectKey{Namespace: s.name, Name: name}, pod)).To(Succeed())
+	return pod
+}
+
+// eventsOf lists the reasons of the events about a pod.
+func (s *scene) eventsOf(ctx context.Context, pod string) []string {
+	GinkgoHelper()
+	var list eventsv1.EventList
+	Expect(cluster.List(ctx, &list, client.InNamespace(s.name))).To(Succeed())
+	var all []string
+	for _, e := range list.Items {
+		if e.Regarding.Name == pod {
+			all = append(all, e.Reason)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// settled waits until every pod serves so, and the fleet has nothing left to do.
+func (s *scene) settled(ctx context.Context, serving ...string) {
+	GinkgoHelper()
+	Eventually(s.serving).WithContext(ctx).Should(HaveExactElements(toAny(serving)...))
+	Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("False/Complete"))
+}
+
+func toAny(all []string) []any {
+	out := make([]any, len(all))
+	for i, v := range all {
+		out[i] = v
+	}
+	return out
+}
+
+var _ = Describe("a fleet whose namespace is labelled", func() {
+	It("puts a sidecar into every running pod, and says so", func(ctx context.Context) {
+		s := newScene(ctx, 3)
+		Consistently(s.serving).WithContext(ctx).WithTimeout(300 * time.Millisecond).Should(HaveEach("none"))
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one, one)
+		Eventually(func() axlev1.FleetPods { return s.fleet(ctx).Status.Pods }).Should(Equal(axlev1.FleetPods{Matched: 3, Injected: 3, InPlace: 3, Updated: 3}))
+		Expect(s.condition(ctx, axlev1.ConditionAvailable)).To(HavePrefix("True/AllServing"))
+		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ConsistOf("Injecting"))
+		d, err := axlev1.ParseDesired(s.pod(ctx, "pay-0").Annotations)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(d.Ports).To(Equal([]axlev1.PortSpec{{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}}))
+		v := &axlev1.SidecarVersion{}
+		Eventually(func(g Gomega) {
+			g.Expect(cluster.Get(ctx, client.ObjectKey{Name: s.first}, v)).To(Succeed())
+			g.Expect(v.Status.Pods).To(Equal(int32(3)))
+		}).Should(Succeed())
+	})
+
+	It("leaves pods alone that cannot have one, and says why", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.addPod(ctx, "host", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
+		s.addPod(ctx, "not-me", func(p *corev1.Pod) { p.Labels[axlev1.InjectionLabel] = axlev1.InjectionDisabled })
+		s.label(ctx, axlev1.InjectionEnabled)
+		Eventually(func() string { return s.pod(ctx, "host").Annotations[axlev1.SkippedAnnotation] }).Should(HavePrefix("HostNetwork"))
+		Eventually(func() string { return s.pod(ctx, "not-me").Annotations[axlev1.SkippedAnnotation] }).Should(HavePrefix("Disabled"))
+		s.settled(ctx, "none", "none", "1 "+s.first+" Serving")
+		Expect(s.eventsOf(ctx, "host")).To(ConsistOf("Skipped"))
+		Expect(s.pod(ctx, "host").Spec.EphemeralContainers).To(BeEmpty())
+	})
+
+	It("injects again when the pod's sandbox was made anew", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		pod := s.pod(ctx, "pay-0")
+		(&fakeSidecar{pod: client.ObjectKeyFromObject(pod), uid: pod.UID, container: "axle-g1"}).state(ctx,
+			corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown"}})
+		s.settled(ctx, "2 "+s.first+" Serving")
+	})
+})
+
+var _ = Describe("a fleet that gets another version", func() {
+	It("rolls it out pod by pod, and the old sidecars end", func(ctx context.Context) {
+		s := newScene(ctx, 3)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one, one)
+		v2 := s.version(ctx, slow)
+		s.roll(ctx, v2)
+		two := "2 " + v2 + " Serving"
+		for i := range 3 {
+			Eventually(s.serving).WithContext(ctx).Should(ContainElement(HaveSuffix("HandingOver")))
+			Consistently(func() int { // one at a time, and the others still serve as before
+				return len(slices.DeleteFunc(s.serving(ctx), func(v string) bool { return v == one || v == two }))
+			}).WithTimeout(200 * time.Millisecond).Should(BeNumerically("<=", 1))
+			Expect(slices.Index(s.serving(ctx), two) == 0).To(Equal(i > 0))
+			goOn <- struct{}{}
+			Eventually(func() int { return int(s.fleet(ctx).Status.Pods.Updated) }).Should(Equal(i + 1))
+		}
+		s.settled(ctx, two, two, two)
+		status := s.fleet(ctx).Status
+		Expect(status.CurrentVersion).To(Equal(v2))
+		Expect(status.Handover.ConnectionsMoved).To(Equal(int64(30)))
+		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ConsistOf("Injecting", "Upgrading", "HandoverBegun", "Upgraded"))
+		d, err := axlev1.ParseDesired(s.pod(ctx, "pay-0").Annotations)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(d.Predecessor).To(BeZero())
+		Expect(d.Begin).To(BeFalse())
+	})
+
+	It("goes on where it was when the operator was away in the middle of a handover", func(ctx context.Context) {
+		s := newScene(ctx, 2)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one)
+		v2 := s.version(ctx, slow)
+		s.roll(ctx, v2)
+		Eventually(s.serving).WithContext(ctx).Should(ContainElement(HaveSuffix("HandingOver")))
+		op.stop()
+		goOn <- struct{}{} // the handover ends while nobody listens
+		time.Sleep(100 * time.Millisecond)
+		op.start()
+		Eventually(func() int { return int(s.fleet(ctx).Status.Pods.Updated) }).Should(Equal(1))
+		goOn <- struct{}{}
+		s.settled(ctx, "2 "+v2+" Serving", "2 "+v2+" Serving")
+		for _, name := range []string{"pay-0", "pay-1"} {
+			Expect(s.pod(ctx, name).Spec.EphemeralContainers).To(HaveLen(2), "a restart adds no sidecar")
+		}
+	})
+
+	It("goes on when a pod is deleted in its handover", func(ctx context.Context) {
+		s := newScene(ctx, 2)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one)
+		v2 := s.version(ctx, slow)
+		s.roll(ctx, v2)
+		Eventually(s.serving).WithContext(ctx).Should(ContainElement(HaveSuffix("HandingOver")))
+		Expect(cluster.Delete(ctx, s.pod(ctx, "pay-0"), client.GracePeriodSeconds(0))).To(Succeed())
+		goOn <- struct{}{}
+		goOn <- struct{}{}
+		s.settled(ctx, "2 "+v2+" Serving")
+		Expect(s.condition(ctx, axlev1.ConditionDegraded)).To(HavePrefix("False/Healthy"))
+	})
+})
+
+var _ = Describe("a fleet with a broken version", func() {
+	It("stops at the first pod, says which and why, and can be sent back", func(ctx context.Context) {
+		s := newScene(ctx, 3)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one, one)
+		s.roll(ctx, s.version(ctx, breaks))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(And(
+			HavePrefix("True/HandoverFailed"), ContainSubstring(s.name+"/pay-0"), ContainSubstring("counters of batch 3 do not match"),
+			ContainSubstring("kubectl logs -n "+s.name+" pay-0 -c axle-g2"), ContainSubstring(`{"spec":{"version":"`+s.first+`"}}`)))
+		Expect(s.condition(ctx, axlev1.ConditionProgressing)).To(HavePrefix("False/Stopped"))
+		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ContainElement("HandoverFailed"))
+		Eventually(s.serving).WithContext(ctx).Should(HaveEach(one))
+		Consistently(s.serving).WithContext(ctx).Should(HaveEach(one))
+		Expect(s.pod(ctx, "pay-1").Spec.EphemeralContainers).To(HaveLen(1))
+
+		s.roll(ctx, s.first)
+		s.settled(ctx, one, one, one)
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(HavePrefix("False/Healthy"))
+		v3 := s.version(ctx, "v3")
+		s.roll(ctx, v3)
+		s.settled(ctx, "3 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
+	})
+
+	It("stops when the image cannot be pulled, and the old one serves on", func(ctx context.Context) {
+		s := newScene(ctx, 2)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one)
+		s.roll(ctx, s.version(ctx, unpullable))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(And(
+			HavePrefix("True/HandoverFailed"), ContainSubstring("ImagePullBackOff: manifest unknown")))
+		Expect(s.serving(ctx)).To(HaveEach(one))
+	})
+
+	It("stops when a candidate does not connect before the deadline", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"updateStrategy":{"progressDeadlineSeconds":2}}}`))).To(Succeed())
+		s.roll(ctx, s.version(ctx, hangs))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(And(
+			HavePrefix("True/HandoverFailed"), ContainSubstring("did not connect to the operator within 2s")))
+	})
+
+	It("touches nothing when the version is not there", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		s.roll(ctx, "nowhere")
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(HavePrefix(`True/VersionUnavailable: SidecarVersion "nowhere" does not exist`))
+		Expect(s.pod(ctx, "pay-0").Spec.EphemeralContainers).To(HaveLen(1))
+	})
+})
+
+var _ = Describe("pods that are not wanted any more", func() {
+	gone := func(s *scene) func(ctx context.Context) map[string]string {
+		return func(ctx context.Context) map[string]string {
+			a := s.pod(ctx, "pay-0").Annotations
+			return map[string]string{"desired": a[axlev1.DesiredAnnotation], "phase": s.serving(ctx)[0]}
+		}
+	}
+	It("are left when the namespace is unlabelled, and come back with the label", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		s.label(ctx, nil)
+		Eventually(gone(s)).WithContext(ctx).Should(Equal(map[string]string{"desired": "", "phase": "1 " + s.first + " Left"}))
+		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ConsistOf("Injecting", "Leaving", "Left"))
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "2 "+s.first+" Serving")
+	})
+
+	It("are left when the fleet is deleted while the operator is away", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		op.stop()
+		Expect(cluster.Delete(ctx, s.fleet(ctx))).To(Succeed())
+		op.start()
+		Eventually(gone(s)).WithContext(ctx).Should(Equal(map[string]string{"desired": "", "phase": "1 " + s.first + " Left"}))
+	})
+
+	It("are left when the fleet puts no sidecars into running pods any more", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"inPlace":{"enabled":false}}}`))).To(Succeed())
+		Eventually(gone(s)).WithContext(ctx).Should(Equal(map[string]string{"desired": "", "phase": "1 " + s.first + " Left"}))
+	})
+})
+
+var _ = Describe("two fleets that select one pod", func() {
+	It("leave it with the one that has it, and the other says so", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		rival := s.fleet(ctx)
+		rival.ObjectMeta = metav1.ObjectMeta{Name: s.name + "-rival"}
+		rival.Spec.Priority = 10
+		Expect(cluster.Create(ctx, rival)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { _ = cluster.Delete(ctx, rival) })
+		conflicted := func(ctx context.Context) string {
+			return (&scene{name: rival.Name}).condition(ctx, axlev1.ConditionConflicted)
+		}
+		Eventually(conflicted).WithContext(ctx).Should(And(HavePrefix("True/OtherFleetOwnsPods"), ContainSubstring(s.name)))
+		Expect(s.pod(ctx, "pay-0").Annotations[axlev1.DesiredAnnotation]).To(ContainSubstring(`"fleet":"` + s.name + `"`))
+	})
+})
+
+var _ = Describe("the endpoints of a service", func() {
+	It("are the mesh port while the pod's sidecar serves, and the application's before and after", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.name, Name: "pay-1", Labels: map[string]string{discoveryv1.LabelServiceName: "pay"},
+		}}
+		slice.AddressType = discoveryv1.AddressTypeIPv4
+		slice.Ports = []discoveryv1.EndpointPort{{Name: new("rpc"), Port: new(int32(12200)), Protocol: new(corev1.ProtocolTCP)}}
+		slice.Endpoints = []discoveryv1.Endpoint{{
+			Addresses: []string{"10.1.2.3"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: s.name, Name: "pay-0"},
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
+		}}
+		Expect(cluster.Create(ctx, slice)).To(Succeed())
+		next := s.watch(ctx)
+		Expect(next()).To(HaveExactElements("10.1.2.3:12200"))
+		s.label(ctx, axlev1.InjectionEnabled)
+		Expect(next()).To(HaveExactElements("10.1.2.3:15200"))
+		s.settled(ctx, "1 "+s.first+" Serving")
+		s.label(ctx, nil)
+		Expect(next()).To(HaveExactElements("10.1.2.3:12200"))
+	})
+})
+
+// watch subscribes to the endpoints of the scene's service as pod pay-0, and returns a function that waits for the next list of them.
+func (s *scene) watch(ctx context.Context) func() []string {
+	GinkgoHelper()
+	pod := s.pod(ctx, "pay-0")
+	who := identity.Sidecar{PodUID: string(pod.UID), Namespace: s.name, Pod: pod.Name, Container: "axle-g1"}
+	bearer, _, err := ring.Keys().SignBearer(who, time.Now())
+	Expect(err).NotTo(HaveOccurred())
+	conn, err := grpc.NewClient(op.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(conn.Close)
+	// The stream lives as long as the spec, and no wait on it is longer than this.
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), "authorization", "Bearer "+bearer), time.Minute)
+	DeferCleanup(cancel)
+	str, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	name := fmt.Sprintf("outbound/%s/pay/12200", s.name)
+	Expect(str.Send(&discoveryv3.DeltaDiscoveryRequest{
+		Node: &corev3.Node{Id: who.PodUID}, TypeUrl: resource.EndpointType, ResourceNamesSubscribe: []string{name},
+	})).To(Succeed())
+	var last []string
+	return func() []string {
+		GinkgoHelper()
+		for {
+			r, err := str.Recv()
+			Expect(err).NotTo(HaveOccurred())
+			Expect(str.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})).To(Succeed())
+			now := []string{}
+			for _, x := range r.GetResources() {
+				cla := &endpointv3.ClusterLoadAssignment{}
+				Expect(x.GetResource().UnmarshalTo(cla)).To(Succeed())
+				for _, l := range cla.GetEndpoints() {
+					for _, e := range l.GetLbEndpoints() {
+						a := e.GetEndpoint().GetAddress().GetSocketAddress()
+						now = append(now, fmt.Sprintf("%s:%d", a.GetAddress(), a.GetPortValue()))
+					}
+				}
+			}
+			if len(now) > 0 && !slices.Equal(now, last) {
+				last = now
+				return now
+			}
+		}
+	}
+}
