@@ -106,7 +106,11 @@ func configure(env func(string) string) (settings, error) {
 			Patience: 3 * time.Minute, Poll: 500 * time.Millisecond,
 		},
 	}
-	for _, v := range s.plan.Upgrades {
+	for i, v := range s.plan.Upgrades {
+		if breakage != "" {
+			v += "-" + breakage
+			s.plan.Upgrades[i] = v
+		}
 		s.versions = append(s.versions, stage.Version{Name: v, Break: breakage})
 	}
 	for _, d := range []struct {

@@ -11,7 +11,7 @@ import (
 
 func TestConfigure(t *testing.T) {
 	healthy := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0"}, {Name: "v1-2-0"}, {Name: "v1-3-0"}}
-	dropping := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0", Break: "drop"}, {Name: "v1-2-0", Break: "drop"}, {Name: "v1-3-0", Break: "drop"}}
+	dropping := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0-drop", Break: "drop"}, {Name: "v1-2-0-drop", Break: "drop"}, {Name: "v1-3-0-drop", Break: "drop"}}
 	cases := map[string]struct {
 		env      map[string]string
 		versions []stage.Version

@@ -54,18 +54,20 @@ func (s *Stage) helm(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// createVersions creates what the chart did not.
+// createVersions creates what the chart did not. On a cluster that was kept they may exist; they never change.
 func (s *Stage) createVersions(ctx context.Context) error {
-	for _, v := range s.cfg.Versions[1:] {
+	for _, v := range s.cfg.Versions {
 		obj := &axlev1.SidecarVersion{
 			ObjectMeta: metav1.ObjectMeta{Name: v.Name},
-			Spec:       axlev1.SidecarVersionSpec{Image: s.images.sidecars[v.Name]},
+			Spec: axlev1.SidecarVersionSpec{
+				Image: s.images.sidecars[v.Name], Protocols: []axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt},
+			},
 		}
 		err := s.kinds.Create(ctx, obj)
 		if apierrors.IsAlreadyExists(err) {
 			have := &axlev1.SidecarVersion{}
 			if err = s.kinds.Get(ctx, client.ObjectKeyFromObject(obj), have); err == nil && have.Spec.Image != obj.Spec.Image {
-				err = fmt.Errorf("it exists with image %s, which differs from %s", have.Spec.Image, obj.Spec.Image)
+				err = fmt.Errorf("this cluster has it with image %s, not %s: it was built from another source", have.Spec.Image, obj.Spec.Image)
 			}
 		}
 		if err != nil {

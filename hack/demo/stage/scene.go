@@ -26,6 +26,9 @@ func (s *Stage) Open(ctx context.Context, namespaceName string) (*Scene, error) 
 		return nil, err
 	}
 	sc := &Scene{Stage: s, Name: namespaceName}
+	if err := sc.Close(ctx); err != nil { // a cluster that was kept still has the last one
+		return nil, err
+	}
 	if err := sc.create(ctx, namespace(namespaceName)); err != nil {
 		return nil, err
 	}
