@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,10 +113,8 @@ func speaksFor(ctx context.Context, who identity.Sidecar, pod *corev1.Pod) error
 	if err != nil {
 		return status.Error(codes.PermissionDenied, err.Error())
 	}
-	for _, ip := range podIPs(pod) {
-		if ip == from {
-			return nil
-		}
+	if slices.Contains(podIPs(pod), from) {
+		return nil
 	}
 	return status.Errorf(codes.PermissionDenied, "pod %s/%s does not have the address %s that the call comes from", who.Namespace, who.Pod, from)
 }

@@ -83,7 +83,7 @@ func (s *Server) write(ctx context.Context, key types.NamespacedName) error {
 		return err
 	}
 	s.hub.forget(s.hub.others(key, pod.UID)) // their pod is gone, and nobody is left to tell
-	if err != nil {
+	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	have, err := axlev1.ParseStatus(pod.Annotations)

@@ -14,7 +14,8 @@ import (
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func meshed(desired *axlev1.PodDesired, status *axlev1.PodStatus, ended bool) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "pay-0", Annotations: map[string]string{}}}
@@ -87,7 +88,7 @@ func payService() *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "pay", Annotations: map[string]string{axlev1.ServicesAnnotation: "com.x.Refund:1.0, com.x.Pay:1.0,,*,com.x.Pay:1.0"}},
 		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
-			{Name: "web", Port: 80}, {Name: "rpc", Port: 12200, AppProtocol: ptr("bolt")}, {Name: "rpc2", Port: 12201, AppProtocol: ptr("bolt")}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
+			{Name: "web", Port: 80}, {Name: "rpc", Port: 12200, AppProtocol: new("bolt")}, {Name: "rpc2", Port: 12201, AppProtocol: new("bolt")}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
 		}},
 	}
 }
@@ -104,7 +105,7 @@ func paySlice(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "payments", Name: "pay-1", Labels: map[string]string{discoveryv1.LabelServiceName: "pay"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints,
-		Ports: []discoveryv1.EndpointPort{{Name: ptr("rpc"), Port: ptr(int32(12200))}, {Name: ptr("web"), Port: ptr(int32(8080))}},
+		Ports: []discoveryv1.EndpointPort{{Name: new("rpc"), Port: new(int32(12200))}, {Name: new("web"), Port: new(int32(8080))}},
 	}
 }
 
@@ -114,7 +115,7 @@ func TestGenerate(t *testing.T) {
 		paySlice(endpoint("10.0.0.2", "pay-1", true, false), endpoint("10.0.0.1", "pay-0", true, false),
 			endpoint("10.0.0.3", "pay-2", false, false), endpoint("10.0.0.4", "pay-3", true, true)),
 		paySlice(endpoint("10.0.0.1", "pay-0", true, false), discoveryv1.Endpoint{Addresses: []string{"10.9.9.9"}}),
-		{AddressType: discoveryv1.AddressTypeFQDN, Ports: []discoveryv1.EndpointPort{{Name: ptr("rpc"), Port: ptr(int32(1))}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"x.example"}}}},
+		{AddressType: discoveryv1.AddressTypeFQDN, Ports: []discoveryv1.EndpointPort{{Name: new("rpc"), Port: new(int32(1))}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"x.example"}}}},
 	}
 	r := Generate(payService(), slices, func(pod string) map[int32]int32 { return ways[pod] })
 	got := map[string][]string{}

@@ -46,8 +46,7 @@ func main() {
 	flag.Parse()
 	o.Out = os.Stderr
 	err := run(ctx, o, flag.Args(), os.Stdout)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		os.Exit(exit.ExitCode())
 	}
 	if err != nil {

@@ -78,7 +78,7 @@ func run(ctx context.Context, o options, args []string) (string, error) {
 		flags = append(flags, "-tags="+o.tags)
 	}
 	var images []oci.Image
-	for _, arch := range strings.Split(o.arch, ",") {
+	for arch := range strings.SplitSeq(o.arch, ",") {
 		data, err := oci.Compile(ctx, "", args[0], arch, flags...)
 		if err != nil {
 			return "", err

@@ -94,10 +94,7 @@ func childCandidate(addr string) error {
 			}
 		}()
 	}
-	_, err = bufio.NewReader(os.Stdin).ReadByte() // until the parent lets go
-	if err != nil {
-		return nil //nolint:nilerr // the end of the input is the end of this process
-	}
+	_, _ = bufio.NewReader(os.Stdin).ReadByte() // until the parent lets go
 	return nil
 }
 

@@ -27,7 +27,7 @@ func TestScenarios(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out []string
-		for _, text := range strings.Split(strings.TrimSpace(string(raw)), "\n\n") {
+		for text := range strings.SplitSeq(strings.TrimSpace(string(raw)), "\n\n") {
 			title, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
 			t.Run(title, func(t *testing.T) {
 				got := replay(t, text)
@@ -52,7 +52,7 @@ func replay(t *testing.T, text string) string {
 	old := &player{name: "old", m: NewDonorMachine(DonorConfig{Self: self, Descriptors: 50, BatchLimit: 3})}
 	cand := &player{name: "new", m: NewCandidateMachine(CandidateConfig{Self: self})}
 	var out []string
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		if strings.Contains(line, " -> ") {
 			continue
 		}
@@ -225,7 +225,7 @@ func (p *player) message(s string) (Message, error) {
 }
 
 func helloWith(h *Hello, s string) error {
-	for _, pair := range strings.Fields(s) {
+	for pair := range strings.FieldsSeq(s) {
 		key, v, _ := strings.Cut(pair, "=")
 		var err error
 		switch key {

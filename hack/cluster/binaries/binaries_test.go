@@ -49,9 +49,10 @@ func TestBatches(t *testing.T) {
 
 func TestLinkerFlagsAreStable(t *testing.T) {
 	for _, m := range Modules() {
+		want := m.ldflags()
 		for range 20 {
-			if m.ldflags() != m.ldflags() {
-				t.Fatalf("%s: the flags change", m.Dir)
+			if got := m.ldflags(); got != want {
+				t.Fatalf("%s: the flags change: %s, then %s", m.Dir, want, got)
 			}
 		}
 	}

@@ -110,7 +110,7 @@ func TestFromEnv(t *testing.T) {
 		"a kubeconfig alone selects nothing": {map[string]string{}, "ours", ""},
 		"the user's own":                     {map[string]string{"CLUSTER": "existing", "REGISTRY": "r.example.com/x"}, "r.example.com/x", `context "prod"`},
 		"without a registry":                 {map[string]string{"CLUSTER": "existing"}, "REGISTRY", `context "prod"`},
-		"a typing error":                     {map[string]string{"CLUSTER": "exisitng"}, "exisitng", ""},
+		"a typing error":                     {map[string]string{"CLUSTER": "existing"}, "existing", ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func Version(hs []Hierarchy) int {
 func MakeCgroup(hs []Hierarchy, path string) error {
 	for _, h := range hs {
 		dir := h.Path
-		for _, part := range strings.Split(strings.Trim(path, "/"), "/") {
+		for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 			if h.Unified {
 				if err := delegate(dir); err != nil {
 					return err
@@ -93,7 +93,7 @@ func delegate(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read the controllers of cgroup %s: %w", dir, err)
 	}
-	for _, c := range strings.Fields(string(data)) {
+	for c := range strings.FieldsSeq(string(data)) {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 			return fmt.Errorf("delegate %s in cgroup %s: %w", c, dir, err)
 		}
@@ -136,7 +136,7 @@ func Members(hs []Hierarchy, path string) ([]int, error) {
 			if err != nil {
 				return nil //nolint:nilerr // the cgroup went away or is threaded: nobody to count
 			}
-			for _, field := range strings.Fields(string(data)) {
+			for field := range strings.FieldsSeq(string(data)) {
 				if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
 					seen[pid] = true
 				}
