@@ -65,13 +65,13 @@ const maxMessage = 1 << 20
 
 // options are the flags.
 type options struct {
-	namespace, service, account       string
-	webhookPort                       int
-	controlAddress                    string
-	metricsAddress, healthAddress     string
-	leaderElect, verbose bool
-	defaultsFile                      string
-	insecure                          list
+	namespace, service, account   string
+	webhookPort                   int
+	controlAddress                string
+	metricsAddress, healthAddress string
+	leaderElect, verbose          bool
+	defaultsFile                  string
+	insecure                      list
 }
 
 // list is a flag that may be given more than once.
@@ -295,7 +295,6 @@ func (e *endpoint) Start(ctx context.Context) error {
 		return fmt.Errorf("serve sidecars on %q: %w", e.address, err)
 	case <-ctx.Done():
 		s.Stop()
-		<-ended
-		return nil
+		return <-ended // nil after Stop
 	}
 }

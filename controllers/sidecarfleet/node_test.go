@@ -38,9 +38,7 @@ var goOn = make(chan struct{}, 100)
 type node struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
-
-	mu    sync.Mutex
-	known map[string]bool
+	known  map[string]bool
 }
 
 func (n *node) start() {

@@ -15,8 +15,6 @@ import (
 )
 
 //go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 func meshed(desired *axlev1.PodDesired, status *axlev1.PodStatus, ended bool) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "pay-0", Annotations: map[string]string{}}}
 	for key, v := range map[string]any{axlev1.DesiredAnnotation: desired, axlev1.StatusAnnotation: status} {
