@@ -1,5 +1,9 @@
-// Package bolt reads SOFABolt frames, version 1, and patches them in place
-// (https://github.com/sofastack/sofa-bolt, RpcCommandDecoder and RpcProtocol). All integers are big-endian.
+// Package bolt reads SOFABolt frames, versions 1 and 2, patches them in place and writes the few that a proxy answers with
+// (https://github.com/sofastack/sofa-bolt, RpcCommandDecoder, RpcCommandDecoderV2 and RpcProtocolV2). All integers are
+// big-endian.
+//
+// Version 2 may end with a CRC32: when its second byte is 2 and bit 0 of this very frame's switch is set. A frame whose
+// checksum is wrong is refused, because patching the id computes a new one, which must not hide what went wrong before.
 //
 // It does no I/O and allocates nothing: a Frame is a view into the caller's bytes.
 package bolt
@@ -43,24 +47,6 @@ const (
 	StatusClosed        Status = 0x10
 )
 
-// Offsets of version 1. Type, command, id and codec stand at the same place in requests and responses.
-const (
-	offProto   = 0
-	offType    = 1
-	offCmd     = 2
-	offVer2    = 4
-	offID      = 5
-	offCodec   = 9
-	offTimeout = 10 // request
-	offStatus  = 10 // response
-
-	requestHead  = 22
-	responseHead = 20
-)
-
-// protoV1 is the first byte of a version 1 frame.
-const protoV1 = 1
-
 // MaxFrame is the largest frame that is forwarded, in bytes.
 const MaxFrame = 8 << 20
 
@@ -83,28 +69,17 @@ type Frame struct {
 	raw       []byte
 	headerAt  int
 	contentAt int
+	version   Version
 }
 
 // Next returns the first frame of b. It returns ErrShort when b ends inside the frame, and a *FormatError naming the
 // field and its offset when no peer may send it.
 func Next(b []byte) (Frame, error) {
-	if len(b) < offCmd {
-		if len(b) > 0 && b[offProto] != protoV1 {
-			return Frame{}, &FormatError{"protocol", offProto, uint64(b[offProto])}
-		}
-		return Frame{}, ErrShort
+	v, kind, err := start(b)
+	if err != nil {
+		return Frame{}, err
 	}
-	if b[offProto] != protoV1 {
-		return Frame{}, &FormatError{"protocol", offProto, uint64(b[offProto])}
-	}
-	kind := Kind(b[offType])
-	if kind > Oneway {
-		return Frame{}, &FormatError{"type", offType, uint64(kind)}
-	}
-	head := headLen(kind)
-	if len(b) < head {
-		return Frame{}, ErrShort
-	}
+	head := v.head(kind)
 	class := int(binary.BigEndian.Uint16(b[head-8:]))
 	header := int(binary.BigEndian.Uint16(b[head-6:]))
 	content := binary.BigEndian.Uint32(b[head-4:])
@@ -117,47 +92,58 @@ func Next(b []byte) (Frame, error) {
 	if content > MaxFrame {
 		return Frame{}, &FormatError{"content length", head - 4, uint64(content)}
 	}
-	end := head + class + header + int(content)
+	end := head + class + header + int(content) + v.trailer()
 	if len(b) < end {
 		return Frame{}, ErrShort
 	}
-	return Frame{raw: b[:end:end], headerAt: head + class, contentAt: head + class + header}, nil
-}
-
-func headLen(k Kind) int {
-	if k == Response {
-		return responseHead
+	if v == V2CRC && !sealed(b[:end]) {
+		return Frame{}, &FormatError{"checksum", end - crcLen, uint64(binary.BigEndian.Uint32(b[end-crcLen:]))}
 	}
-	return requestHead
+	return Frame{raw: b[:end:end], headerAt: head + class, contentAt: head + class + header, version: v}, nil
 }
 
 // Need returns how many bytes the frame that b begins has in all, or 0 when b does not say yet.
 func Need(b []byte) int {
-	if len(b) < responseHead || b[offProto] != protoV1 || Kind(b[offType]) > Oneway {
+	v, kind, err := start(b)
+	if err != nil {
 		return 0
 	}
-	head := headLen(Kind(b[offType]))
-	if len(b) < head {
-		return 0
-	}
+	head := v.head(kind)
 	return head + int(binary.BigEndian.Uint16(b[head-8:])) + int(binary.BigEndian.Uint16(b[head-6:])) +
-		int(min(binary.BigEndian.Uint32(b[head-4:]), MaxFrame))
+		int(min(binary.BigEndian.Uint32(b[head-4:]), MaxFrame)) + v.trailer()
 }
 
 // Bytes is the whole frame.
 func (f Frame) Bytes() []byte { return f.raw }
 
+// Version is the frame's form.
+func (f Frame) Version() Version { return f.version }
+
 // Kind of the frame.
-func (f Frame) Kind() Kind { return Kind(f.raw[offType]) }
+func (f Frame) Kind() Kind { return Kind(f.raw[offType+f.version.shift()]) }
 
 // ID pairs a response with its request on one connection. It wraps at 2^32.
-func (f Frame) ID() uint32 { return binary.BigEndian.Uint32(f.raw[offID:]) }
+func (f Frame) ID() uint32 { return binary.BigEndian.Uint32(f.raw[offID+f.version.shift():]) }
 
-// SetID rewrites the id in place.
-func (f Frame) SetID(id uint32) { PutID(f.raw, id) }
+// SetID rewrites the id in place, and the checksum of a frame that has one.
+func (f Frame) SetID(id uint32) {
+	binary.BigEndian.PutUint32(f.raw[offID+f.version.shift():], id)
+	if f.version == V2CRC {
+		seal(f.raw)
+	}
+}
 
-// PutID rewrites the id of the frame that b begins.
-func PutID(b []byte, id uint32) { binary.BigEndian.PutUint32(b[offID:], id) }
+// PutID is SetID for a copy of a frame, which b begins with and holds entirely.
+func PutID(b []byte, id uint32) {
+	if b[offProto] == protoV1 {
+		binary.BigEndian.PutUint32(b[offID:], id)
+		return
+	}
+	binary.BigEndian.PutUint32(b[offID+1:], id)
+	if b[offVer1] == ver1CRC && b[offSwitch]&switchCRC != 0 {
+		seal(b[:Need(b)])
+	}
+}
 
 // Heartbeat says that the frame is a heartbeat or the answer to one.
 func (f Frame) Heartbeat() bool { return f.command() == cmdHeartbeat }
@@ -165,19 +151,19 @@ func (f Frame) Heartbeat() bool { return f.command() == cmdHeartbeat }
 // GoAway says that the peer takes no further requests on this connection.
 func (f Frame) GoAway() bool { return f.command() == cmdGoAway }
 
-func (f Frame) command() uint16 { return binary.BigEndian.Uint16(f.raw[offCmd:]) }
+func (f Frame) command() uint16 { return binary.BigEndian.Uint16(f.raw[offCmd+f.version.shift():]) }
 
 // Codec is the serialisation of the content; error replies repeat it.
-func (f Frame) Codec() byte { return f.raw[offCodec] }
+func (f Frame) Codec() byte { return f.raw[offCodec+f.version.shift()] }
 
 // Timeout of a request, 0 when it has none.
 func (f Frame) Timeout() time.Duration {
-	ms := int32(binary.BigEndian.Uint32(f.raw[offTimeout:]))
+	ms := int32(binary.BigEndian.Uint32(f.raw[f.version.tail():]))
 	return time.Duration(max(ms, 0)) * time.Millisecond
 }
 
 // Status of a response.
-func (f Frame) Status() Status { return Status(binary.BigEndian.Uint16(f.raw[offStatus:])) }
+func (f Frame) Status() Status { return Status(binary.BigEndian.Uint16(f.raw[f.version.tail():])) }
 
 // Header is the frame's header map, unparsed.
 func (f Frame) Header() []byte { return f.raw[f.headerAt:f.contentAt] }

@@ -137,7 +137,7 @@ func TestNextRefuses(t *testing.T) {
 		field string
 	}{
 		"another protocol": {0, 'G', "protocol"},
-		"version 2":        {0, 2, "protocol"},
+		"version 3":        {0, 3, "protocol"},
 		"an unknown type":  {1, 3, "type"},
 		"a class length that is negative in Java":  {14, 0x80, "class length"},
 		"a header length that is negative in Java": {16, 0x80, "header length"},
@@ -182,7 +182,12 @@ func FuzzNext(f *testing.F) {
 	for _, b := range allV1(f) {
 		f.Add(b)
 	}
-	f.Add(bolt.AppendHeartbeat(nil, 1, 0))
+	for _, b := range allV2(f) {
+		f.Add(b)
+	}
+	for v := bolt.V1; v <= bolt.V2CRC; v++ {
+		f.Add(v.AppendHeartbeat(nil, 1, 0))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		whole := bytes.Clone(b)
 		for len(b) > 0 {
@@ -196,8 +201,8 @@ func FuzzNext(f *testing.F) {
 			f.Key()
 			id := f.ID()
 			f.SetID(^id)
-			if f.ID() != ^id {
-				t.Fatal("SetID did not set the id")
+			if g, err := bolt.Next(b); err != nil || g.ID() != ^id {
+				t.Fatalf("after SetID: id %d, %v", f.ID(), err)
 			}
 			f.SetID(id)
 			b = b[len(f.Bytes()):]

@@ -6,35 +6,85 @@ import "encoding/binary"
 // empty.
 const heartbeatCodec = 1
 
-// AppendHeartbeat appends a heartbeat request.
-func AppendHeartbeat(dst []byte, id uint32, timeoutMillis uint32) []byte {
-	dst = appendHead(dst, Request, cmdHeartbeat, id, heartbeatCodec)
-	dst = binary.BigEndian.AppendUint32(dst, timeoutMillis)
-	return appendLengths(dst)
+// Reply is what has to be known of a request to answer it, also after its frame is gone: the answer has the request's
+// form, id and codec. The form includes the checksum, as in the reference implementation's own answers.
+type Reply struct {
+	Version Version
+	ID      uint32
+	Codec   byte
+}
+
+// Reply returns what an answer to this request repeats.
+func (f Frame) Reply() Reply { return Reply{f.version, f.ID(), f.Codec()} }
+
+// AppendStatus appends a response that carries a status and nothing else; clients of the reference implementation turn
+// it into the exception that belongs to the status.
+func (r Reply) AppendStatus(dst []byte, status Status) []byte {
+	return r.append(dst, cmdResponse, status)
 }
 
 // AppendHeartbeatAck appends the answer to a heartbeat.
-func AppendHeartbeatAck(dst []byte, id uint32, codec byte) []byte {
-	dst = appendHead(dst, Response, cmdHeartbeat, id, codec)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(StatusOK))
-	return appendLengths(dst)
-}
+func (r Reply) AppendHeartbeatAck(dst []byte) []byte { return r.append(dst, cmdHeartbeat, StatusOK) }
 
-// AppendReply appends a response that carries a status and nothing else; clients of the reference implementation turn it
-// into the exception that belongs to the status.
-func AppendReply(dst []byte, id uint32, codec byte, status Status) []byte {
-	dst = appendHead(dst, Response, cmdResponse, id, codec)
+func (r Reply) append(dst []byte, cmd uint16, status Status) []byte {
+	from := len(dst)
+	dst = appendHead(dst, r.Version, Response, cmd, r.ID, r.Codec)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(status))
-	return appendLengths(dst)
+	return appendEmpty(dst, from, r.Version)
 }
 
-func appendHead(dst []byte, kind Kind, cmd uint16, id uint32, codec byte) []byte {
-	dst = append(dst, protoV1, byte(kind))
+// AppendHeartbeat appends a heartbeat request in this form.
+func (v Version) AppendHeartbeat(dst []byte, id uint32, timeoutMillis uint32) []byte {
+	from := len(dst)
+	dst = appendHead(dst, v, Request, cmdHeartbeat, id, heartbeatCodec)
+	dst = binary.BigEndian.AppendUint32(dst, timeoutMillis)
+	return appendEmpty(dst, from, v)
+}
+
+// AppendHeartbeat appends a heartbeat request in version 1.
+func AppendHeartbeat(dst []byte, id uint32, timeoutMillis uint32) []byte {
+	return V1.AppendHeartbeat(dst, id, timeoutMillis)
+}
+
+// AppendHeartbeatAck appends the answer to a heartbeat of version 1.
+func AppendHeartbeatAck(dst []byte, id uint32, codec byte) []byte {
+	return Reply{V1, id, codec}.AppendHeartbeatAck(dst)
+}
+
+// AppendReply appends the answer to a request of version 1, like [Reply.AppendStatus].
+func AppendReply(dst []byte, id uint32, codec byte, status Status) []byte {
+	return Reply{V1, id, codec}.AppendStatus(dst, status)
+}
+
+func appendHead(dst []byte, v Version, kind Kind, cmd uint16, id uint32, codec byte) []byte {
+	switch v {
+	case V1:
+		dst = append(dst, protoV1, byte(kind))
+	case V2:
+		dst = append(dst, protoV2, ver1Plain, byte(kind))
+	default:
+		dst = append(dst, protoV2, ver1CRC, byte(kind))
+	}
 	dst = binary.BigEndian.AppendUint16(dst, cmd)
 	dst = append(dst, 1) // ver2
 	dst = binary.BigEndian.AppendUint32(dst, id)
-	return append(dst, codec)
+	dst = append(dst, codec)
+	switch v {
+	case V1:
+	case V2CRC:
+		dst = append(dst, switchCRC)
+	default:
+		dst = append(dst, 0)
+	}
+	return dst
 }
 
-// appendLengths appends an empty class, header and content.
-func appendLengths(dst []byte) []byte { return append(dst, 0, 0, 0, 0, 0, 0, 0, 0) }
+// appendEmpty appends an empty class, header and content to the frame that begins at from, and its checksum.
+func appendEmpty(dst []byte, from int, v Version) []byte {
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	if v == V2CRC {
+		dst = append(dst, 0, 0, 0, 0)
+		seal(dst[from:])
+	}
+	return dst
+}
