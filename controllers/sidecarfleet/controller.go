@@ -68,7 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if stale && (wake == 0 || again < wake) {
 		wake = again
 	}
-	if reportErr := r.report(ctx, s); reportErr != nil {
+	if reportErr := r.report(ctx, s, err); reportErr != nil {
 		err = errors.Join(err, reportErr)
 	}
 	if err != nil {
@@ -77,13 +77,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: wake}, nil
 }
 
-// report writes the fleet's status when it differs from the one there is.
-func (r *Reconciler) report(ctx context.Context, s *scene) error {
+// report writes the fleet's status when it differs from the one there is. trouble is why steps could not be taken; it is tried again.
+func (r *Reconciler) report(ctx context.Context, s *scene, trouble error) error {
 	if s.fleet == nil {
 		return nil
 	}
 	next := s.fleet.DeepCopy()
-	next.Status = Summarize(r.Clock.Now(), s.seen, s.fleet.Status)
+	next.Status = Summarize(r.Clock.Now(), s.seen, s.fleet.Status, trouble)
 	if equality.Semantic.DeepEqual(s.fleet.Status, next.Status) {
 		return nil
 	}

@@ -25,6 +25,7 @@ const (
 	reasonNotPaused     = "NotPaused"
 	reasonVersion       = "VersionUnavailable"
 	reasonBlocked       = "PodsBlocked"
+	reasonTrouble       = "PodsNotChanged"
 	reasonHealthy       = "Healthy"
 	reasonOtherFleet    = "OtherFleetOwnsPods"
 	reasonNoOther       = "NoOtherFleet"
@@ -39,12 +40,14 @@ type tally struct {
 	wanted, unserved        int // pods that can have a sidecar, and those without one
 	firstFailure, firstKind string
 	firstBlocked            string
+	trouble                 error
 }
 
-// Summarize turns the facts into the fleet's status. It is pure: old is only where things stood, and the same facts give the same status, so that
-// a status is written only when something changed.
-func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus) axlev1.SidecarFleetStatus {
+// Summarize turns the facts into the fleet's status. It is pure: old is only where things stood, trouble is what kept steps from being taken, and the
+// same facts give the same status, so that a status is written only when something changed.
+func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trouble error) axlev1.SidecarFleetStatus {
 	t := count(newPlanner(now, seen))
+	t.trouble = trouble
 	f := seen.Fleet
 	next := *old.DeepCopy()
 	next.ObservedGeneration, next.Pods, next.UpdateVersion = f.Generation, t.pods, f.Version
@@ -193,6 +196,8 @@ func (t *tally) degraded() metav1.Condition {
 		return condition(axlev1.ConditionDegraded, true, string(Fail), f.Stopped)
 	case t.problem(f.Version) != "":
 		return condition(axlev1.ConditionDegraded, true, reasonVersion, t.problem(f.Version))
+	case t.trouble != nil:
+		return condition(axlev1.ConditionDegraded, true, reasonTrouble, fmt.Sprintf("Pods could not be changed; trying again: %v", t.trouble))
 	case t.firstBlocked != "":
 		return condition(axlev1.ConditionDegraded, true, reasonBlocked, t.firstBlocked)
 	}

@@ -105,7 +105,7 @@ func TestSummarize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			seen := Observed{Fleet: tc.fleet, Versions: versions(), Pods: tc.pods, Rivals: tc.rivals, Contested: len(tc.rivals)}
 			old := axlev1.SidecarFleetStatus{CurrentVersion: tc.fleet.Current, UpdateVersion: tc.fleet.Version}
-			got := Summarize(t0, seen, old)
+			got := Summarize(t0, seen, old, nil)
 			if diff := cmp.Diff(tc.counts, got.Pods); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
@@ -126,7 +126,7 @@ func TestSummarize(t *testing.T) {
 					t.Errorf("condition %s: %+v does not say %q", kind, c, part)
 				}
 			}
-			if diff := cmp.Diff(got, Summarize(t0.Add(time.Hour), seen, got)); diff != "" {
+			if diff := cmp.Diff(got, Summarize(t0.Add(time.Hour), seen, got, nil)); diff != "" {
 				t.Errorf("an hour later the same facts give another status:\n%s", diff)
 			}
 		})
@@ -136,7 +136,7 @@ func TestSummarize(t *testing.T) {
 func TestHandoversAreSummedUp(t *testing.T) {
 	slow := pod("b", runs("v2"), ended(0, 1, true))
 	slow.Status.Handover.FreezeP99Micros, slow.Status.Handover.Lost = 7000, 2
-	got := Summarize(t0, Observed{Fleet: fleet(), Versions: versions(), Pods: []Pod{pod("a", runs("v2"), ended(0, 1, true)), slow, pod("c", ended(0, 1, true))}}, axlev1.SidecarFleetStatus{})
+	got := Summarize(t0, Observed{Fleet: fleet(), Versions: versions(), Pods: []Pod{pod("a", runs("v2"), ended(0, 1, true)), slow, pod("c", ended(0, 1, true))}}, axlev1.SidecarFleetStatus{}, nil)
 	if got.Handover.ConnectionsMoved != 200 || got.Handover.ConnectionsLost != 2 || got.Handover.FreezeP99 == nil || got.Handover.FreezeP99.Duration != 7*time.Millisecond {
 		t.Errorf("handover = %+v", got.Handover)
 	}

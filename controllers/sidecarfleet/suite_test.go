@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,7 +137,9 @@ func (o *operator) start() {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(o.grpc, xds.NewServer(ctx, store, mgr.GetClient(), recorder, logr.Discard(), xds.NewMetrics(registry)))
 	l, err := net.Listen("tcp", o.address)
 	Expect(err).NotTo(HaveOccurred())
-	o.address = l.Addr().String() // the same one after a restart
+	if strings.HasSuffix(o.address, ":0") { // a restarted operator has the same one
+		o.address = l.Addr().String()
+	}
 	go func() { o.served <- o.grpc.Serve(l) }()
 }
 
