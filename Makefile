@@ -44,7 +44,7 @@ generate: ## Write everything that is generated: deep copies, CRDs, RBAC, chart,
 .PHONY: test
 test: assets ## Every test that needs no cluster, with set-up
 	$(SAY) "test: units, envtest, golden files, fuzz corpora, real processes"
-	@KUBEBUILDER_ASSETS="$$($(GO) run ./hack/cluster assets)" HELM="$$($(GO) run ./hack/cluster helm 2>/dev/null || true)" \
+	@KUBEBUILDER_ASSETS="$$($(GO) run ./hack/cluster assets)" \
 		$(GO) test -count=1 -timeout 20m $(UNIT)
 
 .PHONY: assets
@@ -70,7 +70,7 @@ lint: ## golangci-lint with .golangci.yml
 
 vet: ## go vet and gofmt
 	$(SAY) "verify: vet and gofmt"
-	@$(GO) vet ./...
+	@$(GO) vet ./... && $(GO) vet -tags e2e ./hack/e2e
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 
 vuln: ## Known vulnerabilities in what we call (prints why when the database cannot be reached)
@@ -80,7 +80,7 @@ vuln: ## Known vulnerabilities in what we call (prints why when the database can
 .PHONY: e2e
 e2e: ## The story and its accidents on a real cluster
 	$(SAY) "e2e: a real cluster, real load, real accidents"
-	@$(GO) test -count=1 -timeout 60m -v ./hack/e2e
+	@$(GO) test -tags e2e -count=1 -timeout 60m -v ./hack/e2e
 
 .PHONY: storm
 storm: ## 50 upgrades in a row of two plain processes under load
