@@ -48,12 +48,13 @@ func (p *Pool) Append(dst, data []byte) []byte {
 	return append(p.Grow(dst, len(data)), data...)
 }
 
-// Grow makes room for n further bytes in dst, which may be nil.
+// Grow makes room for n further bytes in dst, which may be nil. A large buffer grows by half at least: what is appended in
+// small pieces must not be copied at each of them.
 func (p *Pool) Grow(dst []byte, n int) []byte {
 	if cap(dst)-len(dst) >= n {
 		return dst
 	}
-	bigger := append(p.Take(max(len(dst)+n, min(2*cap(dst), 1<<maxShift))), dst...)
+	bigger := append(p.Take(max(len(dst)+n, min(2*cap(dst), 1<<maxShift), cap(dst)+cap(dst)/2)), dst...)
 	p.Give(dst)
 	return bigger
 }

@@ -116,7 +116,9 @@ func (c *Conn) connected() {
 		return // a spurious event: not connected yet
 	}
 	c.connecting = false
-	c.watch()
+	if c.watch(); c.closed {
+		return
+	}
 	c.Handler.Connected(c)
 	c.flush()
 }
@@ -203,11 +205,11 @@ func (c *Conn) readLarge() (n, room int, err error) {
 	}
 	rest := copy(c.in, c.in[taken:])
 	c.in = c.in[:rest]
-	if rest == 0 {
-		c.loop.pool.Give(c.in)
+	if rest <= readBuffer/2 { // a small rest does not keep a large buffer: it is not charged any more
+		large := c.in
 		c.in = nil
-	}
-	if rest <= readBuffer/2 {
+		c.keep(large, 0)
+		c.loop.pool.Give(large)
 		c.charge(0)
 	}
 	return n, room, nil
@@ -284,8 +286,9 @@ func (c *Conn) Close(why error) {
 		c.loop.poller.remove(c.fd)
 	}
 	c.loop.table.remove(c)
-	if !c.connecting {
-		// An earlier owner may still hold a duplicate, on which close alone would send nothing.
+	if !c.connecting && !c.frozen {
+		// An earlier owner may still hold a duplicate, on which close alone would send nothing. A frozen connection may
+		// be somebody else's already: that one says when it ends.
 		_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
 	}
 	_ = unix.Close(c.fd)

@@ -49,7 +49,6 @@ func (c *Conn) Thaw() error {
 		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}
 	if err := c.loop.poller.add(c.fd, c.token, c.gen, c.want); err != nil {
-		c.frozen = true
 		c.Close(err)
 		return err
 	}

@@ -72,7 +72,7 @@ func New(clock Clock, budget *Budget) (*Loop, error) {
 // Run works until Stop. Connections that are still open then are left as they are; CloseAll closes them.
 func (l *Loop) Run() error {
 	defer close(l.done)
-	defer func() { _ = l.file.Close(); l.poller.close() }()
+	defer func() { l.mail.close(); _ = l.file.Close(); l.poller.close() }()
 	for !l.stopped {
 		if err := l.wait(); err != nil {
 			return err
@@ -161,15 +161,7 @@ func (l *Loop) Each(fn func(*Conn)) { l.table.each(fn) }
 
 // Post runs fn on the loop, soon, from any goroutine. It returns false when the loop has ended.
 func (l *Loop) Post(fn func()) bool {
-	select {
-	case <-l.done:
-		return false
-	default:
-	}
-	if l.mail.put(fn) {
-		l.poller.wake()
-	}
-	return true
+	return l.mail.put(fn, l.poller.wake)
 }
 
 // Call runs fn on the loop and waits for it, from any other goroutine. It returns false when the loop has ended.
@@ -182,6 +174,11 @@ func (l *Loop) Call(fn func()) bool {
 	case <-ran:
 		return true
 	case <-l.done:
+	}
+	select {
+	case <-ran: // in the last turn
+		return true
+	default:
 		return false
 	}
 }

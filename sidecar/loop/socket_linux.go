@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,13 +13,23 @@ import (
 // acceptBurst is how many connections one event accepts before others get their turn.
 const acceptBurst = 64
 
+// acceptRest is the pause after an error that does not pass by itself: the descriptor stays ready, so that asking again at
+// once would take a whole core and fill the log.
+const acceptRest = 100 * time.Millisecond
+
 // Accepting is a listening descriptor that a loop watches.
-type Accepting struct{ conn *Conn }
+type Accepting struct {
+	conn *Conn
+	fail func(error)
+	rest Timer // armed after an error, while the loop does not watch
+}
 
 // Accept watches a listening descriptor and calls got with every accepted one, which is non-blocking and has Nagle's
 // algorithm off. got owns it. fail hears of errors that do not pass by themselves, such as too many open files.
 func (l *Loop) Accept(fd int, got func(fd int), fail func(error)) (*Accepting, error) {
 	c := &Conn{loop: l, fd: fd, want: unix.EPOLLIN}
+	a := &Accepting{conn: c, fail: fail}
+	a.rest.Owner = a
 	c.accept = func() {
 		for range acceptBurst {
 			conn, err := acceptOne(fd)
@@ -29,6 +40,8 @@ func (l *Loop) Accept(fd int, got func(fd int), fail func(error)) (*Accepting, e
 				return
 			case errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR):
 			default:
+				l.poller.remove(fd)
+				l.Start(&a.rest, acceptRest)
 				fail(fmt.Errorf("accept: %w", err))
 				return
 			}
@@ -39,13 +52,23 @@ func (l *Loop) Accept(fd int, got func(fd int), fail func(error)) (*Accepting, e
 		l.table.remove(c)
 		return nil, err
 	}
-	return &Accepting{conn: c}, nil
+	return a, nil
+}
+
+// Expire watches again after a rest.
+func (a *Accepting) Expire() {
+	c := a.conn
+	if err := c.loop.poller.add(c.fd, c.token, c.gen, unix.EPOLLIN); err != nil {
+		c.loop.Start(&a.rest, acceptRest)
+		a.fail(err)
+	}
 }
 
 // Stop ends accepting; the descriptor stays open and connections queue in the kernel.
 func (a *Accepting) Stop() {
 	if !a.conn.closed {
 		a.conn.closed = true
+		a.conn.loop.Cancel(&a.rest)
 		a.conn.loop.poller.remove(a.conn.fd)
 		a.conn.loop.table.remove(a.conn)
 	}
