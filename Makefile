@@ -66,7 +66,7 @@ fresh: ## Generated files are fresh
 
 lint: ## golangci-lint with .golangci.yml
 	$(SAY) "verify: lint (the linter is built first when cold)"
-	@$(LINT) run --timeout 15m ./...
+	@$(LINT) run --allow-parallel-runners --timeout 15m ./...
 
 vet: ## go vet and gofmt
 	$(SAY) "verify: vet and gofmt"

@@ -174,8 +174,8 @@ func (p *planner) candidate(v *view) (Step, bool) {
 // settle makes the desire of a pod in which one generation serves say exactly that.
 func (p *planner) settle(v *view) (Step, bool) {
 	d := v.Desired
-	if d != nil && d.Predecessor != 0 && v.running(v.serves) {
-		return Step{}, false // the old one has not ended yet
+	if p.ending(v) {
+		return Step{}, false
 	}
 	next := p.served(v)
 	if d != nil {
@@ -193,6 +193,21 @@ func (p *planner) settle(v *view) (Step, bool) {
 			sidecars.Name(v.serves), v.version, sidecars.Name(h.From), h.Moved, h.Lost, time.Duration(h.DurationMicros)*time.Microsecond)
 	}
 	return v.step(Done, next, note), true
+}
+
+// ending says that the old generation of a finished handover still has to end. That is waited for until the deadline and
+// no longer: a proxy that crashed in its handover is restarted by its supervisor, and leaves when it is no longer named.
+func (p *planner) ending(v *view) bool {
+	d := v.Desired
+	if d == nil || d.Predecessor == 0 || !v.running(v.serves) {
+		return false
+	}
+	end := p.Fleet.deadline(d)
+	if p.now.Before(end) {
+		p.look(end)
+		return true
+	}
+	return false
 }
 
 // fail writes a failure down and lets the generation that serves stay.
@@ -229,7 +244,7 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 		p.look(v.deadline)
 		return Step{}, false
 	case serving:
-		if d != nil && d.Predecessor != 0 && v.running(v.serves) {
+		if p.ending(v) {
 			return Step{}, false
 		}
 	}

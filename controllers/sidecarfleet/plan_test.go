@@ -99,7 +99,7 @@ func TestPlan(t *testing.T) {
 		},
 		"when it is over the next pod starts, and the desire waits for the old side's end": {
 			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true)), pod("b")},
-			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 10 * minute,
 		},
 		"when the old side has ended the desire says so": {
 			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true), ends(1, 0))},
@@ -107,6 +107,7 @@ func TestPlan(t *testing.T) {
 		},
 		"the next upgrade of a pod waits for the old side's end": {
 			fleet: fleet(wantsV("v3")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true))},
+			wake: 10 * minute,
 		},
 		"a pod that is deleted in its handover does not count as failed": {
 			fleet: fleet(), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2, exited(137, "Error")), ends(1, 0), isAwayNow), pod("b")},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFirstSidecarsAreLimited(t *testing.T) {
@@ -104,5 +105,21 @@ func TestPlanOf5000PodsIsQuick(t *testing.T) {
 	steps, _ := Plan(t0, Observed{Fleet: fleet(upTo("10%")), Versions: versions(), Pods: pods})
 	if len(steps) != 500 {
 		t.Errorf("%d pods start, want 500", len(steps))
+	}
+}
+
+// A proxy that crashed in its handover was restarted by its supervisor and stays: nothing may wait for its end for ever.
+func TestAnOldSidecarThatStaysIsWaitedForUntilTheDeadline(t *testing.T) {
+	stays := func(since time.Duration) Observed {
+		return Observed{Fleet: fleet(), Versions: versions(), Pods: []Pod{
+			pod("p", wants(2, "v2", 1, true, since), has(2), ended(1, 2, true), serves(2, "v2")),
+		}}
+	}
+	if steps, wake := Plan(t0, stays(-minute)); len(steps) != 0 || wake <= 0 {
+		t.Errorf("before the deadline: steps %v, look again in %v; want none, and later", steps, wake)
+	}
+	steps, _ := Plan(t0, stays(-24*time.Hour))
+	if len(steps) != 1 || steps[0].Desired == nil || steps[0].Desired.Predecessor != 0 || steps[0].Desired.Generation != 2 {
+		t.Errorf("after the deadline: %v, want generation 2 desired without a predecessor", steps)
 	}
 }
