@@ -22,6 +22,7 @@ import (
 
 	"github.com/axlemesh/axle/hack/bench/load"
 	"github.com/axlemesh/axle/hack/bench/matrix"
+	"github.com/axlemesh/axle/hack/bench/proc"
 )
 
 func main() {
@@ -115,10 +116,14 @@ func generate(args []string) error {
 	fs.DurationVar(&cfg.Warm, "warm", 300*time.Millisecond, "time that is not measured")
 	fs.DurationVar(&cfg.Window, "window", time.Second, "time that is measured")
 	fs.IntVar(&cfg.PID, "pid", 0, "process whose CPU time is read")
+	urgent := fs.Bool("urgent", false, "run with real-time priority where that is allowed")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	alone()
+	if *urgent {
+		_ = proc.RealTime(os.Getpid(), true) // latencies are a little less exact without it
+	}
 	r, err := load.Run(cfg)
 	if err != nil {
 		return err

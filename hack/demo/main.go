@@ -48,7 +48,7 @@ func run(ctx context.Context, cluster string, env func(string) string, out io.Wr
 		return story.Verdict{Why: []string{err.Error()}}
 	}
 	say := func(format string, args ...any) {
-		_, _ = fmt.Fprintf(out, "%s  "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...) // narration only
+		fmt.Fprintf(out, "%s  "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
 	}
 	o := node.Options{Name: cluster, Out: out}
 	var c *node.Cluster

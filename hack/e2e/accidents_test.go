@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
@@ -60,7 +59,7 @@ func (k *killer) Upgrade(ctx context.Context, version string) error {
 		}
 	}
 	k.kills++
-	return k.Core().CoreV1().Pods(k.Namespace()).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)},
+	return k.Core().CoreV1().Pods(k.Namespace()).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))},
 		metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=operator"})
 }
 
@@ -146,7 +145,7 @@ func deleteInHandover(ctx context.Context, sc *stage.Scene, name string) <-chan 
 			if d == nil || !d.Begin || d.Predecessor == 0 {
 				continue
 			}
-			Expect(pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})).To(Succeed())
+			Expect(pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})).To(Succeed())
 			deleted <- string(p.UID)
 			return
 		}

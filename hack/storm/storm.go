@@ -180,7 +180,9 @@ func (s *storm) load(ctx context.Context) (stop func(), err error) {
 		stopped = true
 		cancel()
 		for _, d := range done {
-			<-d
+			if err := <-d; err != nil {
+				s.say("a client: %v", err)
+			}
 		}
 	}, nil
 }
@@ -324,7 +326,7 @@ func (s *storm) progress() string {
 
 // say writes one line of progress.
 func (s *storm) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.cfg.Out, "%s  "+format+"\n", append([]any{s.cfg.Now().Format("15:04:05")}, args...)...) // progress only
+	fmt.Fprintf(s.cfg.Out, "%s  "+format+"\n", append([]any{s.cfg.Now().Format("15:04:05")}, args...)...)
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

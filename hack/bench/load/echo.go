@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -80,8 +81,11 @@ func (e *echo) ready(ev unix.EpollEvent) error {
 func (e *echo) accept() error {
 	for {
 		fd, _, err := unix.Accept4(e.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if errors.Is(err, unix.EAGAIN) {
+			return nil
+		}
 		if err != nil {
-			return nil // nothing more to accept
+			return fmt.Errorf("accept a connection: %w", err)
 		}
 		if err := epoll.Prepare(fd); err != nil {
 			return err

@@ -90,11 +90,10 @@ func (b *bench) listening(ctx context.Context, addr string, p *process) error {
 func (b *bench) generate(ctx context.Context, addr string, l Load, pid int) (load.Result, error) {
 	cmd := exec.CommandContext(ctx, b.Self, "pin", generatorCore, b.Self, "load",
 		"-addr", addr, "-size", strconv.Itoa(payload), "-connections", strconv.Itoa(l.Connections), "-flight", strconv.Itoa(l.Flight),
-		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.Window.String(), "-pid", strconv.Itoa(pid))
+		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.Window.String(), "-pid", strconv.Itoa(pid), fmt.Sprintf("-urgent=%v", l.Rate > 0))
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
 		}
 		return load.Result{}, fmt.Errorf("generate load: %w", err)

@@ -62,9 +62,9 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 		{name: relay, addr: "127.0.0.1:" + relayPort, cmd: []string{b.path("relay"), relayPort, serverPort}},
 		{name: axle, addr: axleAddr, cmd: []string{sidecar, "run", "-f", b.path("axle.yaml")}, metrics: "http://" + axleAdmin + "/metrics"},
 	}
-	haproxy, err := exec.LookPath("haproxy")
-	if err != nil {
-		_, _ = fmt.Fprintln(b.Out, "haproxy is not installed: left out") // a remark
+	haproxy, notFound := exec.LookPath("haproxy")
+	if notFound != nil {
+		fmt.Fprintln(b.Out, "haproxy is not installed: left out")
 		return all, nil
 	}
 	if err := os.WriteFile(b.path("haproxy.cfg"), []byte(haproxyConfig), 0o600); err != nil {
@@ -119,29 +119,39 @@ func build(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// mallocs is how many objects the proxy has allocated so far, or -1.
-func (p proxy) mallocs(ctx context.Context) float64 {
+// counters are what a proxy has counted itself since it started.
+type counters struct{ mallocs, reads, writes float64 }
+
+// ask reads the counters of a proxy that tells them.
+func (p proxy) ask(ctx context.Context) (counters, bool) {
 	if p.metrics == "" {
-		return -1
+		return counters{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.metrics, nil)
 	if err != nil {
-		return -1
+		return counters{}, false
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return -1
+		return counters{}, false
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer resp.Body.Close()
+	var c counters
+	into := map[string]*float64{
+		"go_memstats_mallocs_total": &c.mallocs, "axle_read_calls_total": &c.reads, "axle_write_calls_total": &c.writes,
+	}
+	found := 0
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
-			if n, err := strconv.ParseFloat(v, 64); err == nil {
-				return n
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if to := into[name]; to != nil {
+			if *to, err = strconv.ParseFloat(value, 64); err != nil {
+				return counters{}, false
 			}
+			found++
 		}
 	}
-	return -1
+	return c, found == len(into)
 }

@@ -3,11 +3,14 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Usage is what a process has used since its start.
@@ -21,26 +24,54 @@ type Usage struct {
 // Read returns the usage of a process.
 func Read(pid int) (Usage, error) {
 	var u Usage
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		return u, fmt.Errorf("process %d: no threads in /proc: %v", pid, err)
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	tasks, err := os.ReadDir(dir)
+	if err != nil {
+		return u, fmt.Errorf("threads of process %d: %w", pid, err)
 	}
-	for _, name := range tasks {
-		b, err := os.ReadFile(name)
-		if err != nil {
+	for _, t := range tasks {
+		b, err := os.ReadFile(filepath.Join(dir, t.Name(), "schedstat"))
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // the thread has just ended
+		}
+		if err != nil {
+			return u, fmt.Errorf("CPU time of process %d: %w", pid, err)
 		}
 		if f := bytes.Fields(b); len(f) > 0 {
 			ns, _ := strconv.ParseInt(string(f[0]), 10, 64) // the kernel wrote it
 			u.CPU += time.Duration(ns)
 		}
 	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
-	if err != nil {
-		return u, nil // not every kernel counts them
+	// Not every kernel counts them.
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid)); err == nil {
+		u.Reads, u.Writes = field(b, "syscr:"), field(b, "syscw:")
 	}
-	u.Reads, u.Writes = field(b, "syscr:"), field(b, "syscw:")
 	return u, nil
+}
+
+// realTime is the priority that RealTime gives: above all ordinary work, below the kernel's own.
+const realTime = 10
+
+// RealTime makes every thread of a process run before all ordinary work of the machine, or like ordinary work again.
+func RealTime(pid int, on bool) error {
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
+	if on {
+		attr.Policy, attr.Priority = unix.SCHED_RR, realTime
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return fmt.Errorf("threads of process %d: %w", pid, err)
+	}
+	for _, t := range tasks {
+		tid, err := strconv.Atoi(t.Name())
+		if err != nil {
+			return fmt.Errorf("thread %q of process %d: %w", t.Name(), pid, err)
+		}
+		if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("schedule thread %d: %w", tid, err)
+		}
+	}
+	return nil
 }
 
 // Resident is a process's resident memory in kB, 0 when it is gone.

@@ -34,7 +34,7 @@ func (s *Stage) buildImages(ctx context.Context) error {
 		if v.Break != "" {
 			note = " (sabotaged: " + v.Break + ")"
 		}
-		_, _ = fmt.Fprintf(s.cfg.Out, "  sidecar %s%s is %s\n", v.Name, note, ref) // progress
+		fmt.Fprintf(s.cfg.Out, "  sidecar %s%s is %s\n", v.Name, note, ref)
 	}
 	return nil
 }

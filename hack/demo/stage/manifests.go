@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 	"github.com/axlemesh/axle/hack/peers/boltclient"
@@ -51,7 +50,7 @@ func service() *corev1.Service {
 		Spec: corev1.ServiceSpec{
 			Selector: labels(serverName),
 			Ports: []corev1.ServicePort{{
-				Name: "bolt", Port: boltPort, TargetPort: intstr.FromInt32(boltPort), AppProtocol: ptr.To("axlemesh.io/bolt"),
+				Name: "bolt", Port: boltPort, TargetPort: intstr.FromInt32(boltPort), AppProtocol: new("axlemesh.io/bolt"),
 			}},
 		},
 	}
@@ -61,7 +60,7 @@ func servers(image string) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: serverName, Labels: labels(serverName)},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr.To[int32](replicas),
+			Replicas: new(int32(replicas)),
 			Selector: &metav1.LabelSelector{MatchLabels: labels(serverName)},
 			Template: pod(serverName, image, nil,
 				"server", fmt.Sprintf("-listen=:%d", boltPort), fmt.Sprintf("-http=:%d", webPort), "-delay=2ms"),
@@ -77,7 +76,7 @@ func clients(image, namespace string) *appsv1.StatefulSet {
 	return &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: clientName, Labels: labels(clientName)},
 		Spec: appsv1.StatefulSetSpec{
-			Replicas: ptr.To[int32](replicas), ServiceName: clientName, PodManagementPolicy: appsv1.ParallelPodManagement,
+			Replicas: new(int32(replicas)), ServiceName: clientName, PodManagementPolicy: appsv1.ParallelPodManagement,
 			Selector: &metav1.LabelSelector{MatchLabels: labels(clientName)},
 			Template: pod(clientName, image, env,
 				"client", fmt.Sprintf("-direct=%s.%s.svc:%d", serverName, namespace, boltPort), fmt.Sprintf("-http=:%d", webPort),
@@ -90,10 +89,10 @@ func pod(app, image string, env []corev1.EnvVar, args ...string) corev1.PodTempl
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels(app)},
 		Spec: corev1.PodSpec{
-			AutomountServiceAccountToken:  ptr.To(false),
-			TerminationGracePeriodSeconds: ptr.To[int64](5),
+			AutomountServiceAccountToken:  new(false),
+			TerminationGracePeriodSeconds: new(int64(5)),
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
 				Name: app, Image: image, Args: args, Env: env,
@@ -105,7 +104,7 @@ func pod(app, image string, env []corev1.EnvVar, args ...string) corev1.PodTempl
 					corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
 				}},
 				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},
 			}},

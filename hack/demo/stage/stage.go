@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-
 	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,9 +84,11 @@ func Prepare(ctx context.Context, cfg Config) (*Stage, error) {
 	return s, nil
 }
 
-// Core is a client for Kubernetes' own kinds, Kinds one for Axle's.
+// Core is a client for Kubernetes' own kinds.
 func (s *Stage) Core() kubernetes.Interface { return s.core }
-func (s *Stage) Kinds() client.Client       { return s.kinds }
+
+// Kinds is a client for Axle's kinds, too.
+func (s *Stage) Kinds() client.Client { return s.kinds }
 
 // Namespace of the operator.
 func (s *Stage) Namespace() string { return s.cfg.Namespace }

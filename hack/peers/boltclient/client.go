@@ -139,8 +139,10 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// Pause stops sending new requests; Resume goes on. Connections stay open.
-func (c *Client) Pause()  { c.setPaused(true) }
+// Pause stops sending new requests. Connections stay open.
+func (c *Client) Pause() { c.setPaused(true) }
+
+// Resume sends again after a pause.
 func (c *Client) Resume() { c.setPaused(false) }
 
 // Drain waits until nothing is in flight and nothing waits, at most as long as two requests may take.
@@ -151,13 +153,7 @@ func (c *Client) Drain(ctx context.Context) {
 	}
 }
 
-func (c *Client) spawn(f func()) {
-	c.work.Add(1)
-	go func() {
-		defer c.work.Done()
-		f()
-	}()
-}
+func (c *Client) spawn(f func()) { c.work.Go(f) }
 
 func (c *Client) setPaused(p bool) {
 	c.mu.Lock()
