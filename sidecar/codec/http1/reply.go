@@ -1,0 +1,61 @@
+package http1
+
+import "strconv"
+
+// Continue is the interim response that asks for the body.
+const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
+
+// AppendReply appends a response of our own, which has no body. closing says that the connection is closed behind it; a
+// HTTP/1.0 client that may go on needs to be told so.
+func AppendReply(dst []byte, status int, minor uint8, closing bool) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(strconv.AppendInt(dst, int64(status), 10), ' ')
+	dst = append(append(dst, reason(status)...), "\r\nContent-Length: 0\r\n"...)
+	switch {
+	case closing:
+		dst = append(dst, "Connection: close\r\n"...)
+	case minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return append(dst, crlf...)
+}
+
+// AppendTunnel appends the answer to a CONNECT that has reached its endpoint.
+func AppendTunnel(dst []byte) []byte { return append(dst, "HTTP/1.1 200 OK\r\n\r\n"...) }
+
+// reason is the phrase of the statuses that a proxy answers with (RFC 9110 section 15).
+func reason(status int) string {
+	switch status {
+	case 400:
+		return "Bad Request"
+	case 403:
+		return "Forbidden"
+	case 404:
+		return "Not Found"
+	case 408:
+		return "Request Timeout"
+	case 413:
+		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
+	case 417:
+		return "Expectation Failed"
+	case 429:
+		return "Too Many Requests"
+	case 431:
+		return "Request Header Fields Too Large"
+	case 500:
+		return "Internal Server Error"
+	case 501:
+		return "Not Implemented"
+	case 502:
+		return "Bad Gateway"
+	case 503:
+		return "Service Unavailable"
+	case 504:
+		return "Gateway Timeout"
+	case 505:
+		return "HTTP Version Not Supported"
+	}
+	return ""
+}
