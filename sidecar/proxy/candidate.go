@@ -144,7 +144,7 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 	case roleUpstream:
 		return w.restoreUp(fd, s, home)
 	case roleTCPClient:
-		p := &pair{w: w, from: &s.listener}
+		p := &pair{w: w, from: &s.listener, over: s.image.Lingering}
 		p.timeout.Owner = p
 		p.down = w.loop.Restore(fd, s.image, side{p, true})
 		w.pairs[p.down.ID] = p
@@ -237,8 +237,8 @@ func (w *worker) activate(batch []restored) {
 	}
 	for _, r := range batch {
 		_ = r.conn.Thaw() // on an error the connection is closed, and its handler has been told
-		if r.pair != nil && r.pair.up == nil && !r.pair.over {
-			r.pair.connect()
+		if r.pair != nil {
+			r.pair.carryOn()
 		}
 	}
 	w.sabotageMoved(batch)

@@ -103,10 +103,7 @@ func (w *worker) endMove() {
 	clear(w.relayed)
 	w.unpark()
 	for _, p := range w.pairs {
-		if p.up == nil {
-			p.attempt = 0
-			p.connect()
-		}
+		p.carryOn()
 	}
 }
 
@@ -198,14 +195,12 @@ func (w *worker) pickUps(b *frozen, limit int) {
 
 func (w *worker) pickPairs(b *frozen, limit int) {
 	for _, p := range w.pairs {
-		if len(b.conns) >= limit || p.down.Frozen() {
+		legs := p.legs()
+		if len(b.conns) >= limit || len(legs) == 0 || legs[0].Frozen() {
 			continue
 		}
 		b.pairs = append(b.pairs, p)
-		b.conns = append(b.conns, p.down)
-		if p.up != nil && !p.up.Closed() {
-			b.conns = append(b.conns, p.up)
-		}
+		b.conns = append(b.conns, legs...)
 	}
 }
 
@@ -235,10 +230,9 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 		out = append(out, w.frozenConn(up.conn, up.state()))
 	}
 	for _, p := range b.pairs {
-		out = append(out, w.frozenConn(p.down, &connState{role: roleTCPClient, listener: *p.from}))
-		if p.up != nil && !p.up.Closed() {
-			out = append(out, w.frozenConn(p.up,
-				&connState{role: roleTCPEndpoint, cluster: p.from.Cluster, endpoint: p.addr, client: p.down.ID}))
+		w.loop.Cancel(&p.timeout)
+		for _, c := range p.legs() {
+			out = append(out, w.frozenConn(c, p.state(c)))
 		}
 	}
 	for _, d := range b.downs {
@@ -312,6 +306,9 @@ func (w *worker) thaw(b *frozen) {
 	}
 	for _, c := range b.conns {
 		_ = c.Thaw() // on an error the connection is closed, and its handler has been told
+	}
+	for _, p := range b.pairs {
+		p.carryOn()
 	}
 	for _, d := range b.downs {
 		for _, frame := range d.takeHeld() {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -10,8 +11,12 @@ import (
 // highWater is how much may wait for one side before reading from the other pauses, until it is all gone.
 const highWater = 256 << 10
 
+// lastPatience is how long the last bytes of a pair may wait for a peer that takes none of them.
+const lastPatience = 30 * time.Second
+
 // pair is a client's plain connection and the one to an endpoint that belongs to it. Bytes go straight through, a FIN in
-// one direction too; a connection that breaks takes the other with it.
+// one direction too; a connection that breaks takes the other with it. A pair that has ended stays until its last bytes
+// are with the kernel: it counts as a client, and it moves in a handover.
 type pair struct {
 	w        *worker
 	from     *config.Listener
@@ -21,7 +26,7 @@ type pair struct {
 	down, up *loop.Conn // up is nil until an endpoint is reached
 	attempt  int
 	timeout  loop.Timer
-	over     bool
+	over     bool // nothing is passed on any more; what was queued is still sent
 }
 
 // side is one end of a pair, as its connection's handler.
@@ -42,7 +47,9 @@ func (w *worker) newPair(fd int, id uint64, from *config.Listener) {
 	}
 	w.pairs[id] = p
 	conn.Pause() // nothing is read before there is someone to give it to
-	p.connect()
+	if !p.over {
+		p.connect()
+	}
 }
 
 // connect dials the next endpoint of the pair's cluster.
@@ -95,8 +102,31 @@ func (p *pair) unreachable(why error) {
 	p.end(why)
 }
 
-// Expire: the endpoint took too long to accept.
-func (p *pair) Expire() { p.up.Close(errConnectTimeout) }
+// Expire: the endpoint took too long to accept, or a peer does not take the last bytes.
+func (p *pair) Expire() {
+	if !p.over {
+		p.up.Close(errConnectTimeout)
+		return
+	}
+	for _, c := range p.legs() {
+		if c.Stalled() >= lastPatience {
+			p.w.count.Slow++
+			c.Close(loop.ErrSlow)
+		}
+	}
+	p.settle(nil)
+}
+
+// legs are the connections that are not closed.
+func (p *pair) legs() []*loop.Conn {
+	var legs []*loop.Conn
+	for _, c := range []*loop.Conn{p.down, p.up} {
+		if c != nil && !c.Closed() {
+			legs = append(legs, c)
+		}
+	}
+	return legs
+}
 
 // Connected lets the client's bytes through.
 func (s side) Connected(*loop.Conn) {
@@ -105,9 +135,12 @@ func (s side) Connected(*loop.Conn) {
 	s.down.Resume()
 }
 
-// Data passes everything on.
+// Data passes everything on. A client that breaks off is read although it is paused, and then there may be nobody yet.
 func (s side) Data(c *loop.Conn, b []byte) int {
 	other := s.other()
+	if s.over || other == nil {
+		return len(b)
+	}
 	other.Write(b)
 	if other.Unsent() > highWater {
 		c.Pause()
@@ -142,14 +175,15 @@ func (s side) Drained(*loop.Conn) {
 
 // Closed ends the pair, after the other side has got what is queued for it when this one ended in order.
 func (s side) Closed(c *loop.Conn, why error) {
-	if s.over || (!s.client && s.up != c) {
-		return // the pair has ended, or has given this connection up for another
-	}
-	if !s.client && c.Connecting() {
+	switch {
+	case s.over:
+		s.settle(why)
+	case !s.client && s.up != c: // given up for another
+	case !s.client && c.Connecting():
 		s.unreachable(why)
-		return
+	default:
+		s.end(why)
 	}
-	s.end(why)
 }
 
 func (p *pair) end(why error) {
@@ -158,16 +192,44 @@ func (p *pair) end(why error) {
 	}
 	p.over = true
 	p.w.loop.Cancel(&p.timeout)
-	delete(p.w.pairs, p.down.ID)
-	for _, c := range []*loop.Conn{p.down, p.up} {
-		if c == nil || c.Closed() {
-			continue
-		}
+	for _, c := range p.legs() {
 		if why != nil || !c.Open() {
 			c.Close(why)
 		} else {
 			c.CloseAfterWrite()
 		}
 	}
-	p.w.closed(p.from, why)
+	p.settle(why)
+}
+
+// settle looks after a pair that has ended: it is gone when both connections are.
+func (p *pair) settle(why error) {
+	switch {
+	case len(p.legs()) > 0:
+		p.w.loop.Start(&p.timeout, lastPatience)
+	case p.w.pairs[p.down.ID] == p:
+		p.w.loop.Cancel(&p.timeout)
+		delete(p.w.pairs, p.down.ID)
+		p.w.closed(p.from, why)
+	}
+}
+
+// state describes one of the pair's connections. Of a pair that has ended only bytes to send are left, whoever they are
+// for.
+func (p *pair) state(c *loop.Conn) *connState {
+	if c == p.up && !p.over {
+		return &connState{role: roleTCPEndpoint, cluster: p.from.Cluster, endpoint: p.addr, client: p.down.ID}
+	}
+	return &connState{role: roleTCPClient, listener: *p.from}
+}
+
+// carryOn follows a freeze, in the process that owns the pair now.
+func (p *pair) carryOn() {
+	switch {
+	case p.over:
+		p.settle(nil)
+	case p.up == nil:
+		p.attempt = 0
+		p.connect()
+	}
 }

@@ -1,0 +1,52 @@
+package proxy_test
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/proxy"
+	"github.com/axlemesh/axle/sidecar/sockets"
+)
+
+// skipped is an engine whose clock can be put forward, with a function that does it.
+func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
+	var skip atomic.Int64
+	start := time.Now()
+	e, err := proxy.New(proxy.Options{
+		Generation: generation, Sockets: &sockets.Set{}, NodeID: "test",
+		Clock: func() time.Duration { return time.Since(start) + time.Duration(skip.Load()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	return e, func(d time.Duration) {
+		skip.Add(int64(d))
+		e.Stats() // the loops look at the clock
+		e.Stats() // and have seen to what was due
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// addrOf is where a backend listens, as a server of a snapshot.
+func addrOf(addr netip.AddrPort) *server { return &server{addr: addr} }
