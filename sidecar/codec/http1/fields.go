@@ -96,6 +96,9 @@ func (f *fields) at(i int) *field {
 	return &f.more[i-inlineFields]
 }
 
+// maxName is the longest field name. An incomplete line is read again when more of it comes, and names are read slowly.
+const maxName = 1 << 10
+
 // line reads the field line that begins at b[at]. It returns where the next one begins; end says that it was the empty
 // line behind the last field. It decides at the first byte that it can, so it says the same however the bytes arrive.
 // lenient allows whitespace before the colon, which a proxy has to remove from a response (RFC 9112 section 5.1).
@@ -112,7 +115,10 @@ func line(b []byte, at int, first, lenient bool) (f field, next int, end bool, e
 	case blank(b[at]):
 		return f, 0, false, bad(at, "a folded line", "9112 5.2")
 	}
-	i := span(b, at, classToken)
+	i := span(b[:min(len(b), at+maxName+1)], at, classToken)
+	if i-at > maxName {
+		return f, 0, false, &FormatError{statusFieldsTooLarge, "a field name beyond the limit", "6585 5", i}
+	}
 	f.name, f.nameEnd = uint16(at), uint16(i)
 	if lenient && i > at {
 		for i < len(b) && blank(b[i]) {

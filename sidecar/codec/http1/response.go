@@ -23,8 +23,7 @@ func (r *Response) Decode(b []byte, limits Limits, x Exchange) (int, error) {
 		return 0, err
 	}
 	r.phase = phaseDone
-	var format *FormatError
-	if errors.As(err, &format) {
+	if format, ok := errors.AsType[*FormatError](err); ok {
 		format.Status = statusBadGateway
 	}
 	return n, err
