@@ -145,6 +145,9 @@ func (s *storm) run(ctx context.Context) (Verdict, error) {
 		c.Pause() // what a oneway carries is still on its way when its client has nothing left to wait for
 	}
 	wait(ctx, s.cfg.Between)
+	if v.Handovers, err = handovers(ctx); err != nil {
+		return v, err
+	}
 	stop()
 	return v, s.judge(&v)
 }

@@ -36,6 +36,7 @@ type Verdict struct {
 	// BadChecksums and Resets as the servers saw them.
 	BadChecksums, ServerResets int64
 	First, Last                Footprint
+	Handovers                  Handovers
 	// SteadyP99 and UpgradeP99 are in milliseconds, over all clients.
 	SteadyP99, UpgradeP99 float64
 	// Foreign is the part of the machine that others used during the upgrades.
@@ -50,6 +51,8 @@ const (
 	p99Factor     = 2
 	// p99Floor in milliseconds: below it a factor says more about the machine than about the sidecar.
 	p99Floor = 10
+	// swiftPart of the handovers keep the 99th percentile of a connection's standstill under 10 ms; none takes 50 ms.
+	swiftPart = 0.9
 	// maxForeign is how much of the machine others may use before latencies say nothing any more: they are shown then,
 	// and not judged.
 	maxForeign = 0.15
@@ -99,6 +102,14 @@ func (v Verdict) Why() []string {
 	bad(v.BadChecksums > 0, "the servers saw %d bad checksums", v.BadChecksums)
 	bad(v.ServerResets > 0, "the servers saw %d resets", v.ServerResets)
 	bad(v.Moved > 0, "%d connections are other sockets than before", v.Moved)
+	bad(v.Handovers.Done != v.Upgrades, "the sidecars counted %d handovers", v.Handovers.Done)
+	bad(v.Handovers.Lost > 0, "the sidecars say that they lost %d connections", v.Handovers.Lost)
+	bad(v.Handovers.Mismatch > 0, "the kernel's counters contradicted the sidecars' %d times", v.Handovers.Mismatch)
+	bad(v.Handovers.Requests != v.sent(), "the clients sent %d messages, the sidecars counted %d", v.sent(), v.Handovers.Requests)
+	bad(v.Foreign <= maxForeign && float64(v.Handovers.Swift) < swiftPart*float64(v.Handovers.Done),
+		"connections stood still for more than 10 ms in %d of %d handovers", v.Handovers.Done-v.Handovers.Swift, v.Handovers.Done)
+	bad(v.Foreign <= maxForeign && v.Handovers.Bearable < v.Handovers.Done,
+		"connections stood still for more than 50 ms in %d of %d handovers", v.Handovers.Done-v.Handovers.Bearable, v.Handovers.Done)
 	bad(v.Last.Descriptors() != v.First.Descriptors(), "descriptors went from %d %v to %d %v",
 		v.First.Descriptors(), v.First.Kinds, v.Last.Descriptors(), v.Last.Kinds)
 	bad(v.Last.Goroutines != v.First.Goroutines, "goroutines went from %d to %d", v.First.Goroutines, v.Last.Goroutines)
@@ -129,8 +140,8 @@ func (v Verdict) String() string {
 		judged = fmt.Sprintf("no,_others_used_%.0f%%_of_the_machine", 100*v.Foreign)
 	}
 	return fmt.Sprintf("storm: %s upgrades=%d connections=%d requests=%d failed=%d resets=%d reconnects=%d duplicates=%d same_sockets=%d "+
-		"fds=%d/%d goroutines=%d/%d heap_kb=%d/%d p99_steady_ms=%.2f p99_upgrade_ms=%.2f p99_judged=%s mean_upgrade_s=%.2f slowest_upgrade_s=%.2f",
+		"fds=%d/%d goroutines=%d/%d heap_kb=%d/%d p99_steady_ms=%.2f p99_upgrade_ms=%.2f freeze_p99_under_10ms=%d/%d moved=%d latencies_judged=%s mean_upgrade_s=%.2f slowest_upgrade_s=%.2f",
 		word, v.Upgrades, v.Connections, v.requests(), v.failed(), v.resets(), v.reconnects(), v.duplicates(), v.Connections-v.Moved,
 		v.First.Descriptors(), v.Last.Descriptors(), v.First.Goroutines, v.Last.Goroutines, v.First.Heap/1024, v.Last.Heap/1024,
-		v.SteadyP99, v.UpgradeP99, judged, v.Total/float64(max(v.Upgrades, 1)), v.Slowest)
+		v.SteadyP99, v.UpgradeP99, v.Handovers.Swift, v.Handovers.Done, v.Handovers.Moved, judged, v.Total/float64(max(v.Upgrades, 1)), v.Slowest)
 }

@@ -16,7 +16,7 @@ import (
 func clean() Verdict {
 	f := Footprint{Kinds: map[string]int{"socket": 510, "anon_inode": 10}, Goroutines: 14, Heap: 10 << 20}
 	return Verdict{
-		Upgrades: 50, Connections: 500, Executed: 1030, First: f, Last: f, SteadyP99: 12, UpgradeP99: 20, Total: 25, Slowest: 0.75,
+		Upgrades: 50, Connections: 500, Executed: 1030, First: f, Last: f, Handovers: Handovers{Done: 50, Moved: 25000, Swift: 50, Bearable: 50, Requests: 1030}, SteadyP99: 12, UpgradeP99: 20, Total: 25, Slowest: 0.75,
 		Clients: []boltclient.Report{{Sent: 500, Requests: 500, Oneways: 10}, {Sent: 510, Requests: 510, Oneways: 10}},
 	}
 }
@@ -32,7 +32,7 @@ func TestVerdict(t *testing.T) {
 		"a factor of a small p99":                    {func(v *Verdict) { v.SteadyP99, v.UpgradeP99 = 1, 5 }, ""},
 		"slow upgrades on a machine that others use": {func(v *Verdict) { v.UpgradeP99, v.Foreign = 300, 0.5 }, ""},
 		"no requests": {func(v *Verdict) {
-			v.Clients, v.Executed = nil, 0
+			v.Clients, v.Executed, v.Handovers.Requests = nil, 0, 0
 		}, "no request was answered"},
 		"a failure": {func(v *Verdict) {
 			v.Clients[1].Failed, v.Clients[1].Reasons = 2, map[string]int64{"timeout": 2}
@@ -45,6 +45,12 @@ func TestVerdict(t *testing.T) {
 		"a lost oneway":                {func(v *Verdict) { v.Executed-- }, "sent 1030 messages, the servers got 1029"},
 		"a changed byte":               {func(v *Verdict) { v.BadChecksums = 1 }, "bad checksums"},
 		"a reset at a server":          {func(v *Verdict) { v.ServerResets = 1 }, "the servers saw 1 resets"},
+		"a handover that was none":     {func(v *Verdict) { v.Handovers.Done, v.Handovers.Swift, v.Handovers.Bearable = 49, 49, 49 }, "counted 49 handovers"},
+		"a connection lost":            {func(v *Verdict) { v.Handovers.Lost = 1 }, "lost 1 connections"},
+		"a kernel that disagrees":      {func(v *Verdict) { v.Handovers.Mismatch = 2 }, "contradicted the sidecars' 2 times"},
+		"a counter that goes back":     {func(v *Verdict) { v.Handovers.Requests = 30 }, "the sidecars counted 30"},
+		"a long standstill":            {func(v *Verdict) { v.Handovers.Swift = 40 }, "more than 10 ms in 10 of 50 handovers"},
+		"a longer standstill":          {func(v *Verdict) { v.Handovers.Bearable = 49 }, "more than 50 ms in 1 of 50 handovers"},
 		"another socket":               {func(v *Verdict) { v.Moved = 1 }, "1 connections are other sockets"},
 		"a descriptor left":            {func(v *Verdict) { v.Last.Kinds = map[string]int{"socket": 511, "anon_inode": 10} }, "descriptors went from 520 "},
 		"a goroutine left":             {func(v *Verdict) { v.Last.Goroutines++ }, "goroutines went from 14 to 15"},

@@ -3,6 +3,7 @@ package matrix
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -62,10 +63,13 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 		{name: relay, addr: "127.0.0.1:" + relayPort, cmd: []string{b.path("relay"), relayPort, serverPort}},
 		{name: axle, addr: axleAddr, cmd: []string{sidecar, "run", "-f", b.path("axle.yaml")}, metrics: "http://" + axleAdmin + "/metrics"},
 	}
-	haproxy, notFound := exec.LookPath("haproxy")
-	if notFound != nil {
+	haproxy, err := exec.LookPath("haproxy")
+	if errors.Is(err, exec.ErrNotFound) {
 		fmt.Fprintln(b.Out, "haproxy is not installed: left out")
 		return all, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find haproxy: %w", err)
 	}
 	if err := os.WriteFile(b.path("haproxy.cfg"), []byte(haproxyConfig), 0o600); err != nil {
 		return nil, fmt.Errorf("write haproxy's configuration: %w", err)
