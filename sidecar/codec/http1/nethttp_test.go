@@ -134,6 +134,7 @@ func responseLikeNetHTTP(t *testing.T, b []byte, x http1.Exchange) bool {
 	if err != nil {
 		return false
 	}
+	defer func() { _ = r.Body.Close() }()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return false
