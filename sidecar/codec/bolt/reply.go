@@ -88,3 +88,29 @@ func appendEmpty(dst []byte, from int, v Version) []byte {
 	}
 	return dst
 }
+
+// AppendAs appends the frame in the form that a reader of v expects: with v's first two bytes, and with a checksum only if
+// the frame has one and v allows it. A server of the reference implementation answers in the form of the first frame that a
+// connection brought, so a connection that several clients share may answer in a form that one of them has never seen.
+func (f Frame) AppendAs(dst []byte, v Version) []byte {
+	if v == V2CRC && f.version != V2CRC {
+		v = V2Plain
+	}
+	if v == V2Plain && f.version == V2CRC {
+		v = V2CRC
+	}
+	from := len(dst)
+	dst = appendHead(dst, v, f.Kind(), f.command(), f.ID(), f.Codec())
+	end := len(f.raw) - f.version.trailer()
+	dst = append(dst, f.raw[f.version.tail():end]...)
+	if v == V2CRC {
+		dst = append(dst, 0, 0, 0, 0)
+		seal(dst[from:])
+	}
+	return dst
+}
+
+// Suits says that a peer that speaks v reads the frame as it is. If not, AppendAs makes it readable.
+func (f Frame) Suits(v Version) bool {
+	return f.version == v || f.version >= V2Plain && v >= V2Plain
+}

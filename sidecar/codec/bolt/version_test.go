@@ -202,3 +202,42 @@ func BenchmarkSetID(b *testing.B) {
 		})
 	}
 }
+
+// TestAppendAs translates every recorded frame into every form and back.
+func TestAppendAs(t *testing.T) {
+	streams := allV1(t)
+	maps.Copy(streams, allV2(t))
+	for key, stream := range streams {
+		for _, f := range frames(t, stream) {
+			for v := bolt.V1; v <= bolt.V2CRC; v++ {
+				b := f.AppendAs([]byte("before"), v)[len("before"):]
+				g, err := bolt.Next(b)
+				if err != nil || len(g.Bytes()) != len(b) {
+					t.Fatalf("%s: %+v as version %d: %v", key, f.Reply(), v, err)
+				}
+				if !g.Suits(v) || (g.Version() == bolt.V2CRC) != (f.Version() == bolt.V2CRC && v >= bolt.V2Plain) {
+					t.Errorf("%s: a frame of version %d is in version %d for a reader of %d", key, f.Version(), g.Version(), v)
+				}
+				if g.Kind() != f.Kind() || g.ID() != f.ID() || g.Codec() != f.Codec() || !bytes.Equal(g.Header(), f.Header()) ||
+					g.Heartbeat() != f.Heartbeat() || g.Kind() == bolt.Response && g.Status() != f.Status() ||
+					g.Kind() != bolt.Response && g.Timeout() != f.Timeout() {
+					t.Errorf("%s: %+v as version %d is %+v", key, f.Reply(), v, g.Reply())
+				}
+				if f.Version() < bolt.V2CRC && !f.Suits(v) {
+					if back := g.AppendAs(nil, f.Version()); !bytes.Equal(back, withoutSwitch(f)) {
+						t.Errorf("%s: %+v as version %d and back is another frame", key, f.Reply(), v)
+					}
+				}
+			}
+		}
+	}
+}
+
+// withoutSwitch is the frame with its switch off, which says nothing where there is no checksum.
+func withoutSwitch(f bolt.Frame) []byte {
+	b := bytes.Clone(f.Bytes())
+	if f.Version() == bolt.V2 {
+		b[11] = 0
+	}
+	return b
+}
