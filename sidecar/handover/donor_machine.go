@@ -141,8 +141,8 @@ func (m *DonorMachine) next(msg Message) bool {
 	case msg.Kind == KindReady && m.phase == PhaseReady:
 		m.enter(PhaseAccept)
 		m.moving = true // a client that the candidate accepts may need a connection that is still here
-		m.act(ActBeginMove)
 		m.send(Message{Kind: KindAccept})
+		m.act(ActBeginMove) // which may relay at once, and ACCEPT has to come before that
 		m.timer(m.deadlines.Accept)
 	case msg.Kind == KindAccepting && m.phase == PhaseAccept:
 		m.paused = true
