@@ -237,8 +237,11 @@ func (w *worker) activate(batch []restored) {
 	}
 	for _, r := range batch {
 		_ = r.conn.Thaw() // on an error the connection is closed, and its handler has been told
-		if r.pair != nil {
+		switch {
+		case r.pair != nil:
 			r.pair.carryOn()
+		case r.down != nil:
+			r.down.hurry()
 		}
 	}
 	w.sabotageMoved(batch)
@@ -262,6 +265,9 @@ func (w *worker) drop(batch []restored) {
 		}
 		if r.pair != nil {
 			delete(w.pairs, r.pair.down.ID)
+		}
+		if r.up != nil {
+			r.up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.done() })
 		}
 		r.conn.Release()
 	}

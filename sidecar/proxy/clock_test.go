@@ -7,9 +7,15 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
 )
+
+func clockFrom() loop.Clock {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
 
 // skipped is an engine whose clock can be put forward, with a function that does it.
 func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {

@@ -78,6 +78,7 @@ func (d donor) EndMove() {
 	for _, w := range d.workers {
 		w.loop.Call(w.endMove)
 	}
+	d.checkLeft() // the last client may have moved
 }
 
 func (w *worker) beginMove(relay func(handover.Relay)) {
@@ -118,11 +119,16 @@ func (w *worker) dispatchMoving(c *cluster, d *downstream, f bolt.Frame, timeout
 			}
 		}
 	}
-	if w.pending > 0 {
-		w.parked = append(w.parked, w.keep(d, f, 1))
-		return
+	switch {
+	case w.pending == 0:
+		w.relayRequest(d, f)
+	case w.parkedBytes > maxParked:
+		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+	default:
+		k := w.keep(d, f, timeout, 1)
+		w.parkedBytes += k.size()
+		w.parked = append(w.parked, k)
 	}
-	w.relayRequest(d, f)
 }
 
 // relayParked sends the parked requests of a client on whose connection is the candidate's from now on.
@@ -133,6 +139,7 @@ func (w *worker) relayParked(d *downstream) {
 			rest = append(rest, k)
 			continue
 		}
+		w.parkedBytes -= k.size()
 		if f, err := bolt.Next(k.frame); err == nil {
 			w.relayRequest(d, f)
 		}
@@ -144,7 +151,7 @@ func (w *worker) relayParked(d *downstream) {
 // unpark dispatches what has waited for a batch.
 func (w *worker) unpark() {
 	parked := w.parked
-	w.parked = nil
+	w.parked, w.parkedBytes = nil, 0
 	for _, k := range parked {
 		w.again(k)
 	}
@@ -236,6 +243,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 		}
 	}
 	for _, d := range b.downs {
+		w.loop.Cancel(&d.patience)
 		out = append(out, w.frozenConn(d.conn, &connState{role: roleDownstream, listener: *d.from}))
 	}
 	return out
@@ -264,7 +272,11 @@ func (u *upConn) state() *connState {
 		v.left = v.timer.Left(w.loop.Now())
 		w.loop.Cancel(&v.timer)
 		state := waitingState{slot: slot.ID(), id: v.id, codec: v.codec, beat: v.beat, left: v.left}
-		if v.down != nil && !v.down.gone {
+		switch {
+		case v.down == nil:
+		case v.down.gone:
+			state.left += lateFor // its answer is late from now on, and must not meet another request
+		default:
 			state.down, state.from = v.down.id, v.down.from.Direction
 		}
 		s.waiting = append(s.waiting, state)
@@ -314,6 +326,7 @@ func (w *worker) thaw(b *frozen) {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
 		}
+		d.hurry()
 	}
 }
 
@@ -322,7 +335,12 @@ func (w *worker) releaseBatch(b *frozen) {
 		delete(w.ups, up.conn.ID)
 		up.leaving = true
 		up.host.Conns = without(up.host.Conns, up)
-		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.done() })
+		up.slots.Each(func(slot *upstream.Slot[waiting]) {
+			v := &slot.Value
+			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
+				w.relayed[relayed{d.id, v.id}] = v.codec
+			}
+		})
 	}
 	for _, p := range b.pairs {
 		p.over = true

@@ -21,10 +21,13 @@ type downstream struct {
 	home   int        // the donor's loop, while remote
 	gone   bool       // its connection has ended
 	held   [][]byte   // answers that came while its connection was frozen
+
+	patience loop.Timer // armed while much is unread
 }
 
 func (w *worker) newDownstream(id uint64, from *config.Listener) *downstream {
 	d := &downstream{w: w, id: id, from: from}
+	d.patience.Owner = d
 	w.downs[id] = d
 	return d
 }
@@ -59,7 +62,7 @@ func (d *downstream) frame(f bolt.Frame) {
 		d.w.count.Late++ // we ask clients nothing, so this answers nobody
 	case f.Heartbeat():
 		d.w.scratch = bolt.AppendHeartbeatAck(d.w.scratch[:0], f.ID(), f.Codec())
-		d.conn.Write(d.w.scratch)
+		d.write(d.w.scratch)
 	case f.GoAway():
 	default:
 		d.w.request(d, f)
@@ -75,6 +78,7 @@ func (d *downstream) Drained(*loop.Conn) {}
 // Closed forgets the client; answers that are still to come are dropped.
 func (d *downstream) Closed(_ *loop.Conn, why error) {
 	d.gone = true
+	d.w.loop.Cancel(&d.patience)
 	delete(d.w.downs, d.id)
 	d.w.closed(d.from, why)
 	if d.w.moving {
@@ -87,6 +91,32 @@ func (d *downstream) takeHeld() [][]byte {
 	held := d.held
 	d.held = nil
 	return held
+}
+
+// write queues a frame for the client, as long as it reads.
+func (d *downstream) write(frame []byte) {
+	d.conn.Write(frame)
+	if d.conn.Unsent() > maxQueue {
+		d.slow()
+		return
+	}
+	d.hurry()
+}
+
+// hurry looks at a client again, after a while, that has much to read.
+func (d *downstream) hurry() {
+	if d.conn.Unsent() > clientQueue && !d.patience.Armed() {
+		d.w.loop.Start(&d.patience, clientPatience)
+	}
+}
+
+// Expire ends a client that has read nothing since.
+func (d *downstream) Expire() {
+	if d.conn.Unsent() > clientQueue && d.conn.Stalled() >= clientPatience {
+		d.slow()
+		return
+	}
+	d.hurry()
 }
 
 // slow ends a client that does not read its answers; others must not wait for it.

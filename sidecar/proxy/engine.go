@@ -106,7 +106,7 @@ func (e *Engine) Stop() {
 		e.pause(l)
 	}
 	for _, w := range e.workers {
-		w.loop.Call(func() { w.loop.Each(func(c *loop.Conn) { c.Close(nil) }) })
+		w.loop.Call(w.closeAll)
 		w.loop.Stop()
 	}
 	e.running.Wait()

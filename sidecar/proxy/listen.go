@@ -21,8 +21,7 @@ type listener struct {
 	accepting *loop.Accepting // nil while not accepting
 }
 
-// listen opens the listeners of s that are new or have another address, and returns them. On an error it closes what it
-// has opened: nothing has changed.
+// listen opens the listeners of s that are new or have another address, and returns them. On an error it undoes that.
 func (e *Engine) listen(s *config.Snapshot) (map[string]*listener, error) {
 	opened := map[string]*listener{}
 	var errs []error
@@ -51,23 +50,24 @@ func (e *Engine) listen(s *config.Snapshot) (map[string]*listener, error) {
 	return opened, nil
 }
 
-// unlisten undoes listen.
+// unlisten closes what listen has opened and listens again where it did before. A listener whose old address is not to be
+// had any more is forgotten, so that the next snapshot opens it.
 func (e *Engine) unlisten(opened map[string]*listener) error {
 	var errs []error
 	for name, l := range opened {
-		old := e.listeners[name]
-		if old == nil {
+		if e.listeners[name] == nil {
 			errs = append(errs, e.options.Sockets.Close(l.key))
-			continue
 		}
-		fd, err := e.options.Sockets.Listen(old.key, "tcp", old.config.Load().Address.String())
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		old.fd = fd
 	}
-	for _, l := range e.listeners {
+	for name, l := range e.listeners {
+		fd, err := e.options.Sockets.Listen(l.key, "tcp", l.config.Load().Address.String())
+		if err != nil {
+			e.pause(l)
+			delete(e.listeners, name)
+			errs = append(errs, err, e.options.Sockets.Close(l.key))
+			continue
+		}
+		l.fd = fd // another one when listen had replaced it, which has paused it then
 		if e.serving {
 			e.accept(l)
 		}

@@ -13,10 +13,13 @@ const maxAttempts = 3
 
 // Bytes that may wait for one connection. A client that leaves clientQueue unread for clientPatience is closed, and at
 // once beyond maxQueue; an endpoint gets no further requests beyond maxQueue: they are answered with "server busy".
+// maxQueue and a frame that is being read fit into what a handover carries of one connection: nobody who does not read
+// can keep a sidecar from being upgraded. Beyond maxParked, what waits for a batch of a handover is answered like that too.
 const (
 	clientQueue    = 1 << 20
 	clientPatience = 5 * time.Second
-	maxQueue       = 2 * bolt.MaxFrame
+	maxQueue       = bolt.MaxFrame + 3<<20
+	maxParked      = 64 << 20
 )
 
 // request takes a complete request of d. The frame is valid during the call only.
@@ -49,11 +52,12 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, attempt int) {
 		w.refuse(d, f, bolt.StatusCommunication, FailConnect)
 	case up.conn.Open():
 		w.send(up, d, f, timeout)
-	case up.queued+len(f.Bytes()) > maxQueue:
+	case up.queued > 0 && up.queued+len(f.Bytes()) > maxQueue:
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 	default:
-		up.queued += len(f.Bytes())
-		up.queue = append(up.queue, w.keep(d, f, attempt))
+		k := w.keep(d, f, timeout, attempt)
+		up.queued += k.size()
+		up.queue = append(up.queue, k)
 	}
 }
 
@@ -87,7 +91,7 @@ func (w *worker) fixed(d *downstream) *cluster {
 
 // send writes a request on an open connection, under an id of that connection.
 func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Duration) {
-	if up.conn.Unsent() > maxQueue {
+	if n := up.conn.Unsent(); n > 0 && n+len(f.Bytes()) > maxQueue {
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 		return
 	}
@@ -149,10 +153,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 		d.held = append(d.held, append([]byte(nil), frame...))
 	case w.sabotaged(d, frame):
 	default:
-		d.conn.Write(frame)
-		if n := d.conn.Unsent(); n > clientQueue && (n > maxQueue || d.conn.Stalled() > clientPatience) {
-			d.slow()
-		}
+		d.write(frame)
 	}
 }
 
@@ -174,12 +175,16 @@ func (w *worker) fail(d *downstream, id uint32, codec byte, status bolt.Status) 
 type kept struct {
 	down    *downstream
 	frame   []byte
+	timeout time.Duration
 	attempt int
 }
 
-func (w *worker) keep(d *downstream, f bolt.Frame, attempt int) kept {
-	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), attempt: attempt}
+func (w *worker) keep(d *downstream, f bolt.Frame, timeout time.Duration, attempt int) kept {
+	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), timeout: timeout, attempt: attempt}
 }
+
+// size is the memory that a kept request takes, at least.
+func (k *kept) size() int { return cap(k.frame) }
 
 // again dispatches a kept request. What the client no longer waits for is dropped.
 func (w *worker) again(k kept) {

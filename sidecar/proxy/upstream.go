@@ -102,7 +102,8 @@ func (v *waiting) Expire() {
 	w, d := v.up.w, v.done()
 	switch {
 	case v.beat:
-		v.up.free(v)
+		v.beat = false
+		w.loop.Start(&v.timer, lateFor)
 		v.up.missed()
 	case d == nil:
 		v.up.free(v)
@@ -172,8 +173,7 @@ func (u *upConn) Connected(*loop.Conn) {
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
 		if f, err := bolt.Next(k.frame); err == nil && !k.down.gone {
-			_, timeout := u.w.target(k.down, f)
-			u.w.send(u, k.down, f, timeout)
+			u.w.send(u, k.down, f, k.timeout)
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
@@ -210,6 +210,9 @@ func (u *upConn) frame(f bolt.Frame) {
 	case f.GoAway():
 		u.leave()
 	case f.Heartbeat():
+		if u.conn.Unsent() > clientQueue {
+			return // it asks and does not read
+		}
 		u.w.scratch = bolt.AppendHeartbeatAck(u.w.scratch[:0], f.ID(), f.Codec())
 		u.conn.Write(u.w.scratch)
 	}
@@ -239,9 +242,12 @@ func (u *upConn) Expire() {
 	case !u.conn.Open():
 		u.conn.Close(errConnectTimeout)
 		return
+	case u.leaving && u.load() == 0 && u.conn.Stalled() >= beatEvery:
+		u.w.count.Slow++
+		u.conn.Close(loop.ErrSlow) // it does not even take what was left to say
+		return
 	case u.load() == 0 && now-u.used >= idleFor:
 		u.leave()
-		return
 	case now-u.heard >= beatEvery:
 		u.beat()
 	}
@@ -292,7 +298,9 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	queue := u.queue
 	u.queue = nil
 	for _, k := range queue {
-		k.attempt++
+		if why != nil { // else it is only given up here, and that was no attempt
+			k.attempt++
+		}
 		w.again(k)
 	}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {

@@ -28,11 +28,12 @@ type worker struct {
 	scratch []byte      // for frames of our own
 
 	// During a handover, on the side of the donor; see donor.go.
-	moving  bool
-	pending int    // frozen batches with upstream connections that are not committed
-	parked  []kept // requests that wait for those
-	relayed map[relayed]byte
-	frozen  map[uint64]*frozen
+	moving      bool
+	pending     int    // frozen batches with upstream connections that are not committed
+	parked      []kept // requests that wait for those
+	parkedBytes int
+	relayed     map[relayed]byte
+	frozen      map[uint64]*frozen
 	// On both sides: where frames for the other generation go; nil without a handover.
 	relay func(handover.Relay)
 	// On the side of the candidate: what was prepared, by batch.
@@ -63,7 +64,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 	for name, c := range w.clusters {
 		if _, ok := s.Clusters[name]; !ok {
 			delete(w.clusters, name)
-			c.retired = true
+			c.retired, c.pending = true, nil // what has waited for a connection is still sent
 			w.retire(c.Update(&config.Cluster{Name: name}, w.engine.seed))
 		}
 	}
@@ -120,6 +121,19 @@ func (w *worker) closed(from *config.Listener, why error) {
 	if why != nil {
 		w.engine.log.V(1).Info("client connection ended", "listener", from.Name, "reason", why.Error())
 	}
+}
+
+// closeAll closes every connection, clients first: for them nothing is tried again.
+func (w *worker) closeAll() {
+	for _, d := range w.downs {
+		if d.conn != nil {
+			d.conn.Close(nil)
+		}
+	}
+	for _, p := range w.pairs {
+		p.down.Close(nil)
+	}
+	w.loop.Each(func(c *loop.Conn) { c.Close(nil) })
 }
 
 // malformed closes a connection whose peer broke the protocol; only this one, and it says why.

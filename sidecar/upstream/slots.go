@@ -2,8 +2,8 @@
 // an answer there. Everything belongs to one loop.
 package upstream
 
-// MaxSlots bounds the requests that wait on one connection.
-const MaxSlots = 1 << 20
+// MaxSlots bounds the requests that wait on one connection: all of them fit into what a handover carries of it.
+const MaxSlots = 1 << 18
 
 const slotMask = MaxSlots - 1
 
