@@ -76,7 +76,7 @@ func splitAuthority(b []byte) (port []byte, ok bool) {
 		if end = bytes.IndexByte(b, ']') + 1; end == 0 || !literal(b[1:end-1]) {
 			return nil, false
 		}
-	} else if end = span(b, 0, className); end == 0 {
+	} else if end = span(b, 0, className); end == 0 || !escaped(b[:end]) {
 		return nil, false
 	}
 	if end == len(b) {
@@ -93,31 +93,85 @@ func splitAuthority(b []byte) (port []byte, ok bool) {
 	return port, n < 1<<16
 }
 
-// literal says that b may stand in brackets: an IPv6 address or a later version of IP. That its groups make an address is
-// for whoever connects to it.
+// escaped says that every "%" of b is followed by two hexadecimal digits.
+func escaped(b []byte) bool {
+	for i, c := range b {
+		if c == '%' && (i+2 >= len(b) || !is(b[i+1], classHex) || !is(b[i+2], classHex)) {
+			return false
+		}
+	}
+	return true
+}
+
+// literal says that b may stand in brackets: an IPv6 address, without a zone, or an address of a later version of IP.
 func literal(b []byte) bool {
-	if len(b) == 0 {
+	if len(b) == 0 || b[0] != 'v' && b[0] != 'V' {
+		return ipv6(b)
+	}
+	dot := span(b, 1, classHex)
+	if dot == 1 || dot >= len(b)-1 || b[dot] != '.' {
 		return false
 	}
-	if b[0] == 'v' || b[0] == 'V' {
-		dot := span(b, 1, classHex)
-		if dot == 1 || dot >= len(b)-1 || b[dot] != '.' {
+	for _, c := range b[dot+1:] {
+		if c != ':' && !is(c, className) || c == '%' {
 			return false
 		}
-		for _, c := range b[dot+1:] {
-			if c != ':' && !is(c, className) || c == '%' {
+	}
+	return true
+}
+
+// ipv6 checks an IPv6 address (RFC 3986 section 3.2.2). netip would do, but wants a string.
+func ipv6(b []byte) bool {
+	groups, gap, i := 0, false, 0
+	if len(b) >= 2 && b[0] == ':' && b[1] == ':' {
+		gap, i = true, 2
+	}
+	for i < len(b) || !gap {
+		end := span(b, i, classHex)
+		if end < len(b) && b[end] == '.' {
+			if !ipv4(b[i:]) {
 				return false
 			}
+			groups += 2
+			break
 		}
-		return true
-	}
-	colons := 0
-	for _, c := range b {
-		if c == ':' {
-			colons++
-		} else if c != '.' && !is(c, classHex) {
+		if end == i || end-i > 4 {
 			return false
 		}
+		groups++
+		if end == len(b) {
+			break
+		}
+		if b[end] != ':' || end+1 == len(b) {
+			return false
+		}
+		i = end + 1
+		if b[i] == ':' {
+			if gap {
+				return false
+			}
+			gap, i = true, i+1
+		}
 	}
-	return colons >= 2
+	return groups == 8 && !gap || groups < 8 && gap
+}
+
+// ipv4 checks four numbers below 256 without leading zeros.
+func ipv4(b []byte) bool {
+	for octet := range 4 {
+		end := span(b, 0, classDigit)
+		n, ok := decimal(b[:end])
+		if !ok || n > 255 || end > 1 && b[0] == '0' {
+			return false
+		}
+		b = b[end:]
+		if octet == 3 {
+			break
+		}
+		if len(b) == 0 || b[0] != '.' {
+			return false
+		}
+		b = b[1:]
+	}
+	return len(b) == 0
 }
