@@ -188,7 +188,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 		state := &s.waiting[i]
 		slot := up.slots.Find(state.slot)
 		v := slot.Value.reset(up, slot)
-		v.id, v.codec, v.beat, v.left = state.id, state.codec, state.beat, state.left
+		v.reply, v.beat, v.left = state.reply, state.beat, state.left
 		if state.down != 0 {
 			if c.pending != nil {
 				c.pending.Add(1) // over the limit or not: it was admitted

@@ -95,10 +95,10 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 
 func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
-	for key, codec := range w.relayed {
+	for key, reply := range w.relayed {
 		if d := w.downs[key.down]; d != nil {
 			w.count.Failed[FailHandover]++
-			w.fail(d, key.id, codec, bolt.StatusCommunication)
+			w.fail(d, reply, bolt.StatusCommunication)
 		}
 	}
 	clear(w.relayed)
@@ -271,7 +271,7 @@ func (u *upConn) state() *connState {
 		v := &slot.Value
 		v.left = v.timer.Left(w.loop.Now())
 		w.loop.Cancel(&v.timer)
-		state := waitingState{slot: slot.ID(), id: v.id, codec: v.codec, beat: v.beat, left: v.left}
+		state := waitingState{slot: slot.ID(), reply: v.reply, beat: v.beat, left: v.left}
 		switch {
 		case v.down == nil:
 		case v.down.gone:
@@ -338,7 +338,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
 			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
-				w.relayed[relayed{d.id, v.id}] = v.codec
+				w.relayed[relayed{d.id, v.reply.ID}] = v.reply
 			}
 		})
 	}

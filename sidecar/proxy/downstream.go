@@ -61,7 +61,7 @@ func (d *downstream) frame(f bolt.Frame) {
 	case f.Kind() == bolt.Response:
 		d.w.count.Late++ // we ask clients nothing, so this answers nobody
 	case f.Heartbeat():
-		d.w.scratch = bolt.AppendHeartbeatAck(d.w.scratch[:0], f.ID(), f.Codec())
+		d.w.scratch = f.Reply().AppendHeartbeatAck(d.w.scratch[:0])
 		d.write(d.w.scratch)
 	case f.GoAway():
 	default:

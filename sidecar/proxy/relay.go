@@ -67,7 +67,7 @@ func (w *worker) relayRequest(d *downstream, f bolt.Frame) {
 		return
 	}
 	if f.Kind() != bolt.Oneway {
-		w.relayed[relayed{d.id, f.ID()}] = f.Codec()
+		w.relayed[relayed{d.id, f.ID()}] = f.Reply()
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.Bytes()}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})

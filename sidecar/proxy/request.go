@@ -110,7 +110,7 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		return
 	}
 	v := slot.Value.reset(up, slot)
-	v.down, v.id, v.codec, v.count = d, f.ID(), f.Codec(), up.cluster.pending
+	v.down, v.reply, v.count = d, f.Reply(), up.cluster.pending
 	w.loop.Start(&v.timer, timeout)
 	out := up.conn.Extend(len(f.Bytes()))
 	copy(out, f.Bytes())
@@ -125,7 +125,7 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	v := &slot.Value
-	id := v.id
+	id := v.reply.ID
 	d := up.free(v)
 	if v.beat {
 		return
@@ -163,11 +163,11 @@ func (w *worker) refuse(d *downstream, f bolt.Frame, status bolt.Status, why Fai
 	if f.Kind() == bolt.Oneway {
 		return
 	}
-	w.fail(d, f.ID(), f.Codec(), status)
+	w.fail(d, f.Reply(), status)
 }
 
-func (w *worker) fail(d *downstream, id uint32, codec byte, status bolt.Status) {
-	w.scratch = bolt.AppendReply(w.scratch[:0], id, codec, status)
+func (w *worker) fail(d *downstream, to bolt.Reply, status bolt.Status) {
+	w.scratch = to.AppendStatus(w.scratch[:0], status)
 	w.give(d, w.scratch)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -44,8 +45,7 @@ type waitingState struct {
 	slot  uint32 // its id on the upstream connection
 	down  uint64 // the client's connection; 0 when the client has had its answer
 	from  config.Direction
-	id    uint32 // the client's own id
-	codec byte
+	reply bolt.Reply // to the client, with its own id
 	beat  bool
 	left  time.Duration
 }
@@ -152,8 +152,9 @@ func (e *encoder) waiting(v *waitingState) {
 	e.uint(uint64(v.slot))
 	e.uint(v.down)
 	e.byte(byte(v.from))
-	e.uint(uint64(v.id))
-	e.byte(v.codec)
+	e.byte(byte(v.reply.Version))
+	e.uint(uint64(v.reply.ID))
+	e.byte(v.reply.Codec)
 	e.bool(v.beat)
 	e.uint(uint64(v.left))
 }
@@ -225,10 +226,11 @@ func (d *decoder) listener(l *config.Listener) {
 
 func (d *decoder) waiting() waitingState {
 	v := waitingState{
-		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()), id: uint32(d.uint()), codec: d.byte(),
-		beat: d.bool(), left: time.Duration(d.uint()),
+		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()),
+		reply: bolt.Reply{Version: bolt.Version(d.byte()), ID: uint32(d.uint()), Codec: d.byte()},
+		beat:  d.bool(), left: time.Duration(d.uint()),
 	}
-	if v.from > config.Outbound || v.left < 0 {
+	if v.from > config.Outbound || v.reply.Version > bolt.V2CRC || v.left < 0 {
 		d.bad = true
 	}
 	return v

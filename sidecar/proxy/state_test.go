@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -23,7 +24,7 @@ func states() map[string]*connState {
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{
-				{slot: 3 << 20, down: 5, from: config.Outbound, id: 1<<32 - 1, codec: 11, left: 3 * time.Second},
+				{slot: 3 << 20, down: 5, from: config.Outbound, reply: bolt.Reply{Version: bolt.V2CRC, ID: 1<<32 - 1, Codec: 11}, left: 3 * time.Second},
 				{slot: 1, beat: true},
 			},
 		},

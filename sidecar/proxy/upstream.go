@@ -65,8 +65,7 @@ type waiting struct {
 	up    *upConn
 	slot  *upstream.Slot[waiting]
 	down  *downstream // nil for our own heartbeat, and when the client has had its answer
-	id    uint32      // the client's own
-	codec byte
+	reply bolt.Reply  // to the client, with its own id
 	beat  bool
 	count *atomic.Int64 // the cluster's pending requests, when they are limited
 	left  time.Duration // of timer, while the connection is frozen
@@ -111,7 +110,7 @@ func (v *waiting) Expire() {
 	default:
 		w.loop.Start(&v.timer, lateFor)
 		w.count.Failed[FailTimeout]++
-		w.fail(d, v.id, v.codec, bolt.StatusTimeout)
+		w.fail(d, v.reply, bolt.StatusTimeout)
 	}
 }
 
@@ -213,7 +212,7 @@ func (u *upConn) frame(f bolt.Frame) {
 		if u.conn.Unsent() > clientQueue {
 			return // it asks and does not read
 		}
-		u.w.scratch = bolt.AppendHeartbeatAck(u.w.scratch[:0], f.ID(), f.Codec())
+		u.w.scratch = f.Reply().AppendHeartbeatAck(u.w.scratch[:0])
 		u.conn.Write(u.w.scratch)
 	}
 }
@@ -307,7 +306,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 		v := &slot.Value
 		if d := u.free(v); d != nil {
 			w.count.Failed[FailUpstreamClosed]++
-			w.fail(d, v.id, v.codec, bolt.StatusCommunication)
+			w.fail(d, v.reply, bolt.StatusCommunication)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"sync/atomic"
 
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -32,7 +33,7 @@ type worker struct {
 	pending     int    // frozen batches with upstream connections that are not committed
 	parked      []kept // requests that wait for those
 	parkedBytes int
-	relayed     map[relayed]byte
+	relayed     map[relayed]bolt.Reply
 	frozen      map[uint64]*frozen
 	// On both sides: where frames for the other generation go; nil without a handover.
 	relay func(handover.Relay)
@@ -45,7 +46,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 	return &worker{
 		engine: e, index: index, loop: l, routes: route.Compile(nil),
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
-		pairs: map[uint64]*pair{}, relayed: map[relayed]byte{}, frozen: map[uint64]*frozen{},
+		pairs: map[uint64]*pair{}, relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{},
 	}
 }
