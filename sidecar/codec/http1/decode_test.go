@@ -28,12 +28,12 @@ var sessions = map[string]struct {
 		},
 	},
 	"HTTP/1.0": {
-		bytes: "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+		bytes: "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nPOST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
 		want: []string{
 			`request GET form 0  "/" 1.0 exchange {Head:false Connect:false Upgrade:false KeepAlive:true Minor:0} continues false body 0`,
 			`  Connection: Keep-Alive`, `body "" content ""`,
-			`request GET form 0  "/" 1.0 exchange {Head:false Connect:false Upgrade:false KeepAlive:false Minor:0} continues false body 0`,
-			`body "" content ""`, `unread ""`,
+			`request POST form 0  "/" 1.0 exchange {Head:false Connect:false Upgrade:false KeepAlive:false Minor:0} continues false body 1`,
+			`  Expect: 100-continue`, `  Content-Length: 1`, `body "x" content "x"`, `unread ""`,
 		},
 	},
 	"chunks with extensions and trailers": {

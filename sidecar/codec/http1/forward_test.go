@@ -49,6 +49,10 @@ func TestForwardRequest(t *testing.T) {
 			in:   "GET / HTTP/1.1\nHost: a\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: A\n\n",
 			want: "GET / HTTP/1.1\nHost: a\n\n",
 		},
+		"an upgrade that nobody may follow among others": {
+			in:   "GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket, h2c\n\n",
+			want: "GET / HTTP/1.1\nHost: a\n\n",
+		},
 		"an upgrade in HTTP/1.0, which has none": {
 			in:   "GET / HTTP/1.0\nHost: a\nConnection: Upgrade\nUpgrade: websocket\n\n",
 			want: "GET / HTTP/1.1\nHost: a\n\n",

@@ -171,6 +171,7 @@ var refusedRequests = map[string]refusal{
 	"a NUL behind a chunk size":               {ch + "5\x00\r\n", 400, "9110 5.5"},
 	"an LF alone behind a chunk":              {ch + "5\r\nhello\n0\r\n\r\n", 400, "9112 7.1"},
 	"a CR alone behind a chunk":               {ch + "5\r\nhello\r0\r\n\r\n", 400, "9112 7.1"},
+	"a CR and a letter behind a chunk":        {ch + "5\r\nhello\rX0\r\n\r\n", 400, "9112 7.1"},
 	"nothing behind a chunk":                  {ch + "5\r\nhello0\r\n\r\n", 400, "9112 7.1"},
 	"a chunk longer than its size":            {ch + "4\r\nhello\r\n", 400, "9112 7.1"},
 	"an LF alone behind the last chunk":       {ch + "0\n\r\n", 400, "9112 2.2"},
@@ -288,6 +289,10 @@ func TestFormatErrorNamesWhatAndWhere(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	message := "GET /path HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"
+	large := get + "A: " + strings.Repeat("b", 64<<10-len(get)-8) + "\r\n\r\n"
+	if len(large) != 1<<16-1 {
+		t.Fatal(len(large))
+	}
 	cases := map[string]struct {
 		limits http1.Limits
 		status int
@@ -304,10 +309,18 @@ func TestLimits(t *testing.T) {
 			var r http1.Request
 			n, err := r.Decode([]byte(message), tc.limits)
 			var format *http1.FormatError
-			if errors.As(err, &format); tc.status == 0 && (err != nil || n != len(message)) ||
+			errors.As(err, &format)
+			if tc.status == 0 && (err != nil || n != len(message)) ||
 				tc.status != 0 && (format == nil || format.Status != tc.status) {
 				t.Errorf("took %d, %v; want status %d", n, err, tc.status)
 			}
 		})
+	}
+	var r http1.Request
+	if n, err := r.Decode([]byte(large), http1.Limits{Head: 1 << 20}); n != len(large) || err != nil {
+		t.Errorf("the largest head: took %d, %v", n, err)
+	}
+	if n, err := r.Decode([]byte("\r\n"+large), http1.Limits{Head: 1 << 20}); err == nil {
+		t.Errorf("a head beyond what the index can hold: took %d", n)
 	}
 }
