@@ -188,9 +188,9 @@ func fields(typ reflect.Type, prefix string) []string {
 		return []string{prefix}
 	}
 	var all []string
-	for i := range typ.NumField() {
-		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-		all = append(all, fields(typ.Field(i).Type, strings.TrimPrefix(prefix+"."+name, "."))...)
+	for f := range typ.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, fields(f.Type, strings.TrimPrefix(prefix+"."+name, "."))...)
 	}
 	return all
 }
@@ -223,13 +223,13 @@ func TestCommandsAndCodes(t *testing.T) {
 			t.Errorf("exit code %d is not documented as %q", code, of)
 		}
 	}
-	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	bad, first := filepath.Join(t.TempDir(), "bad.yaml"), newPlace(t).file("tcp.yaml", "tcp.yaml")
 	if err := os.WriteFile(bad, []byte("nod: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for command, want := range map[string]int{
 		"check -f " + bad: 1, "run -f " + bad: supervisor.ExitConfig, "fly": 2, "run -fly": 2, "version": 0,
-		"run --takeover -f standalone/tcp.yaml": supervisor.ExitConfig,
+		"run --takeover -f " + first: supervisor.ExitConfig,
 	} {
 		err := exec.Command(program(t, "axle-sidecar"), strings.Fields(command)...).Run()
 		code := 0
