@@ -14,6 +14,7 @@ type Protocol uint8
 const (
 	TCP Protocol = iota
 	Bolt
+	HTTP1
 )
 
 // Direction of a listener, seen from the application that the sidecar belongs to.

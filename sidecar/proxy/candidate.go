@@ -24,6 +24,8 @@ type restored struct {
 	up   *upConn
 	down *downstream
 	pair *pair
+
+	client *httpClient
 }
 
 // Warm takes the donor's counters: ours go on from there.
@@ -158,6 +160,10 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		p.host = p.cluster.Adopt(s.endpoint)
 		p.up = w.loop.Restore(fd, s.image, side{p, false})
 		return restored{conn: p.up}, nil
+	case roleHTTPClient:
+		return w.restoreHTTPClient(fd, s), nil
+	case roleHTTPEndpoint:
+		return w.restoreHTTPEndpoint(fd, s)
 	}
 	return restored{}, errState
 }
@@ -233,6 +239,8 @@ func (w *worker) activate(batch []restored) {
 			w.takenOver(r.down.from)
 		case r.pair != nil:
 			w.takenOver(r.pair.from)
+		case r.client != nil:
+			w.takenOver(r.client.from)
 		}
 	}
 	for _, r := range batch {
@@ -242,6 +250,8 @@ func (w *worker) activate(batch []restored) {
 			r.pair.carryOn()
 		case r.down != nil:
 			r.down.hurry()
+		case r.client != nil:
+			r.client.start()
 		}
 	}
 	w.sabotageMoved(batch)
@@ -268,6 +278,9 @@ func (w *worker) drop(batch []restored) {
 		}
 		if r.up != nil {
 			r.up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.done() })
+		}
+		if r.client != nil {
+			w.dropHTTP(r.client)
 		}
 		r.conn.Release()
 	}

@@ -29,6 +29,8 @@ type frozen struct {
 	ups   []*upConn
 	downs []*downstream
 	pairs []*pair
+
+	clients []*httpClient
 }
 
 // Warm returns the counters, from which the candidate goes on.
@@ -159,7 +161,7 @@ func (w *worker) unpark() {
 
 // Freeze takes the next connections: those to endpoints first, then plain pairs, then clients.
 func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
-	for _, pick := range []func(*worker, *frozen, int){(*worker).pickUps, (*worker).pickPairs, (*worker).pickDowns} {
+	for _, pick := range []func(*worker, *frozen, int){(*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
 			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
@@ -172,6 +174,9 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 				return batch, nil
 			}
 		}
+	}
+	for _, w := range d.workers {
+		w.loop.Call(w.closeResting)
 	}
 	d.relayCounters()
 	return handover.Batch{ID: id}, nil
@@ -242,6 +247,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 			out = append(out, w.frozenConn(c, p.state(c)))
 		}
 	}
+	out = w.frozenHTTP(b, out)
 	for _, d := range b.downs {
 		w.loop.Cancel(&d.patience)
 		out = append(out, w.frozenConn(d.conn, &connState{role: roleDownstream, listener: *d.from}))
@@ -322,6 +328,7 @@ func (w *worker) thaw(b *frozen) {
 	for _, p := range b.pairs {
 		p.carryOn()
 	}
+	w.thawHTTP(b)
 	for _, d := range b.downs {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
@@ -347,6 +354,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		delete(w.pairs, p.down.ID)
 		w.givenAway(p.from)
 	}
+	w.releaseHTTP(b)
 	for _, d := range b.downs {
 		w.relayParked(d)
 		d.gone = true

@@ -186,7 +186,7 @@ func (e *Engine) Stats() Stats {
 			for d := range w.open {
 				s.Downstream[d] += w.open[d]
 			}
-			s.Upstream += uint64(len(w.ups) + len(w.pairs))
+			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())
 			}

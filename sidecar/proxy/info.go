@@ -26,6 +26,16 @@ func (w *worker) conns() []ConnInfo {
 			all = append(all, w.info(p.up, ConnInfo{Kind: "upstream", Protocol: "tcp", Endpoint: p.addr.String()}))
 		}
 	}
+	for _, c := range w.clients {
+		all = append(all, w.info(c.conn, ConnInfo{Kind: "downstream", Protocol: "http1", Listener: c.from.Name}))
+	}
+	for _, up := range w.webs {
+		i := ConnInfo{Kind: "upstream", Protocol: "http1", Cluster: up.cluster.name, Endpoint: up.host.Addr.String()}
+		if up.x != nil {
+			i.Waiting = 1
+		}
+		all = append(all, w.info(up.conn, i))
+	}
 	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }

@@ -24,6 +24,8 @@ const (
 	roleUpstream
 	roleTCPClient
 	roleTCPEndpoint
+	roleHTTPClient
+	roleHTTPEndpoint
 )
 
 // connState is one connection, written down: everything that a new process needs to carry on at this byte. Which fields
@@ -37,7 +39,10 @@ type connState struct {
 	endpoint netip.AddrPort
 	leaving  bool
 	waiting  []waitingState
-	client   uint64 // the client's connection of a plain pair
+	client   uint64 // the client's connection, of the endpoint's in a pair
+	exchange exchangeState
+	used     bool // of an HTTP endpoint's connection
+	reusable bool
 }
 
 // waitingState is one request without an answer.
@@ -71,6 +76,15 @@ func (s *connState) write() []byte {
 		e.string(s.cluster)
 		e.addr(s.endpoint)
 		e.uint(s.client)
+	case roleHTTPClient:
+		e.listener(&s.listener)
+		e.exchange(&s.exchange)
+	case roleHTTPEndpoint:
+		e.string(s.cluster)
+		e.addr(s.endpoint)
+		e.uint(s.client)
+		e.bool(s.used)
+		e.bool(s.reusable)
 	}
 	return e.b
 }
@@ -96,6 +110,12 @@ func parseState(b []byte) (*connState, error) {
 		}
 	case roleTCPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
+	case roleHTTPClient:
+		d.listener(&s.listener)
+		d.exchange(&s.exchange)
+	case roleHTTPEndpoint:
+		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
+		s.used, s.reusable = d.bool(), d.bool()
 	default:
 		return nil, fmt.Errorf("%w: role %d", errState, s.role)
 	}

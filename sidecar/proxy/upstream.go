@@ -27,8 +27,10 @@ const (
 type cluster struct {
 	upstream.Cluster[*upConn]
 	name    string
-	retired bool          // no snapshot names it any more
-	pending *atomic.Int64 // of all loops; nil while the configuration sets no limit
+	retired bool                         // no snapshot names it any more
+	pending *atomic.Int64                // of all loops; nil while the configuration sets no limit
+	http    *upstream.Cluster[*httpConn] // nil until HTTP is spoken with it
+	seed    uint64
 }
 
 // admit counts one more request of the cluster; false when that is over its limit.

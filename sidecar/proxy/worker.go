@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -23,6 +24,11 @@ type worker struct {
 	downs    map[uint64]*downstream
 	ups      map[uint64]*upConn
 	pairs    map[uint64]*pair // by their client's connection
+	clients  map[uint64]*httpClient
+	webs     map[uint64]*httpConn
+
+	httpRequest  http1.Request // for the head that is being read; it keeps nothing between calls
+	httpResponse http1.Response
 
 	count   Counters
 	open    ByDirection // client connections
@@ -46,7 +52,8 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 	return &worker{
 		engine: e, index: index, loop: l, routes: route.Compile(nil),
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
-		pairs: map[uint64]*pair{}, relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
+		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
+		relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{},
 	}
 }
@@ -56,22 +63,35 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 	for name, cfg := range s.Clusters {
 		c, ok := w.clusters[name]
 		if !ok {
-			c = &cluster{name: name}
+			c = &cluster{name: name, seed: w.engine.seed}
 			w.clusters[name] = c
 		}
 		c.pending = w.engine.pending(cfg)
-		w.retire(c.Update(cfg, w.engine.seed))
+		w.configure(c, cfg)
 	}
 	for name, c := range w.clusters {
 		if _, ok := s.Clusters[name]; !ok {
 			delete(w.clusters, name)
 			c.retired, c.pending = true, nil // what has waited for a connection is still sent
-			w.retire(c.Update(&config.Cluster{Name: name}, w.engine.seed))
+			w.configure(c, &config.Cluster{Name: name})
 		}
 	}
 	w.routes = routes
 	w.targets = make([]*cluster, routes.Len())
 	routes.Each(func(r *route.Route) { w.targets[r.Index] = w.clusters[r.Cluster] })
+}
+
+// configure takes over a cluster's endpoints.
+func (w *worker) configure(c *cluster, cfg *config.Cluster) {
+	w.retire(c.Update(cfg, w.engine.seed))
+	if c.http == nil {
+		return
+	}
+	for _, h := range c.http.Update(cfg, w.engine.seed) {
+		for len(h.Conns) > 0 {
+			h.Conns[0].conn.Close(nil) // it rests; those in use close behind their response
+		}
+	}
 }
 
 func (w *worker) retire(gone []*host) {
@@ -91,6 +111,10 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 		w.newPair(fd, id, from)
 		return
 	}
+	if from.Protocol == config.HTTP1 {
+		w.acceptedHTTP(fd, id, from)
+		return
+	}
 	d := w.newDownstream(id, from)
 	conn, err := w.loop.Add(fd, id, d)
 	if err != nil {
@@ -98,6 +122,15 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 		return
 	}
 	d.conn = conn
+}
+
+func (w *worker) acceptedHTTP(fd int, id uint64, from *config.Listener) {
+	c := w.newHTTPClient(id, from)
+	conn, err := w.loop.Add(fd, id, c)
+	c.conn = conn
+	if err != nil {
+		c.Closed(conn, err)
+	}
 }
 
 func (w *worker) opened(from *config.Listener) { w.open[from.Direction]++ }

@@ -1,0 +1,233 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// Statuses of the answers that are our own.
+const (
+	httpNoRoute     = 404
+	httpBadGateway  = 502
+	httpUnavailable = 503
+	httpTimeout     = 504
+)
+
+// httpClient is a client that speaks HTTP/1. It has one exchange at a time; what it sends behind the request stays unread
+// until the response is complete.
+type httpClient struct {
+	w     *worker
+	from  *config.Listener
+	fixed *cluster
+	conn  *loop.Conn
+	x     exchange
+	over  bool // refused: the connection closes after our answer, and what else comes is dropped
+}
+
+// exchange is one request and its response, on the way.
+type exchange struct {
+	http1.Exchange
+	active   bool
+	client   *httpClient
+	cluster  *cluster
+	up       *httpConn  // nil while no endpoint is chosen
+	head     []byte     // of the request, as the endpoint gets it; kept until it cannot be needed again
+	sent     bool       // the head was written to up
+	request  http1.Body // what is still to come of it
+	response http1.Body
+	answered bool // the response's head was passed on
+	tunnel   bool // bytes pass both ways; there are no messages any more
+	decode   bool // the response's body goes without its chunks
+	closing  bool // the client's connection closes behind the response
+	repeat   bool // the request may be sent again if its connection turns out to be dead
+	attempt  int
+	timeout  time.Duration
+	timer    loop.Timer
+	left     time.Duration // of timer, while the connection is frozen
+}
+
+func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
+	c := &httpClient{w: w, from: from}
+	c.x.client, c.x.timer.Owner = c, &c.x
+	w.clients[id] = c
+	return c
+}
+
+// Connected is not called for accepted connections.
+func (c *httpClient) Connected(*loop.Conn) {}
+
+// Data takes what the exchange can use now. When it can use nothing before the other side has moved, reading pauses.
+func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
+	taken := 0
+	for taken < len(b) && !conn.Closed() {
+		n := c.take(b[taken:])
+		if n == 0 {
+			break
+		}
+		taken += n
+	}
+	if taken < len(b) && !conn.Closed() && c.x.stalls() {
+		conn.Pause()
+	}
+	return taken
+}
+
+// stalls says that nothing more can be read for now, whatever comes.
+func (x *exchange) stalls() bool {
+	return x.active && (!x.sent || !x.tunnel && x.request.Done())
+}
+
+func (c *httpClient) take(b []byte) int {
+	switch {
+	case c.over:
+		return len(b)
+	case !c.x.active:
+		return c.begin(b)
+	case c.x.stalls():
+		return 0
+	case c.x.tunnel:
+		c.x.passOn(c.conn, c.x.up.conn, b)
+		return len(b)
+	}
+	n, err := c.x.request.Take(b)
+	c.x.passOn(c.conn, c.x.up.conn, b[:n])
+	if err != nil {
+		c.malformed(err)
+		return len(b)
+	}
+	return n
+}
+
+// passOn forwards b, and stops reading while too much waits for the other side.
+func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	to.Write(b)
+	if to.Unsent() > highWater {
+		from.Pause()
+		to.TellDrained()
+	}
+}
+
+// begin decodes a request's head and looks for an endpoint.
+func (c *httpClient) begin(b []byte) int {
+	req := &c.w.httpRequest
+	req.Reset()
+	n, err := req.Decode(b, http1.Limits{})
+	if errors.Is(err, http1.ErrShort) {
+		return 0
+	}
+	if err != nil {
+		c.malformed(err)
+		return len(b)
+	}
+	c.w.count.Requests[c.from.Direction]++
+	x := &c.x
+	x.Exchange, x.request = req.Exchange(), req.Body
+	x.active, x.attempt, x.timeout = true, 0, config.DefaultTimeout
+	x.repeat = req.Body.Done() && repeatable(req.Method)
+	if x.cluster = c.target(req, &x.timeout); x.cluster == nil {
+		x.fail(httpNoRoute, FailNoRoute)
+		return n
+	}
+	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
+	c.w.loop.Start(&x.timer, x.timeout)
+	x.connect()
+	return n
+}
+
+// repeatable names the methods that do the same when they are done twice (RFC 9110 section 9.2.2).
+func repeatable(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func (c *httpClient) target(req *http1.Request, timeout *time.Duration) *cluster {
+	if c.from.Cluster != "" {
+		if c.fixed == nil || c.fixed.retired {
+			c.fixed = c.w.clusters[c.from.Cluster]
+		}
+		return c.fixed
+	}
+	r := c.w.routes.Match(hostKey(req.Target.Authority), req.Method)
+	if r == nil {
+		return nil
+	}
+	if r.Timeout > 0 {
+		*timeout = r.Timeout
+	}
+	return c.w.targets[r.Index]
+}
+
+// hostKey is the service key of an authority: its host without the port, and without the cluster's DNS suffix.
+func hostKey(authority []byte) []byte {
+	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
+		authority = authority[:i]
+	}
+	for _, suffix := range [...]string{".svc.cluster.local", ".svc"} {
+		if len(authority) > len(suffix) && string(authority[len(authority)-len(suffix):]) == suffix {
+			return authority[:len(authority)-len(suffix)]
+		}
+	}
+	return authority
+}
+
+// malformed refuses what no client may send: with an answer, if none has begun, and without reading on.
+func (c *httpClient) malformed(why error) {
+	c.w.count.Malformed++
+	c.w.engine.log.Info("refusing a client that broke the protocol", "on", c.from.Name, "reason", why.Error())
+	status := 400
+	if format := (*http1.FormatError)(nil); errors.As(why, &format) {
+		status = format.Status
+	}
+	c.x.drop()
+	if c.x.active && c.x.answered {
+		c.conn.Close(why)
+		return
+	}
+	c.refuse(status)
+}
+
+// refuse answers and closes.
+func (c *httpClient) refuse(status int) {
+	c.over = true
+	c.w.scratch = http1.AppendReply(c.w.scratch[:0], status, c.x.Minor, true)
+	c.conn.Write(c.w.scratch)
+	c.conn.CloseAfterWrite()
+}
+
+// EOF ends the connection, but for a request that is complete and waits, and for a tunnel's other direction.
+func (c *httpClient) EOF(conn *loop.Conn) {
+	switch {
+	case c.x.active && c.x.tunnel && c.x.up != nil:
+		c.x.up.conn.FinishWrite()
+	case c.x.active && c.x.request.Done():
+		c.x.closing = true
+	default:
+		conn.Close(nil)
+	}
+}
+
+// Drained lets the endpoint's response go on.
+func (c *httpClient) Drained(*loop.Conn) {
+	if up := c.x.up; up != nil && !up.conn.Closed() {
+		up.conn.Resume()
+	}
+}
+
+// Closed gives up the exchange.
+func (c *httpClient) Closed(conn *loop.Conn, why error) {
+	delete(c.w.clients, conn.ID)
+	c.x.drop()
+	c.x.active = false
+	c.w.closed(c.from, why)
+}

@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/axlemesh/axle/sidecar/codec/http1"
+)
+
+// connect sends the request on an idle connection, or on a new one.
+func (x *exchange) connect() {
+	w := x.client.w
+	if x.attempt++; x.attempt > maxAttempts {
+		x.fail(httpUnavailable, FailConnect)
+		return
+	}
+	hosts := x.cluster.web()
+	h := hosts.Pick(w.loop.Now())
+	if h == nil {
+		x.fail(httpUnavailable, FailNoEndpoint)
+		return
+	}
+	if last := len(h.Conns) - 1; last >= 0 && x.attempt == 1 {
+		up := h.Conns[last]
+		h.Conns = h.Conns[:last]
+		w.loop.Cancel(&up.idle)
+		x.up, up.x, up.used = up, x, true
+		x.send()
+		return
+	}
+	up := w.dialHTTP(x.cluster, h)
+	if up == nil {
+		x.connect()
+		return
+	}
+	x.up, up.x = up, x
+}
+
+// send writes the head; the body follows as it comes.
+func (x *exchange) send() {
+	if !x.Connect {
+		x.up.conn.Write(x.head)
+	}
+	x.sent = true
+	if x.Connect {
+		x.answered, x.tunnel = true, true
+		w := x.client.w
+		w.loop.Cancel(&x.timer)
+		w.scratch = http1.AppendTunnel(w.scratch[:0])
+		x.client.conn.Write(w.scratch)
+	}
+	if !x.repeat {
+		x.forget()
+	}
+	x.client.conn.Resume()
+}
+
+// forget gives the head's buffer back: it is not sent again.
+func (x *exchange) forget() {
+	x.client.w.loop.Pool().Give(x.head)
+	x.head = nil
+}
+
+// head takes the head of a response, or an interim one. It returns how much it took, 0 when the head is not complete.
+func (x *exchange) headOf(b []byte) (int, error) {
+	w := x.client.w
+	res := &w.httpResponse
+	res.Reset()
+	n, err := res.Decode(b, http1.Limits{}, x.Exchange)
+	if errors.Is(err, http1.ErrShort) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	deliver := res.Delivery(x.Exchange)
+	if !deliver.Drop {
+		w.scratch = res.AppendForward(w.scratch[:0], x.Exchange, "")
+		x.client.conn.Write(w.scratch)
+	}
+	if res.Interim() {
+		return n, nil
+	}
+	w.count.Answered[x.client.from.Direction]++
+	if res.Status >= 500 {
+		w.count.Errors[x.client.from.Direction]++
+	}
+	x.forget()
+	w.loop.Cancel(&x.timer)
+	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
+	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
+	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
+		x.client.conn.Resume()
+		x.client.conn.Reread()
+	}
+	return n, nil
+}
+
+// body passes on what b has of the response's body, and returns how much that was.
+func (x *exchange) body(b []byte) (int, error) {
+	if !x.decode {
+		n, err := x.response.Take(b)
+		x.passOn(x.up.conn, x.client.conn, b[:n])
+		return n, err
+	}
+	taken := 0
+	for {
+		data, n, err := x.response.Payload(b[taken:])
+		x.passOn(x.up.conn, x.client.conn, data)
+		if taken += n; n == 0 || err != nil {
+			return taken, err
+		}
+	}
+}
+
+// finish ends an exchange whose response is complete. clean says that nothing came behind it.
+func (x *exchange) finish(clean bool) {
+	up, c := x.up, x.client
+	x.up, up.x, x.active = nil, nil, false
+	if clean && up.reusable && x.request.Done() && !x.closing {
+		up.rest()
+	} else {
+		up.conn.Close(nil)
+	}
+	if x.closing || !x.request.Done() {
+		c.over = true
+		c.conn.CloseAfterWrite()
+		return
+	}
+	x.reset()
+	c.conn.Resume()
+	c.conn.Reread()
+}
+
+// reset makes room for the next exchange of the connection.
+func (x *exchange) reset() {
+	c := x.client
+	*x = exchange{client: c, timer: x.timer}
+	x.timer.Owner = x
+}
+
+// drop gives the endpoint's connection up in the middle of an exchange.
+func (x *exchange) drop() {
+	if !x.active {
+		return
+	}
+	x.client.w.loop.Cancel(&x.timer)
+	x.forget()
+	if up := x.up; up != nil {
+		x.up, up.x = nil, nil
+		up.conn.Close(nil)
+	}
+}
+
+// fail answers a request ourselves. When its body is not complete the connection cannot be used again.
+func (x *exchange) fail(status int, why Failure) {
+	c := x.client
+	c.w.count.Failed[why]++
+	x.drop()
+	if x.answered {
+		c.conn.Close(errTruncated) // the client has to see that its response is not whole
+		return
+	}
+	if !x.request.Done() || !x.KeepAlive || x.closing {
+		c.refuse(status)
+		return
+	}
+	c.w.scratch = http1.AppendReply(c.w.scratch[:0], status, x.Minor, false)
+	c.conn.Write(c.w.scratch)
+	x.reset()
+	c.conn.Resume()
+}
+
+var (
+	errTruncated = errors.New("the endpoint ended in the middle of its response")
+	errUnasked   = errors.New("the endpoint sent what nobody had asked for")
+)
+
+// Expire: the endpoint takes too long to answer.
+func (x *exchange) Expire() { x.fail(httpTimeout, FailTimeout) }

@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/handover"
+)
+
+// exchangeState is an HTTP client's exchange, written down.
+type exchangeState struct {
+	over, active bool
+	exchange     http1.Exchange
+	request      http1.Body
+	response     http1.Body
+	cluster      string
+	head         []byte
+	sent         bool
+	answered     bool
+	tunnel       bool
+	decode       bool
+	closing      bool
+	repeat       bool
+	attempt      uint64
+	left         time.Duration // until it times out; 0 when it does not
+}
+
+func (s *exchangeState) flags() []*bool {
+	return []*bool{&s.over, &s.active, &s.sent, &s.answered, &s.tunnel, &s.decode, &s.closing, &s.repeat}
+}
+
+func (e *encoder) exchange(s *exchangeState) {
+	for _, flag := range s.flags() {
+		e.bool(*flag)
+	}
+	if !s.active {
+		return
+	}
+	e.b = s.exchange.AppendBinary(e.b)
+	e.b = s.request.AppendBinary(e.b)
+	e.b = s.response.AppendBinary(e.b)
+	e.string(s.cluster)
+	e.bytes(s.head)
+	e.uint(s.attempt)
+	e.uint(uint64(s.left))
+}
+
+func (d *decoder) exchange(s *exchangeState) {
+	for _, flag := range s.flags() {
+		*flag = d.bool()
+	}
+	if !s.active || d.bad {
+		return
+	}
+	var err error
+	if s.exchange, d.b, err = http1.ParseExchange(d.b); err == nil {
+		if s.request, d.b, err = http1.ParseBody(d.b); err == nil {
+			s.response, d.b, err = http1.ParseBody(d.b)
+		}
+	}
+	d.bad = d.bad || err != nil
+	s.cluster, s.head, s.attempt, s.left = d.string(), d.bytes(), d.uint(), time.Duration(d.uint())
+	d.bad = d.bad || s.left < 0 || s.attempt > maxAttempts
+}
+
+// state writes an HTTP client down and stops its clock.
+func (c *httpClient) state() *connState {
+	x := &c.x
+	s := &connState{role: roleHTTPClient, listener: *c.from}
+	s.exchange = exchangeState{over: c.over, active: x.active}
+	if !x.active {
+		return s
+	}
+	x.left = x.timer.Left(c.w.loop.Now())
+	c.w.loop.Cancel(&x.timer)
+	s.exchange = exchangeState{
+		over: c.over, active: true, exchange: x.Exchange, request: x.request, response: x.response,
+		head: x.head, sent: x.sent && x.up != nil, answered: x.answered, tunnel: x.tunnel, decode: x.decode, closing: x.closing,
+		repeat: x.repeat, attempt: uint64(x.attempt), left: x.left,
+	}
+	if x.cluster != nil {
+		s.exchange.cluster = x.cluster.name
+	}
+	return s
+}
+
+// pickHTTP takes clients with the connections that their exchanges are on.
+func (w *worker) pickHTTP(b *frozen, limit int) {
+	for _, c := range w.clients {
+		if len(b.conns) >= limit || c.conn.Frozen() {
+			continue
+		}
+		c.x.giveUpDial()
+		b.clients = append(b.clients, c)
+		b.conns = append(b.conns, c.conn)
+		if up := c.x.up; up != nil {
+			b.conns = append(b.conns, up.conn)
+		}
+	}
+}
+
+// giveUpDial forgets a connection that is not open yet: the next owner dials.
+func (x *exchange) giveUpDial() {
+	if up := x.up; up != nil && !up.opened {
+		x.up, up.x = nil, nil
+		up.conn.Close(nil)
+	}
+}
+
+// frozenHTTP writes the clients of a batch down, each before its endpoint's connection.
+func (w *worker) frozenHTTP(b *frozen, out []handover.Conn) []handover.Conn {
+	for _, c := range b.clients {
+		out = append(out, w.frozenConn(c.conn, c.state()))
+		if up := c.x.up; up != nil {
+			out = append(out, w.frozenConn(up.conn, &connState{
+				role: roleHTTPEndpoint, cluster: up.cluster.name, endpoint: up.host.Addr, client: c.conn.ID,
+				used: up.used, reusable: up.reusable,
+			}))
+		}
+	}
+	return out
+}
+
+func (w *worker) thawHTTP(b *frozen) {
+	for _, c := range b.clients {
+		c.start()
+	}
+}
+
+// start lets a client's exchange go on after Thaw or Restore.
+func (c *httpClient) start() {
+	x := &c.x
+	if !x.active || c.conn.Closed() {
+		return
+	}
+	if x.left > 0 {
+		c.w.loop.Start(&x.timer, x.left)
+	}
+	if x.up == nil && !c.over {
+		x.sent = false
+		x.attempt = 0
+		x.connect()
+	}
+}
+
+func (w *worker) releaseHTTP(b *frozen) {
+	for _, c := range b.clients {
+		delete(w.clients, c.conn.ID)
+		if up := c.x.up; up != nil {
+			delete(w.webs, up.conn.ID)
+		}
+		w.givenAway(c.from)
+	}
+}
+
+func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
+	c := w.newHTTPClient(s.image.ID, &s.listener)
+	e, x := &s.exchange, &c.x
+	c.over, x.active = e.over, e.active
+	if e.active {
+		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
+		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
+		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
+		x.timeout = e.left
+		if len(e.head) > 0 {
+			x.head = w.loop.Pool().Append(nil, e.head)
+		}
+	}
+	c.conn = w.loop.Restore(fd, s.image, c)
+	return restored{conn: c.conn, client: c}
+}
+
+func (w *worker) restoreHTTPEndpoint(fd int, s *connState) (restored, error) {
+	c := w.clients[s.client]
+	if c == nil || !c.x.active || c.x.up != nil {
+		return restored{}, fmt.Errorf("endpoint connection %x has no client's exchange before it", s.image.ID)
+	}
+	up := &httpConn{w: w, cluster: c.x.cluster, opened: true, used: s.used, reusable: s.reusable, x: &c.x}
+	up.idle.Owner = up
+	up.host = up.cluster.web().Adopt(s.endpoint)
+	up.conn = w.loop.Restore(fd, s.image, up)
+	w.webs[up.conn.ID] = up
+	c.x.up = up
+	return restored{conn: up.conn}, nil
+}
+
+// closeResting closes the connections that no exchange is on: they do not move.
+func (w *worker) closeResting() {
+	for _, up := range w.webs {
+		if up.x == nil {
+			up.conn.Close(nil)
+		}
+	}
+}
+
+// dropHTTP forgets a client that was prepared and stays with the donor.
+func (w *worker) dropHTTP(c *httpClient) {
+	delete(w.clients, c.conn.ID)
+	if up := c.x.up; up != nil {
+		delete(w.webs, up.conn.ID)
+	}
+}
