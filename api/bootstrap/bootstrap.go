@@ -82,8 +82,9 @@ type Protocol string
 
 // The protocols of this release.
 const (
-	TCP  Protocol = "tcp"
-	Bolt Protocol = "bolt"
+	TCP   Protocol = "tcp"
+	Bolt  Protocol = "bolt"
+	HTTP1 Protocol = "http1"
 )
 
 // Static is a data-plane configuration in a file.
@@ -102,9 +103,10 @@ type Listener struct {
 	Cluster string `json:"cluster,omitempty"`
 }
 
-// Route sends the requests of one RPC service to a cluster.
+// Route sends the requests of one service to a cluster.
 type Route struct {
-	// Service is the routing key ("com.x.Pay:1.0"), or "*" for whatever nothing else matches.
+	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of HTTP the host without its port ("shop.demo"; the
+	// suffixes .svc and .svc.cluster.local are cut off first); or "*" for whatever nothing else matches.
 	Service string `json:"service"`
 	Cluster string `json:"cluster"`
 	// Timeout of one request ("800ms"); empty means the request's own, else 15 s.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -16,11 +17,23 @@ import (
 func states() map[string]*connState {
 	addr := netip.MustParseAddrPort("[2001:db8::1]:12200")
 	image := loop.Image{ID: 7 << 40, In: []byte("half a fr"), Out: []byte("unsent"), Rx: 1 << 33, Tx: 5, EOF: true, Paused: true}
+	var post http1.Request
+	if _, err := post.Decode([]byte("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n"), http1.Limits{}); err != nil {
+		panic(err)
+	}
 	listener := config.Listener{Name: "outbound/bolt", Address: addr, Protocol: config.Bolt, Direction: config.Outbound}
 	return map[string]*connState{
-		"a client":         {role: roleDownstream, image: image, listener: listener},
-		"a plain client":   {role: roleTCPClient, image: image, listener: listener},
-		"a plain endpoint": {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},
+		"a client":                  {role: roleDownstream, image: image, listener: listener},
+		"a plain client":            {role: roleTCPClient, image: image, listener: listener},
+		"a plain endpoint":          {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},
+		"an HTTP client that rests": {role: roleHTTPClient, image: image, listener: listener},
+		"an HTTP client in its request": {role: roleHTTPClient, image: image, listener: listener, exchange: exchangeState{
+			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), sent: true, closing: true,
+			attempt: 2, left: time.Second,
+		}},
+		"an HTTP endpoint": {
+			role: roleHTTPEndpoint, image: image, cluster: "shop", endpoint: addr, client: 9, used: true, reusable: true,
+		},
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{
@@ -32,7 +45,7 @@ func states() map[string]*connState {
 }
 
 var exported = cmp.Options{
-	cmp.AllowUnexported(connState{}, waitingState{}),
+	cmp.AllowUnexported(connState{}, waitingState{}, exchangeState{}, http1.Body{}),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(bytes.Equal),
 }

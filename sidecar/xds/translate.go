@@ -24,8 +24,9 @@ import (
 
 // Names of the network filters that choose a listener's protocol.
 const (
-	FilterBolt = "axlemesh.io/bolt"
-	FilterTCP  = "axlemesh.io/tcp"
+	FilterBolt  = "axlemesh.io/bolt"
+	FilterTCP   = "axlemesh.io/tcp"
+	FilterHTTP1 = "axlemesh.io/http1"
 )
 
 // inboundPrefix and a port name the cluster that is the pod's own application; nobody sends it.
@@ -86,8 +87,10 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 		out.Protocol = config.Bolt
 	case FilterTCP:
 		out.Protocol = config.TCP
+	case FilterHTTP1:
+		out.Protocol = config.HTTP1
 	default:
-		return fmt.Errorf("name: %q is unknown to this version: use %s or %s", f.GetName(), FilterBolt, FilterTCP)
+		return fmt.Errorf("name: %q is unknown to this version: use %s, %s or %s", f.GetName(), FilterBolt, FilterHTTP1, FilterTCP)
 	}
 	typed := f.GetTypedConfig()
 	tcp, hcm := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}
