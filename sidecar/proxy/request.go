@@ -125,7 +125,7 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	v := &slot.Value
-	id := v.reply.ID
+	to := v.reply
 	d := up.free(v)
 	if v.beat {
 		return
@@ -138,7 +138,11 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 	if f.Status() != bolt.StatusOK {
 		w.count.Errors[d.from.Direction]++
 	}
-	f.SetID(id)
+	f.SetID(to.ID)
+	if !f.Suits(to.Version) {
+		w.give(d, f.AppendAs(nil, to.Version))
+		return
+	}
 	w.give(d, f.Bytes())
 }
 

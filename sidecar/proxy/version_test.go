@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -97,5 +98,57 @@ func TestAChecksumStaysRight(t *testing.T) {
 	write(t, b.conn, answer)
 	if got := readVersion2(t, conn, len(answer)); binary.BigEndian.Uint32(got[6:]) != 77 {
 		t.Errorf("the answer has the id %d, want 77", binary.BigEndian.Uint32(got[6:]))
+	}
+}
+
+// TestAnswersSuitTheirClient: two clients of different versions share a connection to an endpoint that answers everything
+// in the version that it saw first, as the reference implementation does.
+func TestAnswersSuitTheirClient(t *testing.T) {
+	for name, first := range map[string]bool{"version 1 was first": true, "version 2 was first": false} {
+		t.Run(name, func(t *testing.T) {
+			b, addr := newBackend(t), freePort(t)
+			started(t, 1, snapshot(addr, addrOf(b.ln.Addr().(*net.TCPAddr).AddrPort())))
+			request := frame(1, 77, echoService, []byte("body"))
+			for i, old := range []bool{first, !first} {
+				conn, err := net.Dial("tcp", addr.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = conn.Close() }()
+				size, idAt, raw := len(request), 5, request
+				if !old {
+					raw = version2(request, true)
+					size, idAt = len(raw), 6
+				}
+				write(t, conn, raw)
+				if i == 0 {
+					b.accept(t)
+				}
+				got := make([]byte, size)
+				_ = b.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+				if _, err := io.ReadFull(b.conn, got); err != nil {
+					t.Fatal(err)
+				}
+				answer := frame(0, binary.BigEndian.Uint32(got[idAt:]), "", []byte("answer"))
+				if !first {
+					answer = version2(answer, true)
+				}
+				write(t, b.conn, answer)
+				if !old {
+					size = 22 + len("answer")
+					if !first {
+						size += 4
+					}
+					if m := readVersion2(t, conn, size); binary.BigEndian.Uint32(m[6:]) != 77 || string(m[22:28]) != "answer" {
+						t.Errorf("a client of version 2 got % x", m)
+					}
+					continue
+				}
+				_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+				if m, err := readMessage(bufio.NewReader(conn)); err != nil || m.kind != 0 || m.id != 77 || string(m.body) != "answer" {
+					t.Errorf("a client of version 1 got %+v, %v", m, err)
+				}
+			}
+		})
 	}
 }
