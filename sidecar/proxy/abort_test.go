@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,10 @@ type twins struct {
 	donor     handover.Donor
 	candidate handover.Candidate
 	id        uint64
+
+	mu   sync.Mutex
+	hold bool // relays to the candidate
+	held []handover.Relay
 }
 
 // begin starts a move between from, which serves s, and a new engine.
@@ -42,12 +47,12 @@ func begin(t *testing.T, from *proxy.Engine, s *config.Snapshot) *twins {
 		t.Fatal(err)
 	}
 	w.candidate.BeginMove(w.donor.Relayed)
-	w.donor.BeginMove(w.candidate.Relayed)
+	w.donor.BeginMove(w.toCandidate)
 	w.donor.PauseAccept()
 	return w
 }
 
-// freeze freezes a batch of so many connections, and duplicates its descriptors as a transport does.
+// freeze freezes a batch of so many connections, with duplicates of its descriptors, as a transport makes them.
 func (w *twins) freeze(t *testing.T, want int) handover.Batch {
 	t.Helper()
 	w.id++
@@ -55,13 +60,19 @@ func (w *twins) freeze(t *testing.T, want int) handover.Batch {
 	if err != nil || len(b.Conns) != want {
 		t.Fatalf("froze %d connections, %v; want %d", len(b.Conns), err, want)
 	}
+	duplicate(t, &b)
+	return b
+}
+
+func duplicate(t *testing.T, b *handover.Batch) {
+	t.Helper()
 	for i := range b.Conns {
-		if b.Conns[i].FD, err = unix.FcntlInt(uintptr(b.Conns[i].FD), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		fd, err := unix.FcntlInt(uintptr(b.Conns[i].FD), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-		b.Conns[i].State = bytes.Clone(b.Conns[i].State)
+		b.Conns[i].FD, b.Conns[i].State = fd, bytes.Clone(b.Conns[i].State)
 	}
-	return b
 }
 
 func (w *twins) prepare(t *testing.T, b handover.Batch) {
@@ -74,8 +85,33 @@ func (w *twins) prepare(t *testing.T, b handover.Batch) {
 func (w *twins) commit(t *testing.T, b handover.Batch) {
 	t.Helper()
 	w.prepare(t, b)
-	w.candidate.Activate(b.ID)
-	w.donor.Release(b.ID)
+	w.resume(b.ID)
+}
+
+// resume hands a batch over. RESUMED is known to both before anything that is relayed because of it.
+func (w *twins) resume(id uint64) {
+	w.mu.Lock()
+	w.hold = true
+	w.mu.Unlock()
+	w.donor.Release(id)
+	w.candidate.Activate(id)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.held {
+		w.candidate.Relayed(r)
+	}
+	w.hold, w.held = false, nil
+}
+
+// toCandidate passes a frame on.
+func (w *twins) toCandidate(r handover.Relay) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hold {
+		w.held = append(w.held, r)
+		return
+	}
+	w.candidate.Relayed(r)
 }
 
 // abort ends the move as the machines do when both processes live.
@@ -212,8 +248,7 @@ func TestAnAnswerThatMeetsAFrozenClient(t *testing.T) {
 			a.answer(t, m1)
 			until(t, "the candidate has the answer", func() bool { return w.to.Stats().Waiting == 0 })
 			if commits {
-				w.candidate.Activate(b.ID)
-				w.donor.Release(b.ID)
+				w.resume(b.ID)
 				w.freeze(t, 0)
 				w.candidate.Done()
 				w.freeze(t, 0)

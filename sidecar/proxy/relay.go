@@ -91,10 +91,15 @@ func (w *worker) relayClosed(d *downstream) {
 	}
 }
 
-// answered takes an answer from the candidate. A client that has moved meanwhile gets it there: it goes back.
+// answered takes an answer from the candidate. A client that has moved meanwhile gets it there: it goes back. After an
+// abort it comes too late: endMove has answered everything.
 func (w *worker) answered(r relayState) {
 	f, err := bolt.Next(r.frame)
 	if err != nil {
+		return
+	}
+	if !w.moving {
+		w.count.Late++
 		return
 	}
 	delete(w.relayed, relayed{r.down, f.ID()})
