@@ -2,6 +2,7 @@ package http1_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -187,6 +188,49 @@ func TestUnreadIsBounded(t *testing.T) {
 				t.Errorf("%q and then %q without end: %d bytes are unread", start, more, len(s.unread))
 			}
 		}
+	}
+}
+
+// TestMore sends heads byte by byte to a Request that starts over each time: few of those times are needed.
+func TestMore(t *testing.T) {
+	cases := map[string]struct {
+		head    string
+		decodes int
+		status  int
+	}{
+		"complete":                 {get + "A: b\r\n\r\n", 5, 0},
+		"no HTTP":                  {"\x16\x03\x01", 1, 400},
+		"a line feed too many":     {"GET / HTTP/1.1\n", 2, 400},
+		"a line without end":       {"GET /" + strings.Repeat("a", 1<<16), 2, 414},
+		"a field without end":      {get + "A: " + strings.Repeat("a", 1<<16), 5, 431},
+		"as many lines as allowed": {get + strings.Repeat("A: b\r\n", 255) + "\r\n", 259, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var r http1.Request
+			head := []byte(tc.head)
+			decodes, seen := 0, 0
+			for n := 1; n <= len(head); n++ {
+				if !(http1.Limits{}).More(head[:n], seen) {
+					continue
+				}
+				r.Reset()
+				decodes++
+				took, err := r.Decode(head[:n], http1.Limits{})
+				if seen = n; errors.Is(err, http1.ErrShort) {
+					continue
+				}
+				var format *http1.FormatError
+				if errors.As(err, &format); tc.status == 0 && took != len(head) || tc.status != 0 && format.Status != tc.status {
+					t.Errorf("took %d, %v", took, err)
+				}
+				if decodes != tc.decodes {
+					t.Errorf("decoded %d times, want %d", decodes, tc.decodes)
+				}
+				return
+			}
+			t.Errorf("no verdict on %d bytes", len(head))
+		})
 	}
 }
 

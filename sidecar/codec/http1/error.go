@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -50,6 +51,13 @@ const (
 	defaultFields = 256
 	maxHead       = 1<<16 - 1 // offsets in the index are 16 bits wide
 )
+
+// More says whether b, whose first seen bytes were not enough for Decode, may be enough now: it has another line, or has
+// reached a limit. A proxy that uses one Request for many connections starts over with every call; asking first bounds
+// what a client can cost that sends a head byte by byte.
+func (l Limits) More(b []byte, seen int) bool {
+	return seen == 0 || seen < l.line() && len(b) >= l.line() || len(b) >= l.head() || bytes.IndexByte(b[seen:], '\n') >= 0
+}
 
 func (l Limits) line() int { return orDefault(l.Line, defaultLine) }
 
