@@ -176,8 +176,26 @@ func (p *place) file(sample, name string) string {
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	log  bytes.Buffer
+	log  journal
 	done chan struct{}
+}
+
+// journal is what a process has said so far; it may be read while the process goes on.
+type journal struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.all.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.all.String()
 }
 
 func start(t *testing.T, name string, args ...string) *process {

@@ -110,13 +110,19 @@ func count(p *planner) *tally {
 	return t
 }
 
-// handovers sums up those that brought the fleet's version.
+// handovers sums up those that brought the fleet's version, and what the others have cost.
 func (t *tally) handovers() axlev1.FleetHandover {
 	var sum axlev1.FleetHandover
 	var worst int64
 	for i := range t.views {
 		v := &t.views[i]
-		if !v.Wanted || v.Status == nil || v.Status.Handover == nil || v.version != t.Fleet.Version || v.Status.Handover.To != v.serves {
+		if !v.Wanted || v.Status == nil || v.Status.Handover == nil {
+			continue
+		}
+		if h := v.Status.Handover; !h.OK && h.From == v.serves {
+			sum.ConnectionsLost += h.Lost
+		}
+		if v.version != t.Fleet.Version || v.Status.Handover.To != v.serves {
 			continue
 		}
 		sum.ConnectionsMoved += v.Status.Handover.Moved

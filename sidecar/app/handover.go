@@ -119,15 +119,9 @@ func (c candidate) EndMove() {
 
 // desk waits for candidates for as long as this process serves.
 func (a *app) desk(ctx context.Context) {
-	if a.boot.Operator == nil {
-		if a.boot.Handover.KeyFile == "" {
-			a.Log.Info("This process cannot be upgraded while it runs: handover.keyFile is not set")
-			return
-		}
-		if err := (keyFile{Generation: a.boot.Node.Generation}).write(a.boot.Handover.KeyFile); err != nil {
-			a.Log.Error(err, "This process cannot be upgraded while it runs")
-			return
-		}
+	if a.boot.Operator == nil && a.boot.Handover.KeyFile == "" {
+		a.Log.Info("This process cannot be upgraded while it runs: handover.keyFile is not set")
+		return
 	}
 	a.spawn(func() {
 		for a.give(ctx) {
@@ -142,6 +136,10 @@ func (a *app) desk(ctx context.Context) {
 func (a *app) give(ctx context.Context) bool {
 	fd, err := a.set.Listen(sockets.Handover, "unixpacket", a.boot.Handover.Socket)
 	if err != nil {
+		a.Log.Error(err, "No successor can take over yet", "retry", deskRetry.String())
+		return true
+	}
+	if err := a.announce(); err != nil {
 		a.Log.Error(err, "No successor can take over yet", "retry", deskRetry.String())
 		return true
 	}
@@ -164,6 +162,15 @@ func (a *app) give(ctx context.Context) bool {
 			return false
 		}
 	}
+}
+
+// announce tells standalone successors whom they take over from. It comes after the socket: a process that finds it taken
+// must not touch the key file of the one that serves.
+func (a *app) announce() error {
+	if a.boot.Operator != nil {
+		return nil
+	}
+	return keyFile{Generation: a.boot.Node.Generation}.write(a.boot.Handover.KeyFile)
 }
 
 func (a *app) setGiving(on bool) {
@@ -280,6 +287,7 @@ func (a *app) note(r handover.Result) {
 	a.gave = r.OK && r.From == a.boot.Node.Generation
 	a.handovers.Add(r)
 	a.mu.Unlock()
+	a.engine.CountLost(r.Lost)
 	log := a.Log.WithValues("from", r.From, "to", r.To, "step", r.Step, "moved", r.Moved, "lost", r.Lost,
 		"freezeP99", (time.Duration(r.FreezeP99Micros) * time.Microsecond).String(), "took", (time.Duration(r.DurationMicros) * time.Microsecond).String())
 	if r.OK {

@@ -27,6 +27,7 @@ type desk struct {
 	fail chan error
 
 	mu     sync.Mutex
+	turned string // why the last caller was turned away: it calls again many times a second
 	taken  bool
 	closed bool
 	open   map[*conn]bool // callers that are proving themselves
@@ -131,10 +132,16 @@ func (d *desk) greet(c *conn) {
 	delete(d.open, c)
 	won := err == nil && !d.taken && !d.closed
 	d.taken = d.taken || won
+	again := err != nil && d.turned == err.Error()
+	if err != nil {
+		d.turned = err.Error()
+	}
 	d.mu.Unlock()
 	switch {
 	case err != nil:
-		d.cfg.Log.Info("turned a caller of the handover socket away", "reason", err.Error())
+		if !again {
+			d.cfg.Log.Info("turned a caller of the handover socket away", "reason", err.Error())
+		}
 		_ = c.Close()
 	case !won:
 		_ = c.say(Message{Kind: KindBusy})

@@ -195,6 +195,13 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
+// CountLost adds connections that a handover has closed, as its result says.
+func (e *Engine) CountLost(n int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.base.Lost += uint64(max(n, 0))
+}
+
 // Conns describes every connection.
 func (e *Engine) Conns() []ConnInfo {
 	var all []ConnInfo
