@@ -33,9 +33,10 @@ cluster-down: ## End it and leave nothing behind
 
 ##@ Build
 .PHONY: build images generate
-build: ## Both programs, into bin/
+build: ## The programs, into bin/: operator, sidecar, kubectl plugin
 	$(GO) build -o bin/axle-operator .
 	$(GO) build -o bin/axle-sidecar ./sidecar
+	$(GO) build -o bin/kubectl-axle ./cmd/kubectl-axle
 
 generate: ## Write everything that is generated: deep copies, CRDs, RBAC, chart, protobuf
 	@$(GO) run ./hack/gen

@@ -40,6 +40,9 @@ var arrows = []arrow{
 	{under: "sidecar", ours: []string{"sidecar", "api/bootstrap", "api/control"}, theirs: append([]string{
 		"golang.org/x/sys", "github.com/go-logr/logr", "github.com/prometheus", "go.yaml.in/yaml",
 	}, grpcAndXDS...)},
+	{under: "cmd", ours: []string{"api/v1alpha1", "controllers/sidecars"}, theirs: []string{
+		"k8s.io", "sigs.k8s.io", "github.com/spf13/cobra", "github.com/go-logr/logr",
+	}},
 	{under: "webhook/inject", ours: []string{"api"}, theirs: []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/utils/ptr"}},
 	{under: "controllers", ours: []string{"controllers", "api", "webhook/inject"}, theirs: append([]string{
 		"k8s.io", "sigs.k8s.io", "github.com/go-logr/logr", "github.com/prometheus", "golang.org/x/sync", "golang.org/x/time",
