@@ -119,6 +119,7 @@ func (u *httpConn) rest() {
 		return
 	}
 	u.host.Conns = append(u.host.Conns, u)
+	u.conn.Resume() // the end of the response may have been more than its client took at once
 	u.w.loop.Start(&u.idle, restFor)
 }
 
