@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +86,9 @@ func upgrade(w http.ResponseWriter, _ *http.Request) {
 func web(addr netip.AddrPort) *http.Client {
 	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		Proxy: nil, MaxIdleConnsPerHost: 100, DisableCompression: true,
-		Dial: func(string, string) (net.Conn, error) { return net.Dial("tcp", addr.String()) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+		},
 	}}
 }
 
@@ -343,9 +346,10 @@ func post(conn net.Conn, r *bufio.Reader, body string, chunked bool) error {
 	if err != nil {
 		return errors.Join(err, <-errs)
 	}
+	defer func() { _ = res.Body.Close() }()
 	got, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 || string(got) != body {
-		return fmt.Errorf("status %d, %d bytes of %d, %w", res.StatusCode, len(got), len(body), err)
+	if err != nil || res.StatusCode != http.StatusOK || string(got) != body {
+		return errors.Join(err, fmt.Errorf("status %d, %d bytes of %d", res.StatusCode, len(got), len(body)))
 	}
 	return <-errs
 }
