@@ -26,6 +26,8 @@ type httpClient struct {
 	fixed *cluster
 	conn  *loop.Conn
 	x     exchange
+	seen  int  // bytes of a head that was not complete: it is read again only when that can tell more
+	busy  bool // in Data: what is left there is shown again by itself
 	over  bool // refused: the connection closes after our answer, and what else comes is dropped
 }
 
@@ -63,6 +65,8 @@ func (c *httpClient) Connected(*loop.Conn) {}
 
 // Data takes what the exchange can use now. When it can use nothing before the other side has moved, reading pauses.
 func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
+	c.busy = true
+	defer func() { c.busy = false }()
 	taken := 0
 	for taken < len(b) && !conn.Closed() {
 		n := c.take(b[taken:])
@@ -117,10 +121,14 @@ func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
 
 // begin decodes a request's head and looks for an endpoint.
 func (c *httpClient) begin(b []byte) int {
+	if !(http1.Limits{}).More(b, c.seen) {
+		return 0
+	}
 	req := &c.w.httpRequest
 	req.Reset()
 	n, err := req.Decode(b, http1.Limits{})
-	if errors.Is(err, http1.ErrShort) {
+	if c.seen = 0; errors.Is(err, http1.ErrShort) {
+		c.seen = len(b)
 		return 0
 	}
 	if err != nil {
@@ -132,6 +140,10 @@ func (c *httpClient) begin(b []byte) int {
 	x.Exchange, x.request = req.Exchange(), req.Body
 	x.active, x.attempt, x.timeout = true, 0, config.DefaultTimeout
 	x.repeat = req.Body.Done() && repeatable(req.Method)
+	if left, limited := req.MaxForwards(); limited && left == 0 {
+		x.reply(httpLastHop(req.Method))
+		return n
+	}
 	if x.cluster = c.target(req, &x.timeout); x.cluster == nil {
 		x.fail(httpNoRoute, FailNoRoute)
 		return n
@@ -168,10 +180,23 @@ func (c *httpClient) target(req *http1.Request, timeout *time.Duration) *cluster
 	return c.w.targets[r.Index]
 }
 
-// hostKey is the service key of an authority: its host without the port, and without the cluster's DNS suffix.
+// httpLastHop is the status of a TRACE or OPTIONS that may go no further (RFC 9110 section 7.6.2).
+func httpLastHop(method []byte) int {
+	if string(method) == "OPTIONS" {
+		return 200
+	}
+	return 405
+}
+
+// hostKey is the service key of an authority: its host in lower case, without the port, a final dot, and the cluster's DNS
+// suffix.
 func hostKey(authority []byte) []byte {
 	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
 		authority = authority[:i]
+	}
+	authority = bytes.TrimSuffix(authority, []byte{'.'})
+	if bytes.ContainsFunc(authority, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		authority = bytes.ToLower(authority)
 	}
 	for _, suffix := range [...]string{".svc.cluster.local", ".svc"} {
 		if len(authority) > len(suffix) && string(authority[len(authority)-len(suffix):]) == suffix {

@@ -26,6 +26,7 @@ type httpConn struct {
 	conn     *loop.Conn
 	x        *exchange // nil while resting
 	idle     loop.Timer
+	seen     int // as in httpClient
 	opened   bool
 	used     bool // it has served before: that it is dead may show only now
 	reusable bool // as the last response said

@@ -62,11 +62,15 @@ func (x *exchange) forget() {
 
 // head takes the head of a response, or an interim one. It returns how much it took, 0 when the head is not complete.
 func (x *exchange) headOf(b []byte) (int, error) {
+	if !(http1.Limits{}).More(b, x.up.seen) {
+		return 0, nil
+	}
 	w := x.client.w
 	res := &w.httpResponse
 	res.Reset()
 	n, err := res.Decode(b, http1.Limits{}, x.Exchange)
-	if errors.Is(err, http1.ErrShort) {
+	if x.up.seen = 0; errors.Is(err, http1.ErrShort) {
+		x.up.seen = len(b)
 		return 0, nil
 	}
 	if err != nil {
@@ -160,6 +164,12 @@ func (x *exchange) fail(status int, why Failure) {
 		c.conn.Close(errTruncated) // the client has to see that its response is not whole
 		return
 	}
+	x.reply(status)
+}
+
+// reply answers a request ourselves, before anything was sent for it.
+func (x *exchange) reply(status int) {
+	c := x.client
 	if !x.request.Done() || !x.KeepAlive || x.closing {
 		c.refuse(status)
 		return
@@ -168,6 +178,9 @@ func (x *exchange) fail(status int, why Failure) {
 	c.conn.Write(c.w.scratch)
 	x.reset()
 	c.conn.Resume()
+	if !c.busy {
+		c.conn.Reread()
+	}
 }
 
 var (

@@ -180,13 +180,15 @@ func TestHTTPOnTheWire(t *testing.T) {
 			"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 3\r\n\r\noneGET /none HTTP/1.1\r\n" + host + "\r\n" +
 				"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 5\r\nConnection: close\r\n\r\nthree",
 		}, []string{"200 OK", "one", "204 No Content", "200 OK", "three"}},
-		"a request in pieces":           {to, []string{"GET /ec", "ho HTTP/1.1\r\nHo", "st: shop.demo\r\nConnection: close\r\n", "\r\n"}, []string{"200 OK"}},
-		"an HTTP/1.0 client":            {to, []string{"GET /chunks HTTP/1.0\r\n" + host + "\r\n"}, []string{"200 OK", "0,1,2,3,4,5,6,7,8,9,"}},
-		"expect 100-continue":           {to, []string{"POST /echo HTTP/1.1\r\n" + host + "Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", "ok"}, []string{"100 Continue", "200 OK", "ok"}},
-		"two lengths are refused":       {to, []string{"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"}, []string{"400 "}},
-		"a host without a route":        {to, []string{"GET / HTTP/1.1\r\nHost: other.demo\r\nConnection: close\r\n\r\n"}, []string{"404 "}},
-		"an endpoint that is not there": {nobody, []string{"GET / HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n"}, []string{"503 "}},
-		"a proxy's absolute form":       {to, []string{"GET http://shop.demo.svc:8080/none HTTP/1.1\r\nHost: shop.demo\r\nConnection: close\r\n\r\n"}, []string{"204 "}},
+		"a request in pieces":               {to, []string{"GET /ec", "ho HTTP/1.1\r\nHo", "st: shop.demo\r\nConnection: close\r\n", "\r\n"}, []string{"200 OK"}},
+		"an HTTP/1.0 client":                {to, []string{"GET /chunks HTTP/1.0\r\n" + host + "\r\n"}, []string{"200 OK", "0,1,2,3,4,5,6,7,8,9,"}},
+		"expect 100-continue":               {to, []string{"POST /echo HTTP/1.1\r\n" + host + "Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", "ok"}, []string{"100 Continue", "200 OK", "ok"}},
+		"two lengths are refused":           {to, []string{"POST /echo HTTP/1.1\r\n" + host + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"}, []string{"400 "}},
+		"a host without a route":            {to, []string{"GET / HTTP/1.1\r\nHost: other.demo\r\nConnection: close\r\n\r\n"}, []string{"404 "}},
+		"an endpoint that is not there":     {nobody, []string{"GET / HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n"}, []string{"503 "}},
+		"a host in capitals with a dot":     {to, []string{"GET /none HTTP/1.1\r\nHost: Shop.Demo.:80\r\nConnection: close\r\n\r\n"}, []string{"204 "}},
+		"an OPTIONS that may go no further": {to, []string{"OPTIONS * HTTP/1.1\r\n" + host + "Max-Forwards: 0\r\nConnection: close\r\n\r\n"}, []string{"200 "}},
+		"a proxy's absolute form":           {to, []string{"GET http://shop.demo.svc:8080/none HTTP/1.1\r\nHost: shop.demo\r\nConnection: close\r\n\r\n"}, []string{"204 "}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -352,4 +354,22 @@ func post(conn net.Conn, r *bufio.Reader, body string, chunked bool) error {
 		return errors.Join(err, fmt.Errorf("status %d, %d bytes of %d", res.StatusCode, len(got), len(body)))
 	}
 	return <-errs
+}
+
+// TestHTTPGoesOnBehindATimeout has a second request wait, unread, behind one that times out.
+func TestHTTPGoesOnBehindATimeout(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	addr := freePort(t)
+	s := httpSnapshot(addr, silent.Addr().(*net.TCPAddr).AddrPort())
+	s.Hosts["shop.demo"].Routes[0].Timeout = 50 * time.Millisecond
+	started(t, 1, s)
+	const get = "GET / HTTP/1.1\r\nHost: shop.demo\r\n"
+	got := rawHTTP(t, addr, get+"\r\n"+get+"Connection: close\r\n\r\n")
+	if n := strings.Count(got, "HTTP/1.1 504 "); n != 2 {
+		t.Errorf("%d answers of 504 in %q, want 2", n, got)
+	}
 }
