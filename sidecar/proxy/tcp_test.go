@@ -34,16 +34,19 @@ func lastBytes(t *testing.T, e *proxy.Engine, addr netip.AddrPort, ln net.Listen
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Fatal(err)
 	}
-	for unsent := 0; unsent == 0; { // the kernel holds no more for the client
-		n, err := conn.Write(bytes.Repeat([]byte("a"), 32<<10))
-		if err != nil {
-			t.Fatal(err)
+	for full := 0; full < 3; { // the kernel holds no more for the client, and that is no moment before a write
+		if full == 0 {
+			n, err := conn.Write(bytes.Repeat([]byte("a"), 32<<10))
+			if err != nil {
+				t.Fatal(err)
+			}
+			size += n
 		}
-		size += n
 		time.Sleep(2 * time.Millisecond) // all of it has been passed on, or waits
+		full++
 		for _, c := range e.Conns() {
-			if c.Kind == "downstream" {
-				unsent = c.Unsent
+			if c.Kind == "downstream" && c.Unsent == 0 {
+				full = 0
 			}
 		}
 	}
