@@ -205,6 +205,7 @@ func (b *backend) accept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = conn.Close() }) // and until then the collector leaves it open
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	b.conn, b.r = conn, bufio.NewReader(conn)
 }
