@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"errors"
-
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -37,23 +35,7 @@ func (d *downstream) Connected(*loop.Conn) {}
 
 // Data takes every complete frame.
 func (d *downstream) Data(c *loop.Conn, b []byte) int {
-	taken := 0
-	for taken < len(b) {
-		f, err := bolt.Next(b[taken:])
-		if errors.Is(err, bolt.ErrShort) {
-			break
-		}
-		if err != nil {
-			d.w.malformed(c, d.from.Name, err)
-			return len(b)
-		}
-		taken += len(f.Bytes())
-		d.frame(f)
-		if c.Closed() {
-			return len(b)
-		}
-	}
-	return taken
+	return d.w.frames(c, b, d.from.Name, d)
 }
 
 func (d *downstream) frame(f bolt.Frame) {

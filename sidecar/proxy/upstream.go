@@ -184,23 +184,7 @@ func (u *upConn) Connected(*loop.Conn) {
 // Data takes every complete frame.
 func (u *upConn) Data(c *loop.Conn, b []byte) int {
 	u.heard, u.strikes = u.w.loop.Now(), 0
-	taken := 0
-	for taken < len(b) {
-		f, err := bolt.Next(b[taken:])
-		if errors.Is(err, bolt.ErrShort) {
-			break
-		}
-		if err != nil {
-			u.w.malformed(c, u.cluster.name, err)
-			return len(b)
-		}
-		taken += len(f.Bytes())
-		u.frame(f)
-		if c.Closed() {
-			return len(b)
-		}
-	}
-	return taken
+	return u.w.frames(c, b, u.cluster.name, u)
 }
 
 func (u *upConn) frame(f bolt.Frame) {

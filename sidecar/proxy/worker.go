@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
@@ -168,6 +169,30 @@ func (w *worker) closeAll() {
 		p.down.Close(nil)
 	}
 	w.loop.Each(func(c *loop.Conn) { c.Close(nil) })
+}
+
+// framer is who takes the frames of a connection.
+type framer interface{ frame(f bolt.Frame) }
+
+// frames gives every complete frame of b to its taker and returns how many bytes those have.
+func (w *worker) frames(c *loop.Conn, b []byte, where string, to framer) int {
+	taken := 0
+	for taken < len(b) {
+		f, err := bolt.Next(b[taken:])
+		if errors.Is(err, bolt.ErrShort) {
+			break
+		}
+		if err != nil {
+			w.malformed(c, where, err)
+			return len(b)
+		}
+		taken += len(f.Bytes())
+		to.frame(f)
+		if c.Closed() {
+			return len(b)
+		}
+	}
+	return taken
 }
 
 // malformed closes a connection whose peer broke the protocol; only this one, and it says why.
