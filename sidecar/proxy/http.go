@@ -165,10 +165,7 @@ func repeatable(method []byte) bool {
 
 func (c *httpClient) target(req *http1.Request, timeout *time.Duration) *cluster {
 	if c.from.Cluster != "" {
-		if c.fixed == nil || c.fixed.retired {
-			c.fixed = c.w.clusters[c.from.Cluster]
-		}
-		return c.fixed
+		return c.w.fixed(&c.fixed, c.from)
 	}
 	r := c.w.routes.Match(hostKey(req.Target.Authority), req.Method)
 	if r == nil {

@@ -53,11 +53,7 @@ func (w *worker) dialHTTP(c *cluster, h *webHost) *httpConn {
 	w.count.Dialled++
 	up.conn = conn
 	w.webs[conn.ID] = up
-	timeout := c.Config.ConnectTimeout
-	if timeout == 0 {
-		timeout = defaultConnectTimeout
-	}
-	w.loop.Start(&up.idle, timeout)
+	w.loop.Start(&up.idle, c.connectTimeout())
 	return up
 }
 

@@ -68,7 +68,7 @@ func (w *worker) target(d *downstream, f bolt.Frame) (*cluster, time.Duration) {
 		timeout = config.DefaultTimeout
 	}
 	if d.from.Cluster != "" {
-		return w.fixed(d), timeout
+		return w.fixed(&d.fixed, d.from), timeout
 	}
 	key := f.Key()
 	r := w.routes.Match(key.Service, key.Method)
@@ -81,12 +81,13 @@ func (w *worker) target(d *downstream, f bolt.Frame) (*cluster, time.Duration) {
 	return w.targets[r.Index], timeout
 }
 
-// fixed is the cluster of a listener that sends everything to one. It is looked up again when a snapshot has retired it.
-func (w *worker) fixed(d *downstream) *cluster {
-	if d.fixed == nil || d.fixed.retired {
-		d.fixed = w.clusters[d.from.Cluster]
+// fixed is the cluster of a listener that sends everything to one. A client keeps it in known; it is looked up again when a
+// snapshot has retired it.
+func (w *worker) fixed(known **cluster, from *config.Listener) *cluster {
+	if *known == nil || (*known).retired {
+		*known = w.clusters[from.Cluster]
 	}
-	return d.fixed
+	return *known
 }
 
 // send writes a request on an open connection, under an id of that connection.

@@ -73,11 +73,7 @@ func (p *pair) connect() {
 	}
 	p.w.count.Dialled++
 	p.up = up
-	timeout := p.cluster.Config.ConnectTimeout
-	if timeout == 0 {
-		timeout = defaultConnectTimeout
-	}
-	p.w.loop.Start(&p.timeout, timeout)
+	p.w.loop.Start(&p.timeout, p.cluster.connectTimeout())
 }
 
 // giveUpDial forgets a connection that is not open yet.

@@ -42,6 +42,14 @@ func (c *cluster) admit() bool {
 	return false
 }
 
+// connectTimeout is how long an endpoint of the cluster may take to accept a connection.
+func (c *cluster) connectTimeout() time.Duration {
+	if c.Config.ConnectTimeout == 0 {
+		return defaultConnectTimeout
+	}
+	return c.Config.ConnectTimeout
+}
+
 type host = upstream.Host[*upConn]
 
 // upConn is one connection to an endpoint, shared by the requests of many clients.
@@ -144,11 +152,7 @@ func (w *worker) dial(c *cluster, h *host) *upConn {
 	}
 	w.count.Dialled++
 	up.adopt(conn)
-	timeout := c.Config.ConnectTimeout
-	if timeout == 0 {
-		timeout = defaultConnectTimeout
-	}
-	w.loop.Start(&up.watch, timeout)
+	w.loop.Start(&up.watch, c.connectTimeout())
 	return up
 }
 
