@@ -30,6 +30,8 @@ type Bootstrap struct {
 	MeshAPI string `json:"meshAPI,omitempty"`
 	// Handover says where generations meet.
 	Handover Handover `json:"handover"`
+	// Slot is set in a pod that was created with slots; nil in place and standalone.
+	Slot *Slot `json:"slot,omitempty"`
 	// Loops is the number of event loops; 0 means 1 in place and min(2, CPUs) otherwise.
 	Loops int `json:"loops,omitempty"`
 	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default.
@@ -57,6 +59,18 @@ type Node struct {
 	Generation int64 `json:"generation"`
 	// InPlace is true for an ephemeral container: one loop, no volume, configuration kept in memory.
 	InPlace bool `json:"inPlace,omitempty"`
+}
+
+// Slot is what a slot knows from its creation on; its generation and version come from a file that changes.
+type Slot struct {
+	// Name is "a" or "b".
+	Name string `json:"name"`
+	// Dir is a directory that only the two slots share, and that outlives both.
+	Dir string `json:"dir"`
+	// File holds the pod's slots annotation; it follows the annotation.
+	File string `json:"file"`
+	// TokenFile holds the pod's projected service account token for the operator.
+	TokenFile string `json:"tokenFile"`
 }
 
 // Operator is the control plane's address.

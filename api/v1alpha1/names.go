@@ -28,6 +28,29 @@ const (
 	// provide, separated by commas: "com.x.Pay:1.0,com.x.Refund:1.0".
 	ServicesAnnotation = "axlemesh.io/rpc-services"
 
+	// SlotsAnnotation says, in a pod that was created with slots, which generation each slot is and which one is to serve: a
+	// PodSlots as JSON. The webhook writes it at creation and the fleet controller afterwards; the slots read it from a file.
+	SlotsAnnotation = "axlemesh.io/slots"
+
+	// PromoteAnnotation on a SidecarFleet ends a step's pause before its time: "VERSION/STEP", where STEP counts from 1 and
+	// is the last step whose pause is over ("v1-1-0/2").
+	PromoteAnnotation = "axlemesh.io/promote"
+
+	// WarningsAnnotation says what the owner of an injected pod should know; absent when there is nothing.
+	WarningsAnnotation = "axlemesh.io/warnings"
+
+	// SlotA and SlotB are the two native sidecars of a pod that was created with slots.
+	SlotA = "axle-a"
+	SlotB = "axle-b"
+
+	// MarkerEnv is set to "1" in the application's containers of a pod with slots: what an SDK looks for. AppPortEnv says, with
+	// takeover, on which port the application is to listen.
+	MarkerEnv  = "AXLE_SIDECAR"
+	AppPortEnv = "AXLE_APP_PORT"
+
+	// TokenAudience is the audience of the projected service account tokens that slots join with.
+	TokenAudience = "axlemesh.io/control"
+
 	// ContainerPrefix starts the name of every container that Axle adds to a pod.
 	ContainerPrefix = "axle-"
 	// InPlacePrefix, followed by a generation, names a sidecar that was injected into a running pod.

@@ -30,6 +30,25 @@ type PodDesired struct {
 	Failed *PodFailure `json:"failed,omitempty"`
 }
 
+// PodSlots says which generation each slot of a pod is, and which one is to serve. A slot knows itself from here: its image is
+// changed in the same patch.
+type PodSlots struct {
+	// Serving is the generation that is to serve when nobody does: after a cold start of the whole pod. 0 means that nobody is to.
+	// A slot whose generation is higher is a candidate, a slot whose generation is lower idles.
+	Serving int64 `json:"serving"`
+	// A and B are the slots.
+	A PodSlot `json:"a"`
+	B PodSlot `json:"b"`
+}
+
+// PodSlot is one slot.
+type PodSlot struct {
+	// Generation is unique in the pod's life and only grows.
+	Generation int64 `json:"generation"`
+	// Version is the name of the SidecarVersion whose image the slot has.
+	Version string `json:"version"`
+}
+
 // PodFailure is an attempt to start a generation, or to hand over to it, that did not succeed.
 type PodFailure struct {
 	Generation int64 `json:"generation"`
@@ -57,6 +76,11 @@ const (
 type PodStatus struct {
 	// Joined is the container whose join token was used last; a token is good once.
 	Joined string `json:"joined,omitempty"`
+	// Term counts the cold starts of a pod with slots, as its lock file does. What a later term says outweighs an earlier one,
+	// whatever the generations. It is 0 in place.
+	Term int64 `json:"term,omitempty"`
+	// Restarts is how often the supervisor restarted the proxy of the serving generation.
+	Restarts int64 `json:"restarts,omitempty"`
 	// Generation and Version of the sidecar that serves; 0 and "" when none does.
 	Generation int64  `json:"generation,omitempty"`
 	Version    string `json:"version,omitempty"`
@@ -99,6 +123,11 @@ func ParseDesired(annotations map[string]string) (*PodDesired, error) {
 // ParseStatus reads StatusAnnotation from a pod's annotations; nil when it is absent.
 func ParseStatus(annotations map[string]string) (*PodStatus, error) {
 	return parse[PodStatus](annotations, StatusAnnotation)
+}
+
+// ParseSlots reads SlotsAnnotation from a pod's annotations; nil when it is absent.
+func ParseSlots(annotations map[string]string) (*PodSlots, error) {
+	return parse[PodSlots](annotations, SlotsAnnotation)
 }
 
 func parse[T any](annotations map[string]string, key string) (*T, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // The sidecar's own ports on the loopback address. A listener on all addresses would collide with them.
-var reserved = []int32{12220, 13330, 13331}
+var reserved = []int32{12220, 12280, 13330, 13331}
 
 // ports returns what a pod's sidecar is to serve: what the fleet says, else what the Services that select the pod say. The defaults are
 // applied and the list is sorted. A port whose mesh port is impossible or taken is left out, and callers go the direct way.
@@ -48,7 +48,7 @@ func ports(spec []axlev1.PortSpec, pod *corev1.Pod, services []*corev1.Service) 
 	return all
 }
 
-// derive reads the ports of a pod from the Services that select it. A port that any of them calls Bolt is Bolt.
+// derive reads the ports of a pod from the Services that select it. A port that any of them names a protocol for has that protocol.
 func derive(pod *corev1.Pod, services []*corev1.Service) []axlev1.PortSpec {
 	found := map[int32]axlev1.Protocol{}
 	for _, svc := range services {
@@ -90,7 +90,7 @@ func target(sp corev1.ServicePort, pod *corev1.Pod) int32 {
 	return sp.Port
 }
 
-// protocol of a Service's port. This release reads Bolt; everything else is bytes.
+// protocol of a Service's port. This release reads Bolt and HTTP/1.1; everything else is bytes.
 func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	if sp.AppProtocol == nil {
 		return axlev1.ProtocolTCP
@@ -98,6 +98,8 @@ func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	switch *sp.AppProtocol {
 	case "bolt", axlev1.GroupName + "/bolt":
 		return axlev1.ProtocolBolt
+	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
+		return axlev1.ProtocolHTTP1
 	}
 	return axlev1.ProtocolTCP
 }

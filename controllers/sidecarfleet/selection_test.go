@@ -144,6 +144,10 @@ func TestPorts(t *testing.T) {
 				corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP})},
 			want: []axlev1.PortSpec{{AppPort: 7000, MeshPort: 10000, Protocol: axlev1.ProtocolTCP}, {AppPort: 9090, MeshPort: 12090, Protocol: axlev1.ProtocolTCP}},
 		},
+		"a port that is called HTTP": {
+			services: []*corev1.Service{service("pay", corev1.ServicePort{Port: 8000, AppProtocol: new("http")})},
+			want:     []axlev1.PortSpec{{AppPort: 8000, MeshPort: 11000, Protocol: axlev1.ProtocolHTTP1}},
+		},
 		"two services on one port: Bolt wins": {
 			services: []*corev1.Service{
 				service("pay", corev1.ServicePort{Port: 12200, AppProtocol: &bolt}), service("pay", corev1.ServicePort{Port: 12200}),

@@ -181,6 +181,7 @@ func TestListeners(t *testing.T) {
 		"inbound/15200 INBOUND 0.0.0.0:15200 axlemesh.io/bolt TcpProxy",
 		"inbound/11080 INBOUND 0.0.0.0:11080 axlemesh.io/tcp TcpProxy",
 		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager",
+		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)

@@ -17,16 +17,20 @@ import (
 // Filters that choose a listener's protocol.
 const (
 	filterBolt = "axlemesh.io/bolt"
+	filterHTTP = "axlemesh.io/http1"
 	filterTCP  = "axlemesh.io/tcp"
 )
 
-// Where the pod's own application calls its sidecar.
-const (
-	outboundBolt     = "outbound/bolt"
-	outboundBoltPort = 12220
-)
+// ways are where the pod's own application calls its sidecar, on the loopback address.
+var ways = []struct {
+	name, filter string
+	port         int32
+}{
+	{"outbound/bolt", filterBolt, 12220},
+	{"outbound/http", filterHTTP, 12280},
+}
 
-// Listeners makes the listeners of one pod: one for each port that its sidecar serves, and one for its application's own calls. A
+// Listeners makes the listeners of one pod: one for each port that its sidecar serves, and one for each protocol of its application's own calls. A
 // sidecar that is asked to leave keeps them; it closes them itself when nobody is left.
 func Listeners(desired *axlev1.PodDesired) ([]*listenerv3.Listener, error) {
 	if desired == nil {
@@ -40,25 +44,31 @@ func Listeners(desired *axlev1.PodDesired) ([]*listenerv3.Listener, error) {
 		}
 		all = append(all, l)
 	}
-	out, err := outbound()
-	if err != nil {
-		return nil, err
+	for _, w := range ways {
+		l, err := outbound(w.name, w.filter, w.port)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
 	}
-	return append(all, out), nil
+	return all, nil
 }
 
 func inbound(p axlev1.PortSpec) (*listenerv3.Listener, error) {
 	filter := filterTCP
-	if p.Protocol == axlev1.ProtocolBolt {
+	switch p.Protocol {
+	case axlev1.ProtocolBolt:
 		filter = filterBolt
+	case axlev1.ProtocolHTTP1:
+		filter = filterHTTP
 	}
 	cluster := inboundCluster(p.AppPort)
 	return listener("inbound/"+strconv.Itoa(int(p.Mesh())), corev3.TrafficDirection_INBOUND, "0.0.0.0", p.Mesh(), filter,
 		&tcpv3.TcpProxy{StatPrefix: cluster, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster}})
 }
 
-func outbound() (*listenerv3.Listener, error) {
-	return listener(outboundBolt, corev3.TrafficDirection_OUTBOUND, "127.0.0.1", outboundBoltPort, filterBolt,
+func outbound(name, filter string, port int32) (*listenerv3.Listener, error) {
+	return listener(name, corev3.TrafficDirection_OUTBOUND, "127.0.0.1", port, filter,
 		&hcmv3.HttpConnectionManager{
 			StatPrefix: "outbound",
 			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{

@@ -82,12 +82,14 @@ func (State_Phase) EnumDescriptor() ([]byte, []int) {
 }
 
 type JoinRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	PodUid        string                 `protobuf:"bytes,2,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
-	Container     string                 `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Token     string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	PodUid    string                 `protobuf:"bytes,2,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Container string                 `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
+	// Instead of token, in slots: a projected service account token of the pod, of the audience axlemesh.io/control.
+	ServiceAccountToken string `protobuf:"bytes,4,opt,name=service_account_token,json=serviceAccountToken,proto3" json:"service_account_token,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
@@ -137,6 +139,13 @@ func (x *JoinRequest) GetPodUid() string {
 func (x *JoinRequest) GetContainer() string {
 	if x != nil {
 		return x.Container
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetServiceAccountToken() string {
+	if x != nil {
+		return x.ServiceAccountToken
 	}
 	return ""
 }
@@ -420,7 +429,11 @@ type State struct {
 	Requests    int64 `protobuf:"varint,5,opt,name=requests,proto3" json:"requests,omitempty"`
 	Errors      int64 `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
 	// Connections lost since this generation began.
-	Lost          int64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
+	Lost int64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Cold starts of the pod, from the slots' lock file; 0 in place. A later term outweighs an earlier one.
+	Term int64 `protobuf:"varint,8,opt,name=term,proto3" json:"term,omitempty"`
+	// How often the supervisor restarted this generation's proxy.
+	Restarts      int64 `protobuf:"varint,9,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,6 +513,20 @@ func (x *State) GetErrors() int64 {
 func (x *State) GetLost() int64 {
 	if x != nil {
 		return x.Lost
+	}
+	return 0
+}
+
+func (x *State) GetTerm() int64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *State) GetRestarts() int64 {
+	if x != nil {
+		return x.Restarts
 	}
 	return 0
 }
@@ -747,11 +774,12 @@ var File_api_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_api_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1capi/control/v1/control.proto\x12\x13axlemesh.control.v1\"Z\n" +
+	"\x1capi/control/v1/control.proto\x12\x13axlemesh.control.v1\"\x8e\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n" +
 	"\apod_uid\x18\x02 \x01(\tR\x06podUid\x12\x1c\n" +
-	"\tcontainer\x18\x03 \x01(\tR\tcontainer\"\x0e\n" +
+	"\tcontainer\x18\x03 \x01(\tR\tcontainer\x122\n" +
+	"\x15service_account_token\x18\x04 \x01(\tR\x13serviceAccountToken\"\x0e\n" +
 	"\fRenewRequest\"_\n" +
 	"\n" +
 	"Credential\x12\x16\n" +
@@ -774,7 +802,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"generation\x12!\n" +
 	"\fhandover_min\x18\a \x01(\rR\vhandoverMin\x12!\n" +
 	"\fhandover_max\x18\b \x01(\rR\vhandoverMax\x12\x14\n" +
-	"\x05build\x18\t \x01(\tR\x05build\"\xc7\x02\n" +
+	"\x05build\x18\t \x01(\tR\x05build\"\xf7\x02\n" +
 	"\x05State\x126\n" +
 	"\x05phase\x18\x01 \x01(\x0e2 .axlemesh.control.v1.State.PhaseR\x05phase\x12\x1c\n" +
 	"\tlistening\x18\x02 \x03(\x05R\tlistening\x12\x1a\n" +
@@ -782,7 +810,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\vconnections\x18\x04 \x01(\x03R\vconnections\x12\x1a\n" +
 	"\brequests\x18\x05 \x01(\x03R\brequests\x12\x16\n" +
 	"\x06errors\x18\x06 \x01(\x03R\x06errors\x12\x12\n" +
-	"\x04lost\x18\a \x01(\x03R\x04lost\"b\n" +
+	"\x04lost\x18\a \x01(\x03R\x04lost\x12\x12\n" +
+	"\x04term\x18\b \x01(\x03R\x04term\x12\x1a\n" +
+	"\brestarts\x18\t \x01(\x03R\brestarts\"b\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bSTARTING\x10\x01\x12\v\n" +
