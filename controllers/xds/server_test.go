@@ -224,7 +224,7 @@ func TestListenersAreAPodsOwn(t *testing.T) {
 	put("pay-0", "uid-0", 12200)
 	put("pay-1", "uid-1", 8080)
 	str := s.subscribe("uid-0", resource.ListenerType, "type.googleapis.com/of.the.Future")
-	if _, names, _ := s.next(str); !slices.Equal(names, []string{"+inbound/15200", "+outbound/bolt"}) {
+	if _, names, _ := s.next(str); !slices.Equal(names, []string{"+inbound/15200", "+outbound/bolt", "+outbound/http"}) {
 		t.Errorf("listeners %v", names)
 	}
 	put("pay-0", "uid-0", 12300)
