@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/axlemesh/axle/hack/peers/meshstate"
+	"github.com/axlemesh/axle/hack/peers/pace"
+	"github.com/axlemesh/axle/hack/peers/tally"
 	"github.com/axlemesh/axle/hack/peers/wire"
 )
 
@@ -76,7 +79,7 @@ type Client struct {
 	header  []byte
 	payload []byte
 	slots   []*slot
-	stats   stats
+	stats   *tally.Tally
 	mesh    meshstate.Source
 
 	mu     sync.Mutex
@@ -85,13 +88,23 @@ type Client struct {
 	work   sync.WaitGroup
 }
 
-// Via says which way a connection takes.
-type Via string
+// The names that users of this package need most.
+type (
+	// Report is everything that the client has counted since it started.
+	Report = tally.Report
+	// Window is a named stretch of time with the latencies of the requests that ended in it.
+	Window = tally.Window
+	// Connection is one connection as it is now.
+	Connection = tally.Connection
+	// Via says which way a connection takes.
+	Via = meshstate.Via
+)
 
-// The two ways.
+// The two ways, and the latency window that a client starts with.
 const (
-	Direct Via = "direct"
-	Mesh   Via = "mesh"
+	Direct      = meshstate.Direct
+	Mesh        = meshstate.Mesh
+	FirstWindow = tally.FirstWindow
 )
 
 // New returns a client that has not opened anything yet.
@@ -100,7 +113,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Direct == "" || cfg.Rate <= 0 || cfg.Now == nil {
 		return nil, fmt.Errorf("client %q: Direct, Rate and Now are required", cfg.Name)
 	}
-	c := &Client{cfg: cfg, id: rand.Uint64(), payload: make([]byte, cfg.Payload), via: Direct}
+	c := &Client{cfg: cfg, stats: tally.New(cfg.Now()), id: rand.Uint64(), payload: make([]byte, cfg.Payload), via: Direct}
 	for i := range c.payload {
 		c.payload[i] = byte('A' + i%26)
 	}
@@ -109,7 +122,6 @@ func New(cfg Config) (*Client, error) {
 	c.header = wire.AppendPair(c.header, "sofa_head_method_name", "post")
 	c.header = wire.AppendPair(c.header, "sofa_head_target_app", "ledger")
 	c.header = wire.AppendPair(c.header, "client", cfg.Name)
-	c.stats.start(cfg.Now())
 	for i := range cfg.Connections {
 		c.slots = append(c.slots, &slot{c: c, n: uint32(i)})
 	}
@@ -129,11 +141,15 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 	}
 	c.spawn(func() { c.sweep(life) })
-	c.spawn(func() { c.stats.watchStalls(life, c.cfg.Now) })
+	c.spawn(func() { c.stats.WatchStalls(life, c.cfg.Now) })
 	if c.cfg.Mesh != "" {
 		c.spawn(func() { c.follow(life) })
 	}
-	c.pace(ctx)
+	next := 0
+	pace.Run(ctx, pace.Config{Rate: c.cfg.Rate, Now: c.cfg.Now, Paused: c.isPaused}, func(due, woke time.Time) {
+		c.slots[next].offer(due, woke)
+		next = (next + 1) % len(c.slots)
+	})
 	c.Drain(context.WithoutCancel(ctx))
 	c.shut()
 	return nil
@@ -149,7 +165,7 @@ func (c *Client) Resume() { c.setPaused(false) }
 func (c *Client) Drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.cfg.Timeout)
 	defer cancel()
-	for c.busy() && wait(ctx, 5*time.Millisecond) {
+	for c.busy() && pace.Wait(ctx, 5*time.Millisecond) {
 	}
 }
 
@@ -197,14 +213,41 @@ func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-// wait returns false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
+// Handler serves the report and takes commands; see tally.Handler.
+func (c *Client) Handler() http.Handler { return tally.Handler(c) }
+
+// Enter makes name the window that latencies are counted in from now on.
+func (c *Client) Enter(name string) { c.stats.Enter(name) }
+
+// Report returns the counters now.
+func (c *Client) Report() (Report, error) {
+	r, err := c.stats.Report(c.cfg.Name)
+	if err != nil {
+		return Report{}, err
 	}
+	for _, s := range c.slots {
+		s.mu.Lock()
+		if s.current != nil {
+			r.Via[s.current.via]++
+			r.InFlight += s.current.calls
+		}
+		for _, l := range s.leaving {
+			r.InFlight += l.calls
+		}
+		s.mu.Unlock()
+	}
+	return r, nil
+}
+
+// Connections lists the connections that are open now.
+func (c *Client) Connections() []Connection {
+	var out []Connection
+	for _, s := range c.slots {
+		s.mu.Lock()
+		if l := s.current; l != nil {
+			out = append(out, Connection{Number: s.n, Via: l.via, Local: l.conn.LocalAddr().String(), Remote: l.conn.RemoteAddr().String(), Opened: s.opened})
+		}
+		s.mu.Unlock()
+	}
+	return out
 }

@@ -108,7 +108,7 @@ func TestNothingIsLostOnAPerfectNetwork(t *testing.T) {
 	}
 	for name, cfg := range cases {
 		t.Run(name, func(t *testing.T) {
-			s, addr := server(t, boltserver.Config{Name: "only", Delay: 2 * time.Millisecond})
+			s, addr := server(t, boltserver.Config{Name: "only", Version: "v7", Delay: 2 * time.Millisecond})
 			cfg.Direct = addr
 			c, stop := run(t, cfg)
 			until(t, c, "300 answers", func(r Report) bool { return r.Requests >= 300 })
@@ -120,8 +120,8 @@ func TestNothingIsLostOnAPerfectNetwork(t *testing.T) {
 			if got.Requests != r.Sent || got.Oneways != r.Oneways || got.Duplicates != 0 || got.BadChecksums != 0 || got.Resets != 0 {
 				t.Errorf("the server saw %+v; the client sent %d and %d oneways", got, r.Sent, r.Oneways)
 			}
-			if r.Requests != r.Sent || r.Servers["only"] != r.Requests {
-				t.Errorf("sent %d, answered %d, by servers %v", r.Sent, r.Requests, r.Servers)
+			if r.Requests != r.Sent || r.Servers["only"] != r.Requests || r.Versions["v7"] != r.Requests {
+				t.Errorf("sent %d, answered %d, by servers %v, versions %v", r.Sent, r.Requests, r.Servers, r.Versions)
 			}
 			if cfg.OnewayEvery > 0 && r.Oneways == 0 || cfg.Heartbeat > 0 && r.Heartbeats == 0 {
 				t.Errorf("%d oneways, %d heartbeats", r.Oneways, r.Heartbeats)

@@ -85,15 +85,15 @@ func (l *link) read() {
 
 // frame handles one frame from the other side; the slot's lock is held.
 func (l *link) frame(f wire.Frame, now time.Time) {
-	stats := &l.s.c.stats
+	stats := l.s.c.stats
 	if f.Kind != wire.Response {
 		switch f.Command {
 		case wire.Heartbeat:
 			l.write(wire.Frame{Kind: wire.Response, Command: wire.Heartbeat, ID: f.ID, Codec: f.Codec}, now)
 		case wire.Goaway:
-			stats.goaways.Add(1)
+			stats.Goaways.Add(1)
 		default:
-			stats.fail("a request came from the server", l.s.n, now)
+			stats.Fail("a request came from the server", l.s.n, now)
 		}
 		return
 	}
@@ -107,14 +107,14 @@ func (l *link) frame(f wire.Frame, now time.Time) {
 		l.calls--
 	}
 	if why := l.wrong(c, f); why != "" {
-		stats.fail(why, l.s.n, now)
+		stats.Fail(why, l.s.n, now)
 		return
 	}
 	if c.heartbeat {
-		stats.heartbeats.Add(1)
+		stats.Heartbeats.Add(1)
 		return
 	}
-	stats.answered(c.start, now)
+	stats.Answered(c.start, now)
 }
 
 // wrong says what is wrong with an answer, or "".
@@ -139,22 +139,23 @@ func (l *link) wrong(c *call, f wire.Frame) string {
 	if r.Identity != want || r.RequestSum != c.sum {
 		return "the answer to another request"
 	}
-	l.s.c.stats.servedBy(r.Server)
+	version, _ := wire.Lookup(f.Header, wire.VersionKey)
+	l.s.c.stats.ServedBy(r.Server, version)
 	return ""
 }
 
 // unexpected counts an answer that nothing waits for.
 func (l *link) unexpected(id uint32, now time.Time) {
-	stats := &l.s.c.stats
+	stats := l.s.c.stats
 	switch _, late := l.expired[id]; {
 	case late:
 		delete(l.expired, id)
-		stats.late.Add(1)
+		stats.Late.Add(1)
 	case id == 0 || id >= l.nextID:
-		stats.fail("an answer to a request that was never sent", l.s.n, now)
+		stats.Fail("an answer to a request that was never sent", l.s.n, now)
 	default:
-		stats.duplicates.Add(1)
-		stats.note("connection %d: a second answer to request %d", l.s.n, id)
+		stats.Duplicates.Add(1)
+		stats.Note("connection %d: a second answer to request %d", l.s.n, id)
 	}
 }
 
@@ -167,11 +168,11 @@ func (l *link) sweep(limit, now time.Time) {
 		delete(l.pending, id)
 		l.expired[id] = struct{}{}
 		if c.heartbeat {
-			l.s.c.stats.fail("heartbeat timeout", l.s.n, now)
+			l.s.c.stats.Fail("heartbeat timeout", l.s.n, now)
 			continue
 		}
 		l.calls--
-		l.s.c.stats.fail("timeout", l.s.n, now)
+		l.s.c.stats.Fail("timeout", l.s.n, now)
 	}
 }
 
@@ -185,16 +186,16 @@ func (l *link) end(err error) {
 	if l.closing {
 		return
 	}
-	stats, now := &l.s.c.stats, l.s.c.cfg.Now()
+	stats, now := l.s.c.stats, l.s.c.cfg.Now()
 	var op *net.OpError
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) {
-		stats.resets.Add(1)
+		stats.Resets.Add(1)
 	} else {
-		stats.fail("bytes that are not Bolt", l.s.n, now)
+		stats.Fail("bytes that are not Bolt", l.s.n, now)
 	}
-	stats.note("connection %d (%s, %s) ended with %d requests in flight: %v", l.s.n, l.via, l.conn.LocalAddr(), len(l.pending), err)
+	stats.Note("connection %d (%s, %s) ended with %d requests in flight: %v", l.s.n, l.via, l.conn.LocalAddr(), len(l.pending), err)
 	for range l.pending {
-		stats.fail("its connection was lost", l.s.n, now)
+		stats.Fail("its connection was lost", l.s.n, now)
 	}
 	clear(l.pending)
 	l.calls = 0

@@ -3,12 +3,12 @@ package boltclient
 import (
 	"context"
 
-	"github.com/axlemesh/axle/hack/peers/meshstate"
+	"github.com/axlemesh/axle/hack/peers/pace"
 )
 
 // follow asks for the sidecar's state and moves the calls where they belong, one connection after the other.
 func (c *Client) follow(ctx context.Context) {
-	for wait(ctx, c.cfg.Poll) {
+	for pace.Wait(ctx, c.cfg.Poll) {
 		st, err := c.mesh.State(ctx, c.cfg.MeshState)
 		if err != nil {
 			continue // a sidecar that does not answer in time is no reason to go anywhere
@@ -23,19 +23,9 @@ func (c *Client) follow(ctx context.Context) {
 	}
 }
 
-// aim decides where calls are meant to go. That nobody listens means nothing while connections through the sidecar work.
+// aim decides where calls are meant to go.
 func (c *Client) aim(state string) {
-	want := c.currentAim()
-	switch state {
-	case meshstate.Serving:
-		want = Mesh
-	case meshstate.Leaving, meshstate.Left:
-		want = Direct
-	case meshstate.Absent:
-		if !c.anyVia(Mesh) {
-			want = Direct
-		}
-	}
+	want := c.currentAim().Next(state, c.anyVia(Mesh))
 	c.mu.Lock()
 	c.via = want
 	c.mu.Unlock()

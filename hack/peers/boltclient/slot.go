@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/axlemesh/axle/hack/peers/pace"
 	"github.com/axlemesh/axle/hack/peers/wire"
 )
 
@@ -40,7 +41,7 @@ func (s *slot) open(ctx, life context.Context) error {
 			s.mu.Unlock()
 			return nil
 		}
-		if !wait(ctx, 200*time.Millisecond) {
+		if !pace.Wait(ctx, 200*time.Millisecond) {
 			return err
 		}
 	}
@@ -59,7 +60,7 @@ func (s *slot) offer(due, woke time.Time) {
 		return
 	}
 	if len(s.backlog) >= maxBacklog {
-		s.c.stats.fail("backlog is full", s.n, woke)
+		s.c.stats.Fail("backlog is full", s.n, woke)
 		return
 	}
 	s.backlog = append(s.backlog, due)
@@ -78,12 +79,12 @@ func (s *slot) send(start time.Time) {
 	}
 	if n := s.c.cfg.OnewayEvery; n > 0 && s.seq%uint64(n) == 0 {
 		f.Kind, f.Timeout = wire.Oneway, -1
-		s.c.stats.oneways.Add(1)
+		s.c.stats.Oneways.Add(1)
 	} else {
 		_, sum, _ := wire.ParseRequestContent(f.Content) // it was made two lines above
 		l.pending[f.ID] = &call{seq: s.seq, sum: sum, start: start, sent: now}
 		l.calls++
-		s.c.stats.sent.Add(1)
+		s.c.stats.Sent.Add(1)
 	}
 	l.write(f, now)
 }
@@ -104,7 +105,7 @@ func (s *slot) sweep(now time.Time, beat bool) {
 	limit := now.Add(-s.c.cfg.Timeout)
 	for len(s.backlog) > 0 && s.backlog[0].Before(limit) {
 		s.backlog = s.backlog[1:]
-		s.c.stats.fail("no connection to send it on in time", s.n, now)
+		s.c.stats.Fail("no connection to send it on in time", s.n, now)
 	}
 	if s.current != nil {
 		s.current.sweep(limit, now)
@@ -131,7 +132,7 @@ func (s *slot) settle() {
 		default:
 			l.close()
 		}
-		s.c.stats.moved(l.movedTo)
+		s.c.stats.Moved(l.movedTo)
 	}
 	s.leaving = kept
 }
@@ -147,7 +148,7 @@ func (s *slot) move(ctx context.Context, to Via, addr string) bool {
 	}
 	conn, err := s.c.dial(ctx, addr)
 	if err != nil {
-		s.c.stats.note("cannot move to %s: %v", addr, err)
+		s.c.stats.Note("cannot move to %s: %v", addr, err)
 		return false
 	}
 	s.mu.Lock()
@@ -160,7 +161,7 @@ func (s *slot) move(ctx context.Context, to Via, addr string) bool {
 		old.movedTo = to
 		s.leaving = append(s.leaving, old)
 	} else {
-		s.c.stats.reconnects.Add(1) // it was lost before it could move
+		s.c.stats.Reconnects.Add(1) // it was lost before it could move
 	}
 	s.install(conn, to)
 	s.pump()
@@ -182,7 +183,7 @@ func (s *slot) lost(l *link) {
 				s.replace(conn, via)
 				return
 			}
-			if !wait(s.life, 100*time.Millisecond) {
+			if !pace.Wait(s.life, 100*time.Millisecond) {
 				return
 			}
 		}
@@ -196,7 +197,7 @@ func (s *slot) replace(conn net.Conn, via Via) {
 		_ = conn.Close()
 		return
 	}
-	s.c.stats.reconnects.Add(1)
+	s.c.stats.Reconnects.Add(1)
 	s.install(conn, via)
 	s.pump()
 }

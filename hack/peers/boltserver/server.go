@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/axlemesh/axle/hack/peers/ledger"
 	"github.com/axlemesh/axle/hack/peers/wire"
 )
 
@@ -17,6 +18,8 @@ import (
 type Config struct {
 	// Name is in every answer.
 	Name string
+	// Version is in the header map of every answer, so that a client can tell how its calls are split; empty for none.
+	Version string
 	// Delay is how long a request is worked on before it is answered. It keeps requests pending, so that something is
 	// there to be lost.
 	Delay time.Duration
@@ -26,7 +29,8 @@ type Config struct {
 
 // Report is what the server has seen since it started.
 type Report struct {
-	Name string `json:"name"`
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
 	// Requests that were answered and Oneways that were taken, each identity once.
 	Requests int64 `json:"requests"`
 	Oneways  int64 `json:"oneways"`
@@ -49,7 +53,8 @@ type Report struct {
 type Server struct {
 	cfg     Config
 	payload []byte
-	seen    ledger
+	header  []byte
+	seen    ledger.Ledger
 
 	requests, oneways, heartbeats  atomic.Int64
 	duplicates, badSums            atomic.Int64
@@ -66,6 +71,9 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, payload: make([]byte, cfg.Payload), ends: map[io.Closer]struct{}{}}
 	for i := range s.payload {
 		s.payload[i] = byte('a' + i%26)
+	}
+	if cfg.Version != "" {
+		s.header = wire.AppendPair(nil, wire.VersionKey, cfg.Version)
 	}
 	return s
 }
@@ -109,6 +117,7 @@ func (s *Server) Close() {
 func (s *Server) Report() Report {
 	return Report{
 		Name:         s.cfg.Name,
+		Version:      s.cfg.Version,
 		Requests:     s.requests.Load(),
 		Oneways:      s.oneways.Load(),
 		Heartbeats:   s.heartbeats.Load(),
@@ -198,7 +207,7 @@ func (s *Server) frame(f wire.Frame, out *writer) bool {
 		}
 		return true
 	}
-	fresh := s.seen.add(id)
+	fresh := s.seen.Add(id)
 	switch {
 	case !fresh:
 		s.duplicates.Add(1)
@@ -214,6 +223,7 @@ func (s *Server) frame(f wire.Frame, out *writer) bool {
 	answer := wire.Frame{
 		Kind: wire.Response, Command: wire.Answer, ID: f.ID, Codec: f.Codec,
 		Class:   responseClass,
+		Header:  s.header,
 		Content: wire.AppendReplyContent(nil, reply, s.payload),
 	}
 	if s.cfg.Delay <= 0 {

@@ -40,6 +40,9 @@ const (
 // Hessian2 is the codec byte that RPC frameworks send by default. The peers' content is opaque to everyone else.
 const Hessian2 = 1
 
+// VersionKey is the header key by which a server says its version in an answer.
+const VersionKey = "peer_version"
+
 // Frame is one Bolt v1 frame. Class, Header and Content of a parsed frame point into the buffer it came from.
 type Frame struct {
 	Kind    Kind

@@ -22,6 +22,9 @@ import (
 	"github.com/axlemesh/axle/hack/peers/meshstate"
 )
 
+// versionEnv is the environment variable by which a server is told the version that it says it is.
+const versionEnv = "AXLE_PEER_VERSION"
+
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -48,6 +51,7 @@ func server(ctx context.Context, args []string, log io.Writer) error {
 	var cfg boltserver.Config
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.StringVar(&cfg.Name, "name", hostname(), "name in every answer")
+	fs.StringVar(&cfg.Version, "version", os.Getenv(versionEnv), "version in every answer")
 	fs.DurationVar(&cfg.Delay, "delay", 0, "how long a request is worked on")
 	fs.IntVar(&cfg.Payload, "payload", 512, "bytes in an answer")
 	listen := fs.String("listen", ":12200", "Bolt address")

@@ -1,4 +1,5 @@
-package boltserver
+// Package ledger remembers which messages a strict server has seen, so that it notices one that comes twice.
+package ledger
 
 import (
 	"sync"
@@ -10,10 +11,10 @@ import (
 // further behind counts as seen: no client keeps one in flight for that long.
 const window = 1 << 14
 
-// ledger remembers which messages have been seen, in bounded memory per connection. A server sees only some of a
+// Ledger remembers which messages have been seen, in bounded memory per connection. A server sees only some of a
 // connection's messages when a proxy spreads them, so it remembers a window and not just a watermark.
-// The zero value is empty.
-type ledger struct {
+// The zero value is empty. It is safe for concurrent use.
+type Ledger struct {
 	mu    sync.Mutex
 	conns map[connKey]*recent
 }
@@ -23,8 +24,8 @@ type connKey struct {
 	conn   uint32
 }
 
-// add notes a message and says whether it is the first of its identity.
-func (l *ledger) add(id wire.Identity) bool {
+// Add notes a message and says whether it is the first of its identity.
+func (l *Ledger) Add(id wire.Identity) bool {
 	key := connKey{id.Client, id.Conn}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,10 +1,13 @@
-package boltclient
+package tally
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/axlemesh/axle/hack/peers/meshstate"
 )
 
 // Report is everything that the client has counted since it started.
@@ -26,16 +29,19 @@ type Report struct {
 	Reconnects int64 `json:"reconnects"`
 	// Duplicates are second answers to one request.
 	Duplicates int64 `json:"duplicates"`
-	Goaways    int64 `json:"goaways"`
+	// Goaways are announcements that a connection is about to be closed: Bolt's command, or HTTP's "Connection: close".
+	Goaways int64 `json:"goaways"`
 	// Moves to the sidecar and Returns to the direct way that have been finished.
 	Moves   int64 `json:"moves"`
 	Returns int64 `json:"returns"`
 	// InFlight requests now.
 	InFlight int `json:"inFlight"`
 	// Via counts the connections on each way now.
-	Via map[Via]int `json:"via"`
+	Via map[meshstate.Via]int `json:"via"`
 	// Servers says how many answers each server gave.
 	Servers map[string]int64 `json:"servers,omitempty"`
+	// Versions says how many answers each version of the server gave, as the answers say.
+	Versions map[string]int64 `json:"versions,omitempty"`
 	// Windows in the order in which they were last entered.
 	Windows []Window `json:"windows"`
 	// LongestStallMS is the longest time that the client itself stood still.
@@ -61,41 +67,26 @@ type Window struct {
 
 // Connection is one connection as it is now.
 type Connection struct {
-	Number uint32 `json:"number"`
-	Via    Via    `json:"via"`
-	Local  string `json:"local"`
-	Remote string `json:"remote"`
+	Number uint32        `json:"number"`
+	Via    meshstate.Via `json:"via"`
+	Local  string        `json:"local"`
+	Remote string        `json:"remote"`
 	// Opened is how many sockets this connection has had so far.
 	Opened int `json:"opened"`
 }
 
-// Enter makes name the window that latencies are counted in from now on.
-func (c *Client) Enter(name string) { c.stats.enter(name) }
-
-// Report returns the counters now.
-func (c *Client) Report() (Report, error) {
-	s := &c.stats
+// Report returns the counters now, but for what only the client knows of its connections: InFlight and Via.
+func (s *Tally) Report(name string) (Report, error) {
 	r := Report{
-		Name: c.cfg.Name,
-		Sent: s.sent.Load(), Requests: s.requests.Load(), Oneways: s.oneways.Load(), Heartbeats: s.heartbeats.Load(),
-		Failed: s.failed.Load(), Late: s.late.Load(), Resets: s.resets.Load(), Reconnects: s.reconnects.Load(),
-		Duplicates: s.duplicates.Load(), Goaways: s.goaways.Load(), Moves: s.moves.Load(), Returns: s.returns.Load(),
-		Via: map[Via]int{},
-	}
-	for _, sl := range c.slots {
-		sl.mu.Lock()
-		if sl.current != nil {
-			r.Via[sl.current.via]++
-			r.InFlight += sl.current.calls
-		}
-		for _, l := range sl.leaving {
-			r.InFlight += l.calls
-		}
-		sl.mu.Unlock()
+		Name: name,
+		Sent: s.Sent.Load(), Requests: s.requests.Load(), Oneways: s.Oneways.Load(), Heartbeats: s.Heartbeats.Load(),
+		Failed: s.failed.Load(), Late: s.Late.Load(), Resets: s.Resets.Load(), Reconnects: s.Reconnects.Load(),
+		Duplicates: s.Duplicates.Load(), Goaways: s.Goaways.Load(), Moves: s.moves.Load(), Returns: s.returns.Load(),
+		Via: map[meshstate.Via]int{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Reasons, r.Servers = s.counts()
+	r.Reasons, r.Servers, r.Versions = maps.Clone(s.reasons), maps.Clone(s.servers), maps.Clone(s.versions)
 	r.Notes = append(r.Notes, s.notes...)
 	r.LongestStallMS = float64(s.longest) / float64(time.Millisecond)
 	for _, w := range s.windows {
@@ -106,19 +97,6 @@ func (c *Client) Report() (Report, error) {
 		r.Windows = append(r.Windows, v)
 	}
 	return r, nil
-}
-
-// Connections lists the connections that are open now.
-func (c *Client) Connections() []Connection {
-	var out []Connection
-	for _, s := range c.slots {
-		s.mu.Lock()
-		if l := s.current; l != nil {
-			out = append(out, Connection{Number: s.n, Via: l.via, Local: l.conn.LocalAddr().String(), Remote: l.conn.RemoteAddr().String(), Opened: s.opened})
-		}
-		s.mu.Unlock()
-	}
-	return out
 }
 
 func (w *window) report() (Window, error) {

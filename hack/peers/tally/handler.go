@@ -1,9 +1,22 @@
-package boltclient
+package tally
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 )
+
+// Client is a strict client that can be asked and told.
+type Client interface {
+	Report() (Report, error)
+	Connections() []Connection
+	// Enter makes name the window that latencies are counted in from now on.
+	Enter(name string)
+	Pause()
+	Resume()
+	// Drain waits until nothing is in flight.
+	Drain(ctx context.Context)
+}
 
 // Handler serves the report and takes commands:
 //
@@ -11,9 +24,9 @@ import (
 //	GET  /connections       the open connections with their local ports
 //	POST /window?name=NAME  count latencies in that window from now on
 //	POST /pause, /resume    stop and start sending; pause returns when nothing is in flight
-func (c *Client) Handler() http.Handler {
+func Handler(c Client) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { c.serveReport(w) })
+	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { serveReport(w, c) })
 	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, _ *http.Request) { answer(w, c.Connections()) })
 	mux.HandleFunc("POST /window", func(w http.ResponseWriter, r *http.Request) {
 		name := r.FormValue("name")
@@ -22,21 +35,21 @@ func (c *Client) Handler() http.Handler {
 			return
 		}
 		c.Enter(name)
-		c.serveReport(w)
+		serveReport(w, c)
 	})
 	mux.HandleFunc("POST /pause", func(w http.ResponseWriter, r *http.Request) {
 		c.Pause()
 		c.Drain(r.Context())
-		c.serveReport(w)
+		serveReport(w, c)
 	})
 	mux.HandleFunc("POST /resume", func(w http.ResponseWriter, _ *http.Request) {
 		c.Resume()
-		c.serveReport(w)
+		serveReport(w, c)
 	})
 	return mux
 }
 
-func (c *Client) serveReport(w http.ResponseWriter) {
+func serveReport(w http.ResponseWriter, c Client) {
 	r, err := c.Report()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -1,14 +1,18 @@
-package boltclient
+// Package tally counts what a strict client sees, and reports it: every client of the demo and the tests, whatever it speaks,
+// gives the same report.
+package tally
 
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/axlemesh/axle/hack/peers/meshstate"
+	"github.com/axlemesh/axle/hack/peers/pace"
 )
 
 // Latencies are recorded in microseconds, up to a minute, with two significant digits.
@@ -26,23 +30,25 @@ const (
 // FirstWindow is the name of the latency window that a client starts with.
 const FirstWindow = "baseline"
 
-// stats are the client's counters. start has to be called before use.
-type stats struct {
-	sent, oneways, heartbeats atomic.Int64
-	failed, late              atomic.Int64
-	resets, reconnects        atomic.Int64
-	duplicates, goaways       atomic.Int64
-	moves, returns            atomic.Int64
-	requests                  atomic.Int64
+// Tally is a client's counters. Make it with New. It is safe for concurrent use.
+type Tally struct {
+	// What these count is said in Report.
+	Sent, Oneways, Heartbeats atomic.Int64
+	Late, Resets, Reconnects  atomic.Int64
+	Duplicates, Goaways       atomic.Int64
 
-	mu      sync.Mutex
-	began   time.Time
-	reasons map[string]int64
-	servers map[string]int64
-	notes   []string
-	windows []*window
-	stalls  []stall
-	longest time.Duration
+	requests, failed atomic.Int64
+	moves, returns   atomic.Int64
+
+	mu       sync.Mutex
+	began    time.Time
+	reasons  map[string]int64
+	servers  map[string]int64
+	versions map[string]int64
+	notes    []string
+	windows  []*window
+	stalls   []stall
+	longest  time.Duration
 }
 
 // window is a named stretch of time with its latencies.
@@ -56,14 +62,15 @@ type window struct {
 // stall is a stretch during which this process did not run.
 type stall struct{ from, to time.Time }
 
-func (s *stats) start(now time.Time) {
-	s.began = now
-	s.reasons, s.servers = map[string]int64{}, map[string]int64{}
-	s.enter(FirstWindow)
+// New returns a tally that starts at now, in the first window.
+func New(now time.Time) *Tally {
+	t := &Tally{began: now, reasons: map[string]int64{}, servers: map[string]int64{}, versions: map[string]int64{}}
+	t.Enter(FirstWindow)
+	return t
 }
 
-// enter makes name the window that latencies go to; an old window of that name goes on.
-func (s *stats) enter(name string) {
+// Enter makes name the window that latencies go to; an old window of that name goes on.
+func (s *Tally) Enter(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, w := range s.windows {
@@ -75,8 +82,8 @@ func (s *stats) enter(name string) {
 	s.windows = append(s.windows, &window{name: name, hist: hdr.New(1, highest, digits)})
 }
 
-// answered records a request that got its right answer.
-func (s *stats) answered(start, now time.Time) {
+// Answered records a request that got its right answer.
+func (s *Tally) Answered(start, now time.Time) {
 	s.requests.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +99,7 @@ func (s *stats) answered(start, now time.Time) {
 
 // stalled is how long this process stood still between from and to; s.mu is held. That time is taken off a latency
 // instead of leaving the request out: the slowest requests are those that meet a stall most often.
-func (s *stats) stalled(from, to time.Time) time.Duration {
+func (s *Tally) stalled(from, to time.Time) time.Duration {
 	var sum time.Duration
 	for _, st := range s.stalls {
 		a, b := st.from, st.to
@@ -107,31 +114,36 @@ func (s *stats) stalled(from, to time.Time) time.Duration {
 	return sum
 }
 
-func (s *stats) servedBy(server string) {
+// ServedBy counts an answer for the server that gave it and for the version that it says it is; an empty version is none.
+func (s *Tally) ServedBy(server, version string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.servers[server]++
-	s.mu.Unlock()
+	if version != "" {
+		s.versions[version]++
+	}
 }
 
-// fail counts a request that did not get its right answer.
-func (s *stats) fail(why string, conn uint32, now time.Time) {
+// Fail counts a request that did not get its right answer.
+func (s *Tally) Fail(why string, conn uint32, now time.Time) {
 	s.failed.Add(1)
 	s.mu.Lock()
 	s.reasons[why]++
 	s.mu.Unlock()
-	s.note("connection %d, %s after the start: %s", conn, now.Sub(s.began).Round(time.Millisecond), why)
+	s.Note("connection %d, %s after the start: %s", conn, now.Sub(s.began).Round(time.Millisecond), why)
 }
 
-// moved counts a connection that went to the mesh or came back.
-func (s *stats) moved(to Via) {
-	if to == Mesh {
+// Moved counts a connection that went to the mesh or came back.
+func (s *Tally) Moved(to meshstate.Via) {
+	if to == meshstate.Mesh {
 		s.moves.Add(1)
 		return
 	}
 	s.returns.Add(1)
 }
 
-func (s *stats) note(format string, args ...any) {
+// Note keeps a line of what went wrong, the first few times.
+func (s *Tally) Note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.notes) < maxNotes {
@@ -139,10 +151,10 @@ func (s *stats) note(format string, args ...any) {
 	}
 }
 
-// watchStalls notes when this process itself stood still, so that this is not blamed on anyone else.
-func (s *stats) watchStalls(ctx context.Context, now func() time.Time) {
+// WatchStalls notes when this process itself stood still, so that this is not blamed on anyone else.
+func (s *Tally) WatchStalls(ctx context.Context, now func() time.Time) {
 	last := now()
-	for wait(ctx, stallTick) {
+	for pace.Wait(ctx, stallTick) {
 		t := now()
 		if gap := t.Sub(last); gap > stallLimit {
 			s.mu.Lock()
@@ -155,8 +167,4 @@ func (s *stats) watchStalls(ctx context.Context, now func() time.Time) {
 		}
 		last = t
 	}
-}
-
-func (s *stats) counts() (reasons, servers map[string]int64) {
-	return maps.Clone(s.reasons), maps.Clone(s.servers)
 }
