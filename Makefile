@@ -21,8 +21,8 @@ help: ## Show this text
 
 ##@ Try it
 .PHONY: demo
-demo: ## The whole story on a real cluster, from nothing; ends in demo: PASS or FAIL (BREAK=drop|reset|dup sabotages it)
-	$(SAY) "demo: a cluster, the operator, 6 serving pods, 3 upgrades under load"
+demo: ## The whole story on a real cluster, from nothing; ends in demo: PASS or FAIL (BREAK=drop|reset|dup|split sabotages it)
+	$(SAY) "demo: a cluster, the operator, serving pods, 3 upgrades, a rollback and a split under load"
 	@$(GO) run ./hack/demo
 
 .PHONY: cluster cluster-down

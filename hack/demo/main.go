@@ -1,9 +1,10 @@
 // Command demo tells the whole story on a real cluster, from nothing to nothing: pods that serve each other get sidecars while
-// they run, the sidecars change their version three times under load, and leave again. Its last line says PASS or FAIL.
+// they run, more pods come and are created with them, the sidecars change their version three times under load, a broken version goes back by
+// itself, a rule splits the traffic, and the sidecars leave again. Its last line says PASS or FAIL.
 //
 //	go run ./hack/demo
 //
-// Environment: BREAK=drop|reset|dup sabotages the sidecars of the upgrades, and the demo has to end in FAIL;
+// Environment: BREAK=drop|reset|dup|split sabotages the sidecars of the upgrades, and the demo has to end in FAIL;
 // DEMO_BASELINE, DEMO_STEADY and DEMO_SETTLE are durations; DEMO_KEEP=1 leaves the cluster up; CLUSTER=existing with
 // REGISTRY uses the cluster of the current kubeconfig context.
 package main
@@ -95,14 +96,15 @@ type settings struct {
 func configure(env func(string) string) (settings, error) {
 	breakage := env("BREAK")
 	switch breakage {
-	case "", "drop", "reset", "dup":
+	case "", "drop", "reset", "dup", "split":
 	default:
-		return settings{}, fmt.Errorf("BREAK=%q: it is drop, reset or dup", breakage)
+		return settings{}, fmt.Errorf("BREAK=%q: it is drop, reset, dup or split", breakage)
 	}
 	s := settings{
 		versions: []stage.Version{{Name: "v1-0-0"}},
 		plan: story.Plan{
-			First: "v1-0-0", Upgrades: []string{"v1-1-0", "v1-2-0", "v1-3-0"}, Pods: stage.Pods, Connections: stage.Connections,
+			First: "v1-0-0", Upgrades: []string{"v1-1-0", "v1-2-0", "v1-3-0"}, Broken: "v1-4-0",
+			Pods: stage.Pods, Connections: stage.Connections, Added: 2, Split: 10, Measure: 20 * time.Second,
 			Patience: 3 * time.Minute, Poll: 500 * time.Millisecond,
 		},
 	}
@@ -113,6 +115,7 @@ func configure(env func(string) string) (settings, error) {
 		}
 		s.versions = append(s.versions, stage.Version{Name: v, Break: breakage})
 	}
+	s.versions = append(s.versions, stage.Version{Name: s.plan.Broken, Break: "exit"})
 	for _, d := range []struct {
 		name      string
 		to        *time.Duration

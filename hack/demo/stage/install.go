@@ -99,17 +99,3 @@ func (s *Stage) SetVersion(ctx context.Context, version string) error {
 	}
 	return nil
 }
-
-// trouble is what the fleet says is wrong, or "".
-func (s *Stage) trouble(ctx context.Context) (string, error) {
-	f, err := s.fleet(ctx)
-	if err != nil {
-		return "", fmt.Errorf("look at SidecarFleet %s: %w", FleetName, err)
-	}
-	for _, c := range f.Status.Conditions {
-		if c.Type == axlev1.ConditionDegraded && c.Status == metav1.ConditionTrue {
-			return fmt.Sprintf("the fleet is degraded: %s: %s", c.Reason, c.Message), nil
-		}
-	}
-	return "", nil
-}

@@ -16,11 +16,13 @@ import (
 // The application: three servers that keep a ledger, three clients that post to it.
 const (
 	serverName = "ledger"
+	grownName  = "ledger-v2"
 	clientName = "cashier"
 	replicas   = 3
 	boltPort   = 12200
 	webPort    = 8080
 	partOf     = "axle-demo"
+	nameLabel  = "app.kubernetes.io/name"
 
 	// Pods and Connections of the whole application.
 	Pods        = 2 * replicas
@@ -29,8 +31,15 @@ const (
 	rate = 600
 )
 
+// Versions of the application: the pods that are there from the beginning, and those that a Deployment gets later.
+const (
+	versionLabel = "version"
+	versionOld   = "v1"
+	versionNew   = "v2"
+)
+
 func labels(app string) map[string]string {
-	return map[string]string{"app.kubernetes.io/name": app, "app.kubernetes.io/part-of": partOf}
+	return map[string]string{nameLabel: app, "app.kubernetes.io/part-of": partOf}
 }
 
 func namespace(name string) *corev1.Namespace {
@@ -56,14 +65,19 @@ func service() *corev1.Service {
 	}
 }
 
-func servers(image string) *appsv1.Deployment {
+// servers of one version of the application; the Service takes all of them.
+func servers(name, version, image string, pods int) *appsv1.Deployment {
+	own := labels(serverName)
+	own[versionLabel] = version
+	template := pod(serverName, image, nil,
+		"server", fmt.Sprintf("-listen=:%d", boltPort), fmt.Sprintf("-http=:%d", webPort), "-delay=2ms")
+	template.Labels[versionLabel] = version
 	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: serverName, Labels: labels(serverName)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: own},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: new(int32(replicas)),
-			Selector: &metav1.LabelSelector{MatchLabels: labels(serverName)},
-			Template: pod(serverName, image, nil,
-				"server", fmt.Sprintf("-listen=:%d", boltPort), fmt.Sprintf("-http=:%d", webPort), "-delay=2ms"),
+			Replicas: new(int32(pods)),
+			Selector: &metav1.LabelSelector{MatchLabels: own},
+			Template: template,
 		},
 	}
 }

@@ -26,7 +26,10 @@ func (s *Scene) Observe(ctx context.Context) (story.Observation, error) {
 		return story.Observation{}, err
 	}
 	o := story.Observation{Pods: make([]story.Pod, len(pods))}
-	if o.Trouble, err = s.trouble(ctx); err != nil {
+	if o.Trouble, o.RolledBack, err = s.fleetSays(ctx); err != nil {
+		return story.Observation{}, err
+	}
+	if o.Programmed, err = s.programmed(ctx); err != nil {
 		return story.Observation{}, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -50,7 +53,7 @@ func (s *Scene) lookAt(ctx context.Context, p corev1.Pod) (story.Pod, error) {
 	if err := s.ask(ctx, "GET", p.Name, "mesh", "", &out.Mesh); err != nil {
 		return out, err
 	}
-	if p.Labels["app.kubernetes.io/name"] == serverName {
+	if p.Labels[nameLabel] == serverName {
 		out.Server = &boltserver.Report{}
 		return out, s.ask(ctx, "GET", p.Name, "report", "", out.Server)
 	}
@@ -64,9 +67,16 @@ func (s *Scene) lookAt(ctx context.Context, p corev1.Pod) (story.Pod, error) {
 // facts are what Kubernetes says about a pod.
 func facts(p corev1.Pod) story.Pod {
 	out := story.Pod{Name: p.Name, UID: string(p.UID), IP: p.Status.PodIP, Node: p.Spec.NodeName}
+	out.Ruled = p.Labels[nameLabel] == serverName
+	out.Added = out.Ruled && p.Labels[versionLabel] == versionNew
 	for _, c := range p.Status.ContainerStatuses {
 		out.Container = c.ContainerID
 		out.Restarts += int(c.RestartCount)
+	}
+	for _, c := range p.Status.InitContainerStatuses {
+		if c.Name == axlev1.SlotA || c.Name == axlev1.SlotB {
+			out.Sidecars = append(out.Sidecars, story.Sidecar{Name: c.Name, Slot: true, Running: c.State.Running != nil})
+		}
 	}
 	known := map[string]corev1.ContainerStatus{}
 	for _, c := range p.Status.EphemeralContainerStatuses {

@@ -37,7 +37,9 @@ func (s *Stage) Open(ctx context.Context, namespaceName string) (*Scene, error) 
 		objects []client.Object
 		pods    int
 	}{
-		{"the servers are ready", []client.Object{service(), servers(s.images.peers)}, replicas},
+		{"the servers are ready", []client.Object{
+			service(), servers(serverName, versionOld, s.images.peers, replicas), servers(grownName, versionNew, s.images.peers, 0),
+		}, replicas},
 		{"the clients are ready", []client.Object{clients(s.images.peers, namespaceName)}, 2 * replicas},
 	} {
 		for _, obj := range part.objects {

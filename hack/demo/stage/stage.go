@@ -38,7 +38,7 @@ type Config struct {
 type Version struct {
 	// Name of the SidecarVersion.
 	Name string
-	// Break sabotages the build: drop, reset, dup, or nothing.
+	// Break sabotages the build: drop, reset, dup, split, exit, or nothing.
 	Break string
 }
 

@@ -88,8 +88,8 @@ func (s Story) serving(ctx context.Context, t *told, version string) error {
 				s.Say("   %-24s %s serves, generation %d, after %v", p.Name, version, p.Mesh.Generation, s.Now().Sub(start).Round(100*time.Millisecond))
 			}
 		}
-		if len(o.Pods) != s.Pods {
-			missing = append(missing, fmt.Sprintf("%d of %d pods are there", len(o.Pods), s.Pods))
+		if len(o.Pods) != t.Pods {
+			missing = append(missing, fmt.Sprintf("%d of %d pods are there", len(o.Pods), t.Pods))
 		}
 		return len(missing) == 0, strings.Join(missing, ", ")
 	})
@@ -139,7 +139,7 @@ func (s Story) steady(ctx context.Context, t *told) error {
 // upgrades changes the version under load, once for each version of the plan.
 func (s Story) upgrades(ctx context.Context, t *told) error {
 	for i, version := range s.Upgrades {
-		s.Say("3. upgrade %d of %d: kubectl patch sidecarfleet default --type merge -p '{\"spec\":{\"version\":\"%s\"}}'", i+1, len(s.Upgrades), version)
+		s.Say("4. upgrade %d of %d: kubectl patch sidecarfleet default --type merge -p '{\"spec\":{\"version\":\"%s\"}}'", i+1, len(s.Upgrades), version)
 		if err := s.Load.Enter(ctx, windowUpgrade); err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (s Story) upgrades(ctx context.Context, t *told) error {
 
 // leave takes the label away and waits until everything is as it was.
 func (s Story) leave(ctx context.Context, t *told) error {
-	s.Say("4. the namespace leaves: kubectl label namespace ... axlemesh.io/injection-")
+	s.Say("7. the namespace leaves: kubectl label namespace ... axlemesh.io/injection-")
 	if err := s.Load.Enter(ctx, windowLeaving); err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (s Story) leave(ctx context.Context, t *told) error {
 				missing = append(missing, p.Name+" "+why)
 			} else if !ended[p.Name] {
 				ended[p.Name] = true
-				s.Say("   %-24s its %d sidecars have ended, one after the other, all with exit code 0", p.Name, len(p.Sidecars))
+				s.Say("   %-24s %s", p.Name, farewell(p))
 			}
 		}
 		t.Left = len(missing) == 0
@@ -202,16 +202,30 @@ func (s Story) leave(ctx context.Context, t *told) error {
 	})
 }
 
-// gone says whether a pod has had sidecars, and all of them ended well.
+// failedCandidate is how a sidecar exits whose handover failed.
+const failedCandidate = 10
+
+func farewell(p Pod) string {
+	if p.slots() {
+		return "its slots are idle"
+	}
+	return fmt.Sprintf("its %d sidecars have ended, one after the other", len(p.Sidecars))
+}
+
+// gone says whether a pod has had sidecars, and all of them ended well. Of those in place only what died in its handover, as it was
+// built to, ended with another code than 0. Slots stay, and nothing answers where the sidecar was.
 func gone(p Pod) (bool, string) {
 	if len(p.Sidecars) == 0 {
 		return false, "has never had a sidecar"
+	}
+	if p.slots() {
+		return p.Mesh.State.State == meshstate.Absent, "is still served: " + describe(p)
 	}
 	for _, c := range p.Sidecars {
 		if !c.Ended {
 			return false, c.Name + " has not ended"
 		}
-		if c.ExitCode != 0 {
+		if c.ExitCode != 0 && c.ExitCode != failedCandidate {
 			return false, fmt.Sprintf("%s ended with %d (%s)", c.Name, c.ExitCode, c.Reason)
 		}
 	}

@@ -12,6 +12,8 @@ const (
 	windowMoving   = "moving"
 	windowSteady   = "steady"
 	windowUpgrade  = "upgrade"
+	windowGrowing  = "growing"
+	windowSplit    = "split"
 	windowLeaving  = "leaving"
 )
 

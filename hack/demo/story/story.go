@@ -15,8 +15,14 @@ type Plan struct {
 	// First is the version that the pods get when they join; Upgrades come after it.
 	First    string
 	Upgrades []string
-	// Pods and Connections that have to be there.
-	Pods, Connections int
+	// Broken is a version whose process dies in its handover; "" leaves that chapter out.
+	Broken string
+	// Pods and Connections that have to be there. Added is how many more pods a Deployment gets during the story, which then have slots; 0 leaves
+	// that chapter out, and the split with it.
+	Pods, Connections, Added int
+	// Split is the part of the requests, in percent, that a TrafficRule sends to the added pods for the time of Measure; 0 leaves it out.
+	Split   int
+	Measure time.Duration
 	// Baseline is the time without a mesh, Steady the one with it before the first upgrade, Settle the one after each.
 	Baseline, Steady, Settle time.Duration
 	// Patience is how long anything that should happen may take.
@@ -48,12 +54,13 @@ type told struct {
 	// through is taken when all calls go through sidecars: the sockets that every upgrade has to keep.
 	through Observation
 	served  map[string]bool // pods that have had a serving sidecar in place
+	slotted map[string]bool // pods that have had a serving sidecar in a slot
 }
 
 // Tell plays the story to its end, or to the first loss, and judges it.
 func (s Story) Tell(ctx context.Context) Verdict {
-	t := &told{Verdict: Verdict{Pods: s.Pods}, served: map[string]bool{}}
-	chapters := []func(context.Context, *told) error{s.baseline, s.join, s.steady, s.upgrades, s.leave, s.end}
+	t := &told{Verdict: Verdict{Pods: s.Pods}, served: map[string]bool{}, slotted: map[string]bool{}}
+	chapters := []func(context.Context, *told) error{s.baseline, s.join, s.steady, s.grow, s.upgrades, s.broken, s.split, s.leave, s.end}
 	var err error
 	for _, chapter := range chapters {
 		if err = chapter(ctx, t); err != nil {
@@ -70,7 +77,7 @@ func (s Story) judge(t *told, err error) {
 		t.Why = append(t.Why, err.Error())
 	}
 	sum := t.last.tally()
-	t.InPlace = len(t.served)
+	t.InPlace, t.Slots = len(t.served), len(t.slotted)
 	t.Moves, t.Requests = sum.moves, sum.requests
 	t.Failed, t.Resets, t.Reconnects, t.Duplicates = sum.failed, sum.resets, sum.reconnects, sum.duplicates
 	t.Why = append(t.Why, losses(t.last)...)
@@ -99,7 +106,11 @@ func (s Story) look(ctx context.Context, t *told) (Observation, error) {
 	t.last = o
 	for _, p := range o.Pods {
 		if p.Mesh.State.State == meshstate.Serving && slices.ContainsFunc(p.Sidecars, func(c Sidecar) bool { return c.Running }) {
-			t.served[p.Name] = true
+			if p.slots() {
+				t.slotted[p.Name] = true
+			} else {
+				t.served[p.Name] = true
+			}
 		}
 	}
 	if why := losses(o); len(why) > 0 {

@@ -27,6 +27,10 @@ type stage struct {
 	versions int
 	windows  []string
 	requests int64
+	added    int   // pods with slots
+	percent  int   // of the requests that go to them, by rule
+	ruled    int64 // and what they got by it
+	broken   bool
 	// spoil changes what is seen.
 	spoil func(s *stage, o *Observation)
 	fail  error
@@ -45,10 +49,16 @@ func (s *stage) Join(context.Context) error {
 }
 func (s *stage) Leave(context.Context) error { s.left = true; return nil }
 func (s *stage) Upgrade(_ context.Context, v string) error {
+	s.broken = v == "v5-broken"
+	if s.broken || v == s.version {
+		return nil
+	}
 	s.version = v
 	s.versions++
 	return nil
 }
+func (s *stage) Scale(_ context.Context, n int) error       { s.added = n; return nil }
+func (s *stage) Split(_ context.Context, percent int) error { s.percent = percent; return nil }
 func (s *stage) Enter(_ context.Context, w string) error {
 	s.windows = append(s.windows, w)
 	return nil
@@ -57,8 +67,12 @@ func (s *stage) Pause(context.Context) error { return nil }
 
 func (s *stage) Observe(context.Context) (Observation, error) {
 	s.looks++
-	s.requests += 10
-	var o Observation
+	s.requests += 1000
+	o := Observation{Programmed: s.percent > 0}
+	if s.broken {
+		o.RolledBack, o.Trouble = "went back to v4", "HandoverFailed"
+	}
+	s.ruled += int64(10 * clients * s.percent)
 	for i := range clients {
 		p := s.pod(fmt.Sprintf("cashier-%d", i), i)
 		r := boltclient.Report{Sent: s.requests, Requests: s.requests, Via: map[boltclient.Via]int{boltclient.Direct: perPod}}
@@ -81,6 +95,20 @@ func (s *stage) Observe(context.Context) (Observation, error) {
 	for i := range servers {
 		p := s.pod(fmt.Sprintf("ledger-%d", i), clients+i)
 		p.Server = &boltserver.Report{Requests: s.requests}
+		if i == 0 {
+			p.Server.Requests -= s.ruled + int64(s.added)
+		}
+		p.Ruled = true
+		o.Pods = append(o.Pods, p)
+	}
+	for i := range s.added {
+		p := s.pod(fmt.Sprintf("ledger-v2-%d", i), clients+servers+i)
+		p.Sidecars = []Sidecar{{Name: "axle-a", Slot: true, Running: true}, {Name: "axle-b", Slot: true, Running: true}}
+		p.Server = &boltserver.Report{Requests: 1}
+		if i == 0 {
+			p.Server.Requests += s.ruled
+		}
+		p.Added, p.Ruled = true, true
 		o.Pods = append(o.Pods, p)
 	}
 	if s.spoil != nil {
@@ -133,7 +161,7 @@ func (s *stage) tell(t *testing.T) Verdict {
 	s.clock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return Story{
 		Plan: Plan{
-			First: "v1", Upgrades: []string{"v2", "v3", "v4"}, Pods: clients + servers, Connections: clients * perPod,
+			First: "v1", Upgrades: []string{"v2", "v3", "v4"}, Broken: "v5-broken", Added: 2, Split: 10, Measure: 20 * time.Second, Pods: clients + servers, Connections: clients * perPod,
 			Baseline: time.Minute, Steady: 30 * time.Second, Settle: 10 * time.Second, Patience: time.Minute, Poll: 500 * time.Millisecond,
 		},
 		Watcher: s, Operator: s, Load: s,
@@ -149,12 +177,12 @@ func (s *stage) tell(t *testing.T) Verdict {
 func TestAStoryWithoutALossPasses(t *testing.T) {
 	s := &stage{}
 	v := s.tell(t)
-	want := fmt.Sprintf("demo: PASS pods=6 in_place=6 upgrades=3 moves=6 requests=%d failed=0 resets=0 reconnects=0 duplicates=0 "+
-		"app_restarts=0 added_mean_ms=0.200 p99_steady_ms=1.21 p99_upgrade_ms=2.01 left=ok", 3*s.requests)
+	want := fmt.Sprintf("demo: PASS pods=8 in_place=6 slots=2 upgrades=3 rolled_back=1 moves=6 requests=%d failed=0 resets=0 reconnects=0 duplicates=0 "+
+		"app_restarts=0 split=0.10 added_mean_ms=0.200 p99_steady_ms=1.21 p99_upgrade_ms=2.01 left=ok", 3*s.requests)
 	if v.String() != want {
 		t.Errorf("line\n got %s\nwant %s", v, want)
 	}
-	entered := []string{"baseline", "moving", "steady", "upgrade", "steady", "upgrade", "steady", "upgrade", "steady", "leaving"}
+	entered := []string{"baseline", "moving", "steady", "growing", "upgrade", "steady", "upgrade", "steady", "upgrade", "steady", "upgrade", "steady", "split", "leaving"}
 	if diff := cmp.Diff(entered, s.windows); diff != "" {
 		t.Errorf("windows (-want +got):\n%s", diff)
 	}
@@ -218,6 +246,24 @@ func TestWhateverIsNoticedFails(t *testing.T) {
 				o.Pods[0].Sidecars[1].ExitCode, o.Pods[0].Sidecars[1].Reason = 137, "OOMKilled"
 			}
 		}, "cashier-0 axle-g2 ended with 137 (OOMKilled)"},
+		"a new pod without slots": {func(s *stage, o *Observation) {
+			if s.added > 0 {
+				o.Pods[6].Sidecars = nil
+			}
+		}, "the new pods' part of the calls did not happen within 1m0s: ledger-v2-0 has no slots"},
+		"a slot that serves on": {func(s *stage, o *Observation) {
+			if s.left {
+				o.Pods[7].Mesh.State.State = meshstate.Serving
+			}
+		}, "ledger-v2-1 is still served"},
+		"a rollback that does not happen": {func(_ *stage, o *Observation) { o.RolledBack = "" }, "the fleet does not say that it rolled back; HandoverFailed"},
+		"a rule that no sidecar has":      {func(_ *stage, o *Observation) { o.Programmed = false }, "the rule in every sidecar did not happen"},
+		"a rule that moves too much": {func(s *stage, o *Observation) {
+			if s.percent > 0 {
+				o.Pods[6].Server.Requests += s.ruled
+				o.Pods[4].Server.Requests -= s.ruled
+			}
+		}, "split=0.2000, want 0.10"},
 		"a message that got lost": {func(s *stage, o *Observation) {
 			o.Pods[5].Server.Requests--
 		}, "messages, the servers got"},

@@ -11,13 +11,15 @@ import (
 type Verdict struct {
 	// Why lists everything that was not as it must be; nil is a pass.
 	Why                                              []string
-	Pods, InPlace, Upgrades                          int
+	Pods, InPlace, Slots, Upgrades, RolledBack       int
 	Moves                                            int64
 	Requests, Failed, Resets, Reconnects, Duplicates int64
 	AppRestarts                                      int
 	AddedMeanMS, P99SteadyMS, P99UpgradeMS           float64
 	// Left says that all sidecars went away as they should.
 	Left bool
+	// Split is the measured part of the requests that the TrafficRule moved, from 0 to 1.
+	Split float64
 }
 
 // Passed says whether nothing was wrong.
@@ -33,10 +35,10 @@ func (v Verdict) String() string {
 	if v.Left {
 		left = "ok"
 	}
-	return fmt.Sprintf("demo: %s pods=%d in_place=%d upgrades=%d moves=%d requests=%d failed=%d resets=%d reconnects=%d duplicates=%d "+
-		"app_restarts=%d added_mean_ms=%.3f p99_steady_ms=%.2f p99_upgrade_ms=%.2f left=%s",
-		word, v.Pods, v.InPlace, v.Upgrades, v.Moves, v.Requests, v.Failed, v.Resets, v.Reconnects, v.Duplicates,
-		v.AppRestarts, v.AddedMeanMS, v.P99SteadyMS, v.P99UpgradeMS, left)
+	return fmt.Sprintf("demo: %s pods=%d in_place=%d slots=%d upgrades=%d rolled_back=%d moves=%d requests=%d failed=%d resets=%d reconnects=%d duplicates=%d "+
+		"app_restarts=%d split=%.2f added_mean_ms=%.3f p99_steady_ms=%.2f p99_upgrade_ms=%.2f left=%s",
+		word, v.Pods, v.InPlace, v.Slots, v.Upgrades, v.RolledBack, v.Moves, v.Requests, v.Failed, v.Resets, v.Reconnects, v.Duplicates,
+		v.AppRestarts, v.Split, v.AddedMeanMS, v.P99SteadyMS, v.P99UpgradeMS, left)
 }
 
 // losses lists what the clients must never see, in one observation. They are final: a story with a loss has failed.

@@ -4,6 +4,7 @@ package story
 
 import (
 	"context"
+	"slices"
 
 	"github.com/axlemesh/axle/hack/peers/boltclient"
 	"github.com/axlemesh/axle/hack/peers/boltserver"
@@ -22,6 +23,10 @@ type Operator interface {
 	Leave(ctx context.Context) error
 	// Upgrade patches the fleet's version.
 	Upgrade(ctx context.Context, version string) error
+	// Scale gives a Deployment of another version of the application so many pods.
+	Scale(ctx context.Context, pods int) error
+	// Split applies a TrafficRule that sends this percentage of the requests to those pods.
+	Split(ctx context.Context, percent int) error
 }
 
 // Load is what the story asks of the clients.
@@ -37,6 +42,10 @@ type Observation struct {
 	Pods []Pod // by name
 	// Trouble is what the operator itself says is wrong; empty if nothing.
 	Trouble string
+	// RolledBack is what the operator says about a rollout that went back; empty if none did.
+	RolledBack string
+	// Programmed says that every sidecar has the TrafficRule.
+	Programmed bool
 }
 
 // Pod is one application pod.
@@ -49,11 +58,20 @@ type Pod struct {
 	Container string
 	Restarts  int
 	Sidecars  []Sidecar
+	// Added is true for a pod of the Deployment that is scaled up.
+	Added bool
+	// Ruled is true for a server of the service that the TrafficRule is about.
+	Ruled bool
 	// Mesh is what the application sees of its sidecar on localhost.
 	Mesh meshstate.View
 	// Client is set in client pods, Server in server pods.
 	Client *Client
 	Server *boltserver.Report
+}
+
+// slots says whether the pod was created with slots.
+func (p Pod) slots() bool {
+	return slices.ContainsFunc(p.Sidecars, func(c Sidecar) bool { return c.Slot })
 }
 
 // Client is what a client pod says.
@@ -66,6 +84,8 @@ type Client struct {
 type Sidecar struct {
 	Name    string
 	Running bool
+	// Slot is true for a native sidecar; it is never gone, only idle.
+	Slot bool
 	// ExitCode and Reason of one that has ended.
 	Ended    bool
 	ExitCode int
