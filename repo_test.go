@@ -31,6 +31,7 @@ var grpcAndXDS = []string{
 
 var arrows = []arrow{
 	{under: "api/bootstrap"},
+	{under: "api/membership", ours: []string{"api/v1alpha1"}, theirs: []string{"k8s.io/api", "k8s.io/apimachinery"}},
 	{under: "api/v1alpha1", theirs: []string{"k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"}},
 	{under: "api/control", theirs: []string{"google.golang.org/grpc", "google.golang.org/protobuf"}},
 	{under: "sidecar/codec", ours: []string{"sidecar/codec"}},
@@ -40,7 +41,7 @@ var arrows = []arrow{
 	{under: "sidecar", ours: []string{"sidecar", "api/bootstrap", "api/control"}, theirs: append([]string{
 		"golang.org/x/sys", "github.com/go-logr/logr", "github.com/prometheus", "go.yaml.in/yaml",
 	}, grpcAndXDS...)},
-	{under: "cmd", ours: []string{"api/v1alpha1", "controllers/sidecars"}, theirs: []string{
+	{under: "cmd", ours: []string{"api/v1alpha1", "api/membership", "controllers/sidecars"}, theirs: []string{
 		"k8s.io", "sigs.k8s.io", "github.com/spf13/cobra", "github.com/go-logr/logr",
 	}},
 	{under: "webhook/inject", ours: []string{"api"}, theirs: []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/utils/ptr"}},

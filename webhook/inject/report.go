@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/axlemesh/axle/api/membership"
 	"github.com/axlemesh/axle/api/v1alpha1"
 )
 
@@ -108,27 +109,13 @@ func portConflicts(pod *corev1.Pod) []Finding {
 	}
 	var out []Finding
 	for _, port := range desired.Ports {
-		if owner := PortOwner(pod, port.Mesh()); owner != "" && !port.Takeover {
+		if owner := membership.PortOwner(pod, port.Mesh()); owner != "" && !port.Takeover {
 			out = append(out, Finding{PortConflict, fmt.Sprintf(
 				"mesh port %d for application port %d is a port of container %q: set spec.ports[].meshPort in the fleet",
 				port.Mesh(), port.AppPort, owner)})
 		}
 	}
 	return out
-}
-
-// PortOwner names the container of the pod that declares a TCP port; "" for none.
-func PortOwner(pod *corev1.Pod, port int32) string {
-	for _, containers := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for _, c := range containers {
-			for _, p := range c.Ports {
-				if p.ContainerPort == port && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
-					return c.Name
-				}
-			}
-		}
-	}
-	return ""
 }
 
 // extraFields names what a container has that a stub has not. The API server's

@@ -4,7 +4,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/axlemesh/axle/api/membership"
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
 
@@ -86,13 +86,7 @@ func (c *Cluster) ranked() []*axlev1.SidecarFleet {
 	for i := range c.Fleets {
 		all = append(all, &c.Fleets[i])
 	}
-	slices.SortFunc(all, func(a, b *axlev1.SidecarFleet) int {
-		return cmp.Or(
-			cmp.Compare(b.Spec.Priority, a.Spec.Priority),
-			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
-			strings.Compare(a.Name, b.Name),
-		)
-	})
+	slices.SortFunc(all, membership.Rank)
 	return all
 }
 

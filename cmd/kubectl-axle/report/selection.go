@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/axlemesh/axle/api/membership"
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
 
@@ -39,14 +40,13 @@ func (c *Cluster) selection(pod *corev1.Pod, has string) selection {
 		ns.Labels = labels.Merge(ns.Labels, labels.Set{axlev1.InjectionLabel: axlev1.InjectionEnabled})
 	}
 	for _, f := range c.ranked() {
-		v := verdict{fleet: f, why: mismatch(f, ns, pod)}
-		s.verdicts = append(s.verdicts, v)
-		if s.barred != "" || v.why != "" {
-			continue
-		}
-		if s.owner == nil || f.Name == has {
-			s.owner = f
-		}
+		s.verdicts = append(s.verdicts, verdict{fleet: f, why: mismatch(f, ns, pod)})
+	}
+	if s.barred != "" {
+		return s
+	}
+	if claims, err := membership.Claims(c.Fleets); err == nil { // else the controller is stopped, and the verdict on that fleet says why
+		s.owner, _ = membership.Owner(claims, ns, pod, has)
 	}
 	return s
 }
@@ -58,7 +58,7 @@ func (s selection) wanted() bool { return s.owner != nil && s.owner.Spec.InPlace
 func (c *Cluster) barred(ns *corev1.Namespace, pod *corev1.Pod) (why, fix string) {
 	label := fmt.Sprintf("%s=%s", axlev1.InjectionLabel, axlev1.InjectionEnabled)
 	switch value, labelled := ns.Labels[axlev1.InjectionLabel]; {
-	case ns.Name == "kube-system" || ns.Name == c.OperatorNamespace:
+	case membership.Protected(ns.Name, c.OperatorNamespace):
 		return fmt.Sprintf("Namespace %s never takes part, whatever its labels say.", ns.Name), ""
 	case !labelled:
 		return fmt.Sprintf("Namespace %s does not take part: it has no label %s.", ns.Name, label),
@@ -69,7 +69,7 @@ func (c *Cluster) barred(ns *corev1.Namespace, pod *corev1.Pod) (why, fix string
 	case ns.DeletionTimestamp != nil:
 		return fmt.Sprintf("Namespace %s is being deleted.", ns.Name), ""
 	}
-	if pod.Labels[axlev1.InjectionLabel] == axlev1.InjectionDisabled {
+	if membership.OptedOut(pod) {
 		return fmt.Sprintf("The pod has opted out: its label says %s=%s.", axlev1.InjectionLabel, axlev1.InjectionDisabled),
 			fmt.Sprintf("kubectl label pod -n %s %s %s-", pod.Namespace, pod.Name, axlev1.InjectionLabel)
 	}
