@@ -1,7 +1,12 @@
-// Command axle-peers runs the strict Bolt server or client of the demo and the tests, with an HTTP endpoint for reports.
+// Command axle-peers runs the strict servers and clients of the demo and the tests, with an HTTP endpoint for reports. They
+// speak Bolt, or HTTP/1.1.
 //
 //	axle-peers server -listen :12200 -http :8080
 //	axle-peers client -direct ledger:12200 -connections 34 -rate 400 -http :8080
+//	axle-peers http-server -listen :8081 -http :8080
+//	axle-peers http-client -direct ledger.demo:8081 -connections 34 -rate 400 -http :8080
+//
+// A server says the version in AXLE_PEER_VERSION in every answer, and a client counts its answers by it.
 package main
 
 import (
@@ -36,15 +41,19 @@ func main() {
 
 func run(ctx context.Context, args []string, log io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: axle-peers server|client [flags]")
+		return errors.New("usage: axle-peers server|client|http-server|http-client [flags]")
 	}
 	switch args[0] {
 	case "server":
 		return server(ctx, args[1:], log)
 	case "client":
 		return client(ctx, args[1:], log)
+	case "http-server":
+		return httpServer(ctx, args[1:], log)
+	case "http-client":
+		return httpClient(ctx, args[1:], log)
 	}
-	return fmt.Errorf("unknown command %q: it is server or client", args[0])
+	return fmt.Errorf("unknown command %q: it is server, client, http-server or http-client", args[0])
 }
 
 func server(ctx context.Context, args []string, log io.Writer) error {
@@ -96,7 +105,8 @@ func client(ctx context.Context, args []string, log io.Writer) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if err := share(&cfg, *index, *of); err != nil {
+	var err error
+	if cfg.Connections, cfg.Rate, err = share(cfg.Connections, cfg.Rate, *index, *of); err != nil {
 		return err
 	}
 	c, err := boltclient.New(cfg)
@@ -110,18 +120,16 @@ func client(ctx context.Context, args []string, log io.Writer) error {
 	return together(ctx, *web, mux, c.Run)
 }
 
-// share leaves a client its part of the connections and of the rate.
-func share(cfg *boltclient.Config, index, of int) error {
+// share is a client's part of the connections and of the rate.
+func share(connections int, rate float64, index, of int) (int, float64, error) {
 	if of < 1 || index < 0 || index >= of {
-		return fmt.Errorf("client %d of %d: count from 0", index, of)
+		return 0, 0, fmt.Errorf("client %d of %d: count from 0", index, of)
 	}
-	mine := cfg.Connections / of
-	if index < cfg.Connections%of {
+	mine := connections / of
+	if index < connections%of {
 		mine++
 	}
-	cfg.Rate *= float64(mine) / float64(cfg.Connections)
-	cfg.Connections = mine
-	return nil
+	return mine, rate * float64(mine) / float64(connections), nil
 }
 
 // together runs work beside a web server until ctx ends or one of them fails.

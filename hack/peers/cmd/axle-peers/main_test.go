@@ -68,20 +68,20 @@ func TestServerAndClientTalkAndReport(t *testing.T) {
 func TestShareAddsUp(t *testing.T) {
 	conns, rate := 0, 0.0
 	for i := range 3 {
-		cfg := boltclient.Config{Connections: 100, Rate: 600}
-		if err := share(&cfg, i, 3); err != nil {
+		mine, part, err := share(100, 600, i, 3)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if cfg.Connections < 33 || cfg.Connections > 34 {
-			t.Errorf("client %d has %d connections", i, cfg.Connections)
+		if mine < 33 || mine > 34 {
+			t.Errorf("client %d has %d connections", i, mine)
 		}
-		conns += cfg.Connections
-		rate += cfg.Rate
+		conns += mine
+		rate += part
 	}
 	if conns != 100 || rate < 599.9 || rate > 600.1 {
 		t.Errorf("together %d connections and %v requests/s", conns, rate)
 	}
-	if err := share(&boltclient.Config{}, 3, 3); err == nil {
+	if _, _, err := share(1, 1, 3, 3); err == nil {
 		t.Error("client 3 of 3 got a share")
 	}
 }
@@ -91,6 +91,8 @@ func TestRunRefuses(t *testing.T) {
 		"no command":              nil,
 		"an unknown command":      {"proxy"},
 		"a client without target": {"client"},
+		"no target for HTTP":      {"http-client"},
+		"a field without a name":  {"http-client", "-direct", "x:1", "-field", "nonsense"},
 		"an unknown flag":         {"server", "-nonsense"},
 	}
 	for name, args := range cases {
