@@ -67,7 +67,7 @@ func forbidden(kind string, rule rbacv1.PolicyRule) []string {
 			if len(rule.ResourceNames) == 0 {
 				out = append(out, "other people's webhooks")
 			}
-		case "sidecarfleets", "sidecarversions":
+		case "sidecarfleets", "sidecarversions", "trafficrules":
 			if slices.Contains(rule.Verbs, "update") || slices.Contains(rule.Verbs, "patch") || slices.Contains(rule.Verbs, "delete") {
 				out = append(out, "changing what its users wrote")
 			}

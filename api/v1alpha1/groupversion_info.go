@@ -21,6 +21,7 @@ func addKnownTypes(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&SidecarVersion{}, &SidecarVersionList{},
 		&SidecarFleet{}, &SidecarFleetList{},
+		&TrafficRule{}, &TrafficRuleList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -3,8 +3,8 @@
 // merged; role.yaml and the chart's RBAC are generated from both.
 //
 // What is not here on purpose: secrets of the whole cluster, pods/exec, pods/log,
-// creating or deleting pods, changing a user's SidecarFleet or SidecarVersion,
-// and any wildcard. A test holds on to that.
+// creating or deleting pods, changing a user's SidecarFleet, SidecarVersion or
+// TrafficRule, and any wildcard. A test holds on to that.
 package rbac
 
 // Pods: seen everywhere, annotated, and given ephemeral containers.
@@ -22,6 +22,8 @@ package rbac
 // The operator's own kinds. It creates the defaults once, and never writes a spec after that.
 // +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarversions;sidecarfleets,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarversions/status;sidecarfleets/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=axlemesh.io,resources=trafficrules,verbs=get;list;watch
+// +kubebuilder:rbac:groups=axlemesh.io,resources=trafficrules/status,verbs=get;patch
 
 // Leader election, in its own namespace.
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=axle-system,resources=leases,verbs=get;create;update;patch

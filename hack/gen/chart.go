@@ -20,7 +20,7 @@ type template struct {
 // templates of the chart that follow from config. What has values of its own
 // (the Deployment, the defaults) is written by hand.
 var templates = []template{
-	{name: "crds.yaml", from: []string{"crd/bases/axlemesh.io_sidecarfleets.yaml", "crd/bases/axlemesh.io_sidecarversions.yaml"}, keep: true},
+	{name: "crds.yaml", from: []string{"crd/bases/axlemesh.io_sidecarfleets.yaml", "crd/bases/axlemesh.io_sidecarversions.yaml", "crd/bases/axlemesh.io_trafficrules.yaml"}, keep: true},
 	{name: "rbac.yaml", from: []string{"rbac/service_account.yaml", "rbac/role.yaml", "rbac/bindings.yaml"}},
 	{name: "webhook.yaml", from: []string{"webhook/webhook.yaml"}},
 	{name: "admission.yaml", from: []string{"admission/policies.yaml", "admission/bindings.yaml"}},
