@@ -46,26 +46,6 @@ type Listener struct {
 	Cluster string
 }
 
-// Host is the routing table of one service.
-type Host struct {
-	Name   string
-	Routes []Route
-}
-
-// Route is tried in order; the first that matches wins.
-type Route struct {
-	Name string
-	// Method matches exactly; empty matches all.
-	Method string
-	// Cluster that takes the request.
-	Cluster string
-	// Timeout of the whole request; 0 leaves the request's own, else DefaultTimeout.
-	Timeout time.Duration
-}
-
-// DefaultTimeout of a request that names none.
-const DefaultTimeout = 15 * time.Second
-
 // Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.
 type Cluster struct {
 	Name      string

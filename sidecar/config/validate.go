@@ -61,28 +61,6 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	return errs
 }
 
-func (h *Host) validate(key string, clusters map[string]*Cluster) []error {
-	if h == nil {
-		return []error{fmt.Errorf("host %q: it is nil", key)}
-	}
-	var errs []error
-	if h.Name != key {
-		errs = append(errs, fmt.Errorf("host %q: its own name is %q", key, h.Name))
-	}
-	if len(h.Routes) == 0 {
-		errs = append(errs, fmt.Errorf("host %q: it has no routes", key))
-	}
-	for i, r := range h.Routes {
-		if clusters[r.Cluster] == nil {
-			errs = append(errs, fmt.Errorf("host %q: route %d: there is no cluster %q", key, i, r.Cluster))
-		}
-		if r.Timeout < 0 {
-			errs = append(errs, fmt.Errorf("host %q: route %d: timeout %s is negative", key, i, r.Timeout))
-		}
-	}
-	return errs
-}
-
 func (c *Cluster) validate(key string) []error {
 	if c == nil {
 		return []error{fmt.Errorf("cluster %q: it is nil", key)}

@@ -57,6 +57,42 @@ func TestValidate(t *testing.T) {
 				`host "c": route 0: timeout -1s is negative`,
 			},
 		},
+		"routes": {
+			snap: Snapshot{
+				Hosts: map[string]*Host{"a": {Name: "a", Routes: []Route{
+					{},
+					{Cluster: "c", Status: 99, Attempts: 4, Mirror: &Mirror{Cluster: "none", Numerator: 2, Denominator: 1}},
+					{Split: []Share{{Cluster: "c"}, {Cluster: "none"}}, Mirror: &Mirror{Cluster: "c"}},
+					{Split: []Share{{Cluster: "c", Weight: 1 << 31}, {Cluster: "c", Weight: 1 << 31}}},
+					{Status: 503, Matches: []Match{
+						{}, {Name: ":scheme"}, {Name: "x", Value: "y"}, {Name: "x", Kind: MatchPrefix}, {Name: "x", Kind: 9},
+						{Name: "x", Kind: MatchRegex, Value: "a)|(b"}, {Name: "x", Kind: MatchRegex, Value: "(abc){200}"},
+						{Name: "x", Kind: MatchRegex, Value: strings.Repeat("a", 1025)},
+					}},
+				}}},
+				Clusters: map[string]*Cluster{"c": {Name: "c", Connections: 1}},
+			},
+			want: []string{
+				`host "a": route 0: it needs one of a cluster, a split and a status, and has 0`,
+				`host "a": route 1: status 99 is not between 200 and 599`,
+				`host "a": route 1: it needs one of a cluster, a split and a status, and has 2`,
+				`host "a": route 1: mirror: there is no cluster "none"`,
+				`host "a": route 1: mirror: 2 in 1 is no fraction up to 1`,
+				`host "a": route 1: 4 attempts are not between 1 and 3`,
+				`host "a": route 2: split 1: there is no cluster "none"`,
+				`host "a": route 2: split: the weights add up to 0, which is not between 1 and 4294967295`,
+				`host "a": route 2: mirror: 0 in 0 is no fraction up to 1`,
+				`host "a": route 3: split: the weights add up to 4294967296, which is not between 1 and 4294967295`,
+				`host "a": route 4: match 0: it names no header`,
+				`host "a": route 4: match 1: name ":scheme" is none of :method, :path and a header's`,
+				`host "a": route 4: match 2: present compares with no value, such as "y"`,
+				`host "a": route 4: match 3: an empty prefix is what present is for`,
+				`host "a": route 4: match 4: unknown kind 9`,
+				"host \"a\": route 4: match 5: regex \"a)|(b\": error parsing regexp: unexpected ): `a)|(b`",
+				`host "a": route 4: match 6: regex "(abc){200}": the expression compiles to 1004 instructions, more than 500`,
+				`host "a": route 4: match 7: regex "` + strings.Repeat("a", 1025) + `": the expression has 1025 bytes, more than 1024`,
+			},
+		},
 		"clusters": {
 			snap: Snapshot{Clusters: map[string]*Cluster{
 				"a": nil,

@@ -73,6 +73,7 @@ func (c candidate) BeginMove(relay func(handover.Relay)) {
 
 // Prepare rebuilds the connections of a batch, without any I/O. Loop i of the donor becomes one of ours as a unit.
 func (c candidate) Prepare(b handover.Batch) error {
+	sabotageOffered()
 	w := c.workers[b.Loop%len(c.workers)]
 	var err error
 	if !w.loop.Call(func() { err = w.prepare(b) }) {

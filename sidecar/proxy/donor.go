@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/handover"
@@ -112,11 +111,11 @@ func (w *worker) endMove() {
 
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
-func (w *worker) dispatchMoving(c *cluster, d *downstream, f bolt.Frame, timeout time.Duration) {
-	for range c.Len() {
-		for _, up := range c.Pick(w.loop.Now()).Conns {
+func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
+	for range to.cluster.Len() {
+		for _, up := range to.cluster.Pick(w.loop.Now()).Conns {
 			if up.conn.Open() && !up.conn.Frozen() {
-				w.send(up, d, f, timeout)
+				w.send(up, d, f, to.timeout)
 				return
 			}
 		}
@@ -127,7 +126,7 @@ func (w *worker) dispatchMoving(c *cluster, d *downstream, f bolt.Frame, timeout
 	case w.parkedBytes > maxParked:
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 	default:
-		k := w.keep(d, f, timeout, 1)
+		k := w.keep(d, f, to)
 		w.parkedBytes += k.size()
 		w.parked = append(w.parked, k)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Generation int64
 	// NodeID spreads the choice of endpoints over sidecars.
 	NodeID string
+	// Namespace of the pod: an HTTP host without a dot is a Service in it. Empty leaves such a host as it is.
+	Namespace string
 	// MaxConnections of clients, in all; 0 means no limit. What is over it is closed at once.
 	MaxConnections int64
 	// LargeBytes bounds what all loops hold of large messages that are not complete yet; 0 means no limit.

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"time"
 
@@ -48,6 +47,7 @@ type exchange struct {
 	closing  bool // the client's connection closes behind the response
 	repeat   bool // the request may be sent again if its connection turns out to be dead
 	attempt  int
+	attempts int // allowed in all
 	timeout  time.Duration
 	timer    loop.Timer
 	left     time.Duration // of timer, while the connection is frozen
@@ -138,14 +138,15 @@ func (c *httpClient) begin(b []byte) int {
 	c.w.count.Requests[c.from.Direction]++
 	x := &c.x
 	x.Exchange, x.request = req.Exchange(), req.Body
-	x.active, x.attempt, x.timeout = true, 0, config.DefaultTimeout
+	x.active, x.attempt = true, 0
 	x.repeat = req.Body.Done() && repeatable(req.Method)
 	if left, limited := req.MaxForwards(); limited && left == 0 {
 		x.reply(httpLastHop(req.Method))
 		return n
 	}
-	if x.cluster = c.target(req, &x.timeout); x.cluster == nil {
-		x.fail(httpNoRoute, FailNoRoute)
+	to := c.goal(req)
+	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, to.attempts; x.cluster == nil {
+		x.fail(to.status, to.why)
 		return n
 	}
 	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
@@ -163,44 +164,12 @@ func repeatable(method []byte) bool {
 	return false
 }
 
-func (c *httpClient) target(req *http1.Request, timeout *time.Duration) *cluster {
-	if c.from.Cluster != "" {
-		return c.w.fixed(&c.fixed, c.from)
-	}
-	r := c.w.routes.Match(hostKey(req.Target.Authority), req.Method)
-	if r == nil {
-		return nil
-	}
-	if r.Timeout > 0 {
-		*timeout = r.Timeout
-	}
-	return c.w.targets[r.Index]
-}
-
 // httpLastHop is the status of a TRACE or OPTIONS that may go no further (RFC 9110 section 7.6.2).
 func httpLastHop(method []byte) int {
 	if string(method) == "OPTIONS" {
 		return 200
 	}
 	return 405
-}
-
-// hostKey is the service key of an authority: its host in lower case, without the port, a final dot, and the cluster's DNS
-// suffix.
-func hostKey(authority []byte) []byte {
-	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
-		authority = authority[:i]
-	}
-	authority = bytes.TrimSuffix(authority, []byte{'.'})
-	if bytes.ContainsFunc(authority, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
-		authority = bytes.ToLower(authority)
-	}
-	for _, suffix := range [...]string{".svc.cluster.local", ".svc"} {
-		if len(authority) > len(suffix) && string(authority[len(authority)-len(suffix):]) == suffix {
-			return authority[:len(authority)-len(suffix)]
-		}
-	}
-	return authority
 }
 
 // malformed refuses what no client may send: with an answer, if none has begun, and without reading on.

@@ -9,7 +9,7 @@ import (
 // connect sends the request on an idle connection, or on a new one.
 func (x *exchange) connect() {
 	w := x.client.w
-	if x.attempt++; x.attempt > maxAttempts {
+	if x.attempt++; x.attempt > x.attempts {
 		x.fail(httpUnavailable, FailConnect)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 )
 
@@ -61,7 +62,7 @@ func (d *decoder) exchange(s *exchangeState) {
 	}
 	d.bad = d.bad || err != nil
 	s.cluster, s.head, s.attempt, s.left = d.string(), d.bytes(), d.uint(), time.Duration(d.uint())
-	d.bad = d.bad || s.left < 0 || s.attempt > maxAttempts
+	d.bad = d.bad || s.left < 0 || s.attempt > config.MaxAttempts
 }
 
 // state writes an HTTP client down and stops its clock.
@@ -162,7 +163,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
 		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
-		x.timeout = e.left
+		x.timeout, x.attempts = e.left, config.MaxAttempts
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}

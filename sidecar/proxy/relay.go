@@ -125,7 +125,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		if err != nil {
 			return
 		}
-		w.dispatch(w.remote(r.down, home, &r.listener), f, 1) // the donor has counted it
+		d := w.remote(r.down, home, &r.listener)
+		w.dispatch(d, f, w.goal(d, f)) // the donor has counted it
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {
 			w.give(d, r.frame)

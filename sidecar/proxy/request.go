@@ -7,10 +7,6 @@ import (
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
-// maxAttempts is how often a request that reached no endpoint is tried at another one. One that was sent is never
-// repeated.
-const maxAttempts = 3
-
 // Bytes that may wait for one connection. A client that leaves clientQueue unread for clientPatience is closed, and at
 // once beyond maxQueue; an endpoint gets no further requests beyond maxQueue: they are answered with "server busy".
 // maxQueue and a frame that is being read fit into what a handover carries of one connection: nobody who does not read
@@ -25,60 +21,47 @@ const (
 // request takes a complete request of d. The frame is valid during the call only.
 func (w *worker) request(d *downstream, f bolt.Frame) {
 	w.count.Requests[d.from.Direction]++
-	w.dispatch(d, f, 1)
+	w.dispatch(d, f, w.goal(d, f))
 }
 
-// dispatch routes a request and sends it, or keeps a copy while there is no connection to send it on.
-func (w *worker) dispatch(d *downstream, f bolt.Frame, attempt int) {
-	target, timeout := w.target(d, f)
-	if target == nil {
-		w.refuse(d, f, bolt.StatusNoProcessor, FailNoRoute)
+// dispatch sends a request to its goal, or keeps a copy while there is no connection to send it on.
+func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
+	if to.cluster == nil {
+		w.refuse(d, f, bolt.StatusNoProcessor, to.why)
 		return
 	}
 	if w.moving {
-		w.dispatchMoving(target, d, f, timeout)
+		w.dispatchMoving(d, f, to)
 		return
 	}
-	host := target.Pick(w.loop.Now())
-	if host == nil {
-		w.refuse(d, f, bolt.StatusCommunication, FailNoEndpoint)
-		return
-	}
-	up := w.connTo(target, host)
+	up := w.reach(&to)
 	switch {
-	case up == nil && attempt < maxAttempts:
-		w.dispatch(d, f, attempt+1)
 	case up == nil:
-		w.refuse(d, f, bolt.StatusCommunication, FailConnect)
+		w.refuse(d, f, bolt.StatusCommunication, to.why)
 	case up.conn.Open():
-		w.send(up, d, f, timeout)
+		w.send(up, d, f, to.timeout)
 	case up.queued > 0 && up.queued+len(f.Bytes()) > maxQueue:
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 	default:
-		k := w.keep(d, f, timeout, attempt)
-		up.queued += k.size()
-		up.queue = append(up.queue, k)
+		up.enqueue(w.keep(d, f, to))
 	}
 }
 
-// target is where a request goes and how long it may take; nil when no route takes it.
-func (w *worker) target(d *downstream, f bolt.Frame) (*cluster, time.Duration) {
-	timeout := f.Timeout()
-	if f.Kind() == bolt.Oneway || timeout == 0 {
-		timeout = config.DefaultTimeout
+// reach returns a connection to an endpoint of the goal's cluster, open or not yet. It takes one attempt off the goal for
+// each endpoint that cannot be dialled; when there is none left it returns nil and says why.
+func (w *worker) reach(to *goal) *upConn {
+	for ; to.attempts > 0; to.attempts-- {
+		host := to.cluster.Pick(w.loop.Now())
+		if host == nil {
+			to.why = FailNoEndpoint
+			return nil
+		}
+		if up := w.connTo(to.cluster, host); up != nil {
+			return up
+		}
 	}
-	if d.from.Cluster != "" {
-		return w.fixed(&d.fixed, d.from), timeout
-	}
-	key := f.Key()
-	r := w.routes.Match(key.Service, key.Method)
-	if r == nil {
-		return nil, 0
-	}
-	if r.Timeout > 0 {
-		timeout = r.Timeout
-	}
-	return w.targets[r.Index], timeout
+	to.why = FailConnect
+	return nil
 }
 
 // fixed is the cluster of a listener that sends everything to one. A client keeps it in known; it is looked up again when a
@@ -178,14 +161,13 @@ func (w *worker) fail(d *downstream, to bolt.Reply, status bolt.Status) {
 
 // kept is a request that waits for a connection, copied out of the read buffer.
 type kept struct {
-	down    *downstream
-	frame   []byte
-	timeout time.Duration
-	attempt int
+	down  *downstream
+	frame []byte
+	to    goal
 }
 
-func (w *worker) keep(d *downstream, f bolt.Frame, timeout time.Duration, attempt int) kept {
-	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), timeout: timeout, attempt: attempt}
+func (w *worker) keep(d *downstream, f bolt.Frame, to goal) kept {
+	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), to: to}
 }
 
 // size is the memory that a kept request takes, at least.
@@ -198,9 +180,14 @@ func (w *worker) again(k kept) {
 	if err != nil || k.down.gone {
 		return
 	}
-	if k.attempt > maxAttempts {
+	if k.to.attempts < 1 {
 		w.refuse(k.down, f, bolt.StatusCommunication, FailConnect)
 		return
 	}
-	w.dispatch(k.down, f, k.attempt)
+	if k.to.cluster.retired {
+		attempts := k.to.attempts
+		k.to = w.goal(k.down, f)
+		k.to.attempts = min(k.to.attempts, attempts)
+	}
+	w.dispatch(k.down, f, k.to)
 }

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/axlemesh/axle/sidecar/config"
+import (
+	"os"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
 
 // sabotage is the state of a build that loses something on purpose; see sabotage_off.go. In a build that is shipped
 // the constants are false and nothing of this is compiled in.
@@ -36,5 +40,15 @@ func (w *worker) sabotageMoved(batch []restored) {
 			r.conn.Close(nil)
 			return
 		}
+	}
+}
+
+// sabotageExitCode is the code that a candidate with sabotageExit ends with.
+const sabotageExitCode = 3
+
+// sabotageOffered ends the process in the middle of a handover, before it has answered.
+func sabotageOffered() {
+	if sabotageExit {
+		os.Exit(sabotageExitCode) //nolint:forbidigo // a process that crashes is what this build is for
 	}
 }

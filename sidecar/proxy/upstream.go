@@ -140,6 +140,12 @@ func (w *worker) connTo(c *cluster, h *host) *upConn {
 	return best
 }
 
+// enqueue keeps a request until the connection is open.
+func (u *upConn) enqueue(k kept) {
+	u.queued += k.size()
+	u.queue = append(u.queue, k)
+}
+
 func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
 func (w *worker) dial(c *cluster, h *host) *upConn {
@@ -178,7 +184,7 @@ func (u *upConn) Connected(*loop.Conn) {
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
 		if f, err := bolt.Next(k.frame); err == nil && !k.down.gone {
-			u.w.send(u, k.down, f, k.timeout)
+			u.w.send(u, k.down, f, k.to.timeout)
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
@@ -288,7 +294,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.queue = nil
 	for _, k := range queue {
 		if why != nil { // else it is only given up here, and that was no attempt
-			k.attempt++
+			k.to.attempts--
 		}
 		w.again(k)
 	}

@@ -21,12 +21,17 @@ type worker struct {
 
 	routes   *route.Table
 	clusters map[string]*cluster
-	targets  []*cluster // by route.Route.Index
+	targets  []target           // by route.Route.Index
+	places   map[string]*places // by route.Route.Key
 	downs    map[uint64]*downstream
 	ups      map[uint64]*upConn
 	pairs    map[uint64]*pair // by their client's connection
 	clients  map[uint64]*httpClient
 	webs     map[uint64]*httpConn
+
+	boltView boltView // what routes look at; they keep nothing between calls
+	httpView httpView
+	hostName []byte // for hostKey
 
 	httpRequest  http1.Request // for the head that is being read; it keeps nothing between calls
 	httpResponse http1.Response
@@ -77,9 +82,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 			w.configure(c, &config.Cluster{Name: name})
 		}
 	}
-	w.routes = routes
-	w.targets = make([]*cluster, routes.Len())
-	routes.Each(func(r *route.Route) { w.targets[r.Index] = w.clusters[r.Cluster] })
+	w.retarget(routes)
 }
 
 // configure takes over a cluster's endpoints.

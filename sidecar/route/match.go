@@ -1,7 +1,10 @@
-// Package route decides where a request goes. It is pure: a compiled table and the request's key in, a route out.
+// Package route decides where a request goes. It is pure: a compiled table and a view of the request in, a route out.
 package route
 
 import (
+	"bytes"
+	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
@@ -9,6 +12,14 @@ import (
 
 // Any is the service key of the host that takes what no other matches.
 const Any = "*"
+
+// Request is what a table may ask a request for. What it returns are views that are valid during the call only.
+type Request interface {
+	// Path of the request without its query; ok is false when the protocol has none.
+	Path() (path []byte, ok bool)
+	// Header returns the value of the header with this name.
+	Header(name string) (value []byte, ok bool)
+}
 
 // Table is the compiled form of a snapshot's hosts. It is immutable and shared by all loops.
 type Table struct {
@@ -20,13 +31,31 @@ type Table struct {
 // Route is where a matching request goes.
 type Route struct {
 	// Index numbers the routes of one table from 0, so that a loop can keep what belongs to a route in a slice.
-	Index   int
-	Name    string
-	Cluster string
+	Index int
+	// Key names a route that splits or mirrors across tables; it is empty for the others.
+	Key  string
+	Name string
+	// Clusters to choose from with Choose; none when Status answers.
+	Clusters []string
+	Status   int
+	// Mirror is the cluster that gets copies; empty for none. See Mirrors.
+	Mirror string
 	// Timeout of the whole request; 0 leaves the request's own.
 	Timeout time.Duration
+	// Attempts to reach an endpoint, at least 1.
+	Attempts int
 
-	method string
+	matches []match
+	split   split
+	mirror  split
+}
+
+// match is a compiled config.Match.
+type match struct {
+	name  string
+	kind  config.MatchKind
+	value []byte
+	regex *regexp.Regexp
 }
 
 // Compile makes a table of hosts that config.Snapshot.Validate has accepted.
@@ -34,10 +63,12 @@ func Compile(hosts map[string]*config.Host) *Table {
 	t := &Table{hosts: make(map[string][]Route, len(hosts))}
 	for key, host := range hosts {
 		routes := make([]Route, 0, len(host.Routes))
-		for _, r := range host.Routes {
-			routes = append(routes, Route{
-				Index: t.routes, Name: r.Name, Cluster: r.Cluster, Timeout: r.Timeout, method: r.Method,
-			})
+		for i := range host.Routes {
+			r := compile(&host.Routes[i])
+			if r.Index = t.routes; len(r.Clusters) > 1 || r.Mirror != "" {
+				r.Key = fmt.Sprintf("%s#%d", key, i)
+			}
+			routes = append(routes, r)
 			t.routes++
 		}
 		if key == Any {
@@ -47,6 +78,36 @@ func Compile(hosts map[string]*config.Host) *Table {
 		t.hosts[key] = routes
 	}
 	return t
+}
+
+func compile(r *config.Route) Route {
+	out := Route{Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: r.Attempts}
+	if out.Attempts == 0 {
+		out.Attempts = config.MaxAttempts
+	}
+	if r.Cluster != "" {
+		out.Clusters = []string{r.Cluster}
+	}
+	for _, s := range r.Split {
+		out.Clusters = append(out.Clusters, s.Cluster)
+		out.split.add(s.Weight)
+	}
+	if m := r.Mirror; m != nil && m.Numerator > 0 {
+		out.Mirror = m.Cluster
+		out.mirror.add(m.Numerator)
+		out.mirror.add(m.Denominator - m.Numerator)
+	}
+	for _, m := range r.Matches {
+		c := match{name: m.Name, kind: m.Kind, value: []byte(m.Value)}
+		if m.Kind == config.MatchRegex {
+			var err error
+			if c.regex, err = m.Regexp(); err != nil {
+				c.regex = regexp.MustCompile(`$^`) // Validate rejects it; here it takes nothing
+			}
+		}
+		out.matches = append(out.matches, c)
+	}
+	return out
 }
 
 // Len is the number of routes.
@@ -64,16 +125,51 @@ func (t *Table) Each(fn func(*Route)) {
 	}
 }
 
-// Match returns the first route of the service's host that takes method, or nil. It allocates nothing.
-func (t *Table) Match(service, method []byte) *Route {
+// Match returns the first route of the service's host that takes the request, or nil. It allocates nothing, and asks for
+// headers only when a route of that host does.
+func (t *Table) Match(service, method []byte, req Request) *Route {
 	routes, ok := t.hosts[string(service)]
 	if !ok {
 		routes = t.any
 	}
 	for i := range routes {
-		if r := &routes[i]; r.method == "" || r.method == string(method) {
+		if r := &routes[i]; r.takes(method, req) {
 			return r
 		}
 	}
 	return nil
+}
+
+func (r *Route) takes(method []byte, req Request) bool {
+	for i := range r.matches {
+		if m := &r.matches[i]; !m.takes(method, req) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *match) takes(method []byte, req Request) bool {
+	var value []byte
+	var ok bool
+	switch m.name {
+	case config.MatchMethod:
+		value, ok = method, len(method) > 0
+	case config.MatchPath:
+		value, ok = req.Path()
+	default:
+		value, ok = req.Header(m.name)
+	}
+	if !ok {
+		return false
+	}
+	switch m.kind {
+	case config.MatchExact:
+		return bytes.Equal(value, m.value)
+	case config.MatchPrefix:
+		return bytes.HasPrefix(value, m.value)
+	case config.MatchRegex:
+		return len(value) <= config.MaxRegexValue && m.regex.Match(value)
+	}
+	return true
 }

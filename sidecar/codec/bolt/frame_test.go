@@ -198,7 +198,10 @@ func FuzzNext(f *testing.F) {
 			if need := bolt.Need(b); need != len(f.Bytes()) {
 				t.Fatalf("Need = %d, the frame has %d bytes", need, len(f.Bytes()))
 			}
-			f.Key()
+			k := f.Key()
+			if m, _ := f.Lookup("sofa_head_method_name"); !bytes.Equal(m, k.Method) {
+				t.Fatalf("Lookup finds the method %q, Key %q", m, k.Method)
+			}
 			id := f.ID()
 			f.SetID(^id)
 			if g, err := bolt.Next(b); err != nil || g.ID() != ^id {

@@ -43,6 +43,26 @@ func (f Frame) Key() Key {
 	return k
 }
 
+// Lookup returns the value of a header by its exact name; of several the last counts, as in the map that a receiver makes
+// of them. Null reads as empty. Like Key it sees nothing behind a pair that is cut off.
+func (f Frame) Lookup(name string) (value []byte, ok bool) {
+	for h := f.Header(); len(h) > 0; {
+		key, rest, whole := headerString(h)
+		if !whole {
+			break
+		}
+		v, rest, whole := headerString(rest)
+		if !whole {
+			break
+		}
+		if string(key) == name {
+			value, ok = v, true
+		}
+		h = rest
+	}
+	return value, ok
+}
+
 // headerString reads one length-prefixed string; the length -1 is null, which reads as empty.
 func headerString(b []byte) (s, rest []byte, ok bool) {
 	if len(b) < 4 {

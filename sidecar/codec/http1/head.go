@@ -67,6 +67,38 @@ func (h *Head) Value(name string) (value []byte, ok bool) {
 	return nil, false
 }
 
+// Values is Value for a field that may be there several times: more says that it is, and AppendValues has all of them.
+func (h *Head) Values(name string) (value []byte, ok, more bool) {
+	for i := range h.index.n {
+		f := h.index.at(i)
+		if int(f.nameEnd-f.name) != len(name) || !foldAny(h.raw[f.name:f.nameEnd], name) {
+			continue
+		}
+		if ok {
+			return value, true, true
+		}
+		value, ok = h.raw[f.value:f.valueEnd], true
+	}
+	return value, ok, false
+}
+
+// AppendValues appends the values of all fields of that name, with ", " between them (RFC 9110 section 5.3).
+func (h *Head) AppendValues(dst []byte, name string) []byte {
+	first := true
+	for i := range h.index.n {
+		f := h.index.at(i)
+		if int(f.nameEnd-f.name) != len(name) || !foldAny(h.raw[f.name:f.nameEnd], name) {
+			continue
+		}
+		if !first {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, h.raw[f.value:f.valueEnd]...)
+		first = false
+	}
+	return dst
+}
+
 // Listed says that a field of that name, whose value is a comma-separated list, has this member. Members are compared
 // without regard to case.
 func (h *Head) Listed(name, lower string) bool {

@@ -1,0 +1,197 @@
+package proxy
+
+import (
+	"bytes"
+	"hash/fnv"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/route"
+)
+
+// goal is what a loop has decided for one request: it is not decided again, but for a request that reached no endpoint of
+// a cluster before a snapshot dropped that cluster.
+type goal struct {
+	cluster  *cluster // that takes it; nil when it is answered here, with status
+	mirror   *cluster // that gets a copy; nil for none
+	timeout  time.Duration
+	attempts int // to reach an endpoint, this one included
+	status   int // HTTP status of the answer when there is no cluster
+	why      Failure
+}
+
+// target is one loop's view of a route.
+type target struct {
+	route    *route.Route
+	clusters []*cluster // as route.Route.Clusters
+	mirror   *cluster
+	places   *places
+}
+
+// places are a loop's places in the choices of one route. They outlive snapshots, which come whenever an endpoint does.
+type places struct{ split, mirror route.Sequence }
+
+// retarget makes the targets of a new table.
+func (w *worker) retarget(routes *route.Table) {
+	known := w.places
+	w.routes, w.places = routes, map[string]*places{}
+	w.targets = make([]target, routes.Len())
+	routes.Each(func(r *route.Route) {
+		t := target{route: r}
+		for _, name := range r.Clusters {
+			t.clusters = append(t.clusters, w.clusters[name])
+		}
+		if r.Mirror != "" {
+			t.mirror = w.clusters[r.Mirror]
+		}
+		if r.Key != "" {
+			if t.places = known[r.Key]; t.places == nil {
+				t.places = w.newPlaces(r.Key)
+			}
+			w.places[r.Key] = t.places
+		}
+		w.targets[r.Index] = t
+	})
+}
+
+// newPlaces starts at another place in each sidecar, generation, loop and route.
+func (w *worker) newPlaces(key string) *places {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	at := w.engine.seed ^ h.Sum64() ^ uint64(w.engine.options.Generation)<<8 ^ uint64(w.index)
+	return &places{split: route.Sequence(mix(at)), mirror: route.Sequence(mix(at + 1))}
+}
+
+// mix spreads what differs in few bits over all (splitmix64's finaliser).
+func mix(x uint64) uint64 {
+	x += 0x9E3779B97F4A7C15
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
+
+// decide makes a goal of the route that takes a request; r is nil when none does.
+func (w *worker) decide(r *route.Route, timeout time.Duration) goal {
+	if r == nil {
+		return goal{status: httpNoRoute, why: FailNoRoute}
+	}
+	if r.Status != 0 {
+		return goal{status: r.Status, why: FailRule}
+	}
+	t := &w.targets[r.Index]
+	g := goal{cluster: t.clusters[0], timeout: timeout, attempts: r.Attempts}
+	if r.Timeout > 0 {
+		g.timeout = r.Timeout
+	}
+	if t.places == nil {
+		return g
+	}
+	if !sabotageSplit {
+		g.cluster = t.clusters[r.Choose(&t.places.split)]
+	}
+	if r.Mirrors(&t.places.mirror) {
+		g.mirror = t.mirror
+	}
+	return g
+}
+
+// boltView is what a route may ask a Bolt request for.
+type boltView struct{ frame bolt.Frame }
+
+// Path is a notion of HTTP.
+func (v *boltView) Path() ([]byte, bool) { return nil, false }
+
+// Header looks a name up in the header map.
+func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(name) }
+
+// goal routes a Bolt request of d.
+func (w *worker) goal(d *downstream, f bolt.Frame) goal {
+	timeout := f.Timeout()
+	if f.Kind() == bolt.Oneway || timeout == 0 {
+		timeout = config.DefaultTimeout
+	}
+	if d.from.Cluster != "" {
+		return w.straight(&d.fixed, d.from, timeout)
+	}
+	key := f.Key()
+	w.boltView.frame = f
+	return w.decide(w.routes.Match(key.Service, key.Method, &w.boltView), timeout)
+}
+
+// straight is the goal of what comes from a listener that sends everything to one cluster.
+func (w *worker) straight(known **cluster, from *config.Listener, timeout time.Duration) goal {
+	return goal{cluster: w.fixed(known, from), timeout: timeout, attempts: config.MaxAttempts, status: httpNoRoute, why: FailNoRoute}
+}
+
+// httpView is what a route may ask an HTTP request for.
+type httpView struct {
+	req    *http1.Request
+	joined []byte
+}
+
+// Path of the target, as the client has written it.
+func (v *httpView) Path() ([]byte, bool) {
+	path := v.req.Target.Path
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	if len(path) == 0 && v.req.Target.Form == http1.Absolute {
+		path = rootPath
+	}
+	return path, len(path) > 0
+}
+
+var rootPath = []byte{'/'}
+
+// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3).
+func (v *httpView) Header(name string) ([]byte, bool) {
+	value, ok, more := v.req.Values(name)
+	if !more {
+		return value, ok
+	}
+	v.joined = v.req.AppendValues(v.joined[:0], name)
+	return v.joined, true
+}
+
+// goal routes an HTTP request of c.
+func (c *httpClient) goal(req *http1.Request) goal {
+	w := c.w
+	if c.from.Cluster != "" {
+		return w.straight(&c.fixed, c.from, config.DefaultTimeout)
+	}
+	w.httpView.req = req
+	return w.decide(w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView), config.DefaultTimeout)
+}
+
+// Suffixes of a Service's name in DNS, longest first.
+var dnsSuffixes = [...]string{".svc.cluster.local", ".svc"}
+
+// hostKey is the service key of an authority: its host in lower case, without the port, a final dot, and the cluster's DNS
+// suffix. A name without a dot is a Service of the pod's own namespace. The result is valid until the next call.
+func (w *worker) hostKey(authority []byte) []byte {
+	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
+		authority = authority[:i]
+	}
+	key := w.hostName[:0]
+	for _, c := range authority {
+		if c-'A' < 26 {
+			c += 'a' - 'A'
+		}
+		key = append(key, c)
+	}
+	key = bytes.TrimSuffix(key, []byte{'.'})
+	for _, suffix := range dnsSuffixes {
+		head := len(key) - len(suffix)
+		if head > 0 && string(key[head:]) == suffix && bytes.IndexByte(key[:head], '.') >= 0 {
+			key = key[:head]
+			break
+		}
+	}
+	if ns := w.engine.options.Namespace; ns != "" && len(key) > 0 && key[0] != '[' && bytes.IndexByte(key, '.') < 0 {
+		key = append(append(key, '.'), ns...)
+	}
+	w.hostName = key
+	return key
+}

@@ -1,0 +1,121 @@
+package route_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/route"
+)
+
+// routeOf compiles one route and returns it.
+func routeOf(r config.Route) *route.Route {
+	table := route.Compile(map[string]*config.Host{"s": {Routes: []config.Route{r}}})
+	return table.Match([]byte("s"), nil, request{})
+}
+
+func splitOf(weights ...uint32) *route.Route {
+	r := config.Route{}
+	for _, w := range weights {
+		r.Split = append(r.Split, config.Share{Cluster: string(rune('a' + len(r.Split))), Weight: w})
+	}
+	return routeOf(r)
+}
+
+// TestSplitIsExact asks for the contract ten times over: within 0.01 over 5,000 requests, from one loop and from 100 sidecars
+// that see 50 each, whatever their places in the sequence are.
+func TestSplitIsExact(t *testing.T) {
+	const requests, tolerance = 5000, 0.001
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	cases := map[string][]uint32{
+		"10 %":           {90, 10},
+		"1 in 1000":      {999, 1},
+		"a third each":   {1, 1, 1},
+		"0 of one":       {0, 100},
+		"large weights":  {math.MaxUint32 / 2, math.MaxUint32 / 2},
+		"many, unevenly": {1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+	}
+	for name, weights := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := splitOf(weights...)
+			for _, sidecars := range []int{1, 100} {
+				got := make([]int, len(weights))
+				for range sidecars {
+					at := route.Sequence(rnd.Uint64())
+					for range requests / sidecars {
+						got[r.Choose(&at)]++
+					}
+				}
+				total := 0.0
+				for _, w := range weights {
+					total += float64(w)
+				}
+				limit := tolerance
+				if sidecars > 1 { // 100 starts that are random
+					limit = tolerance * 8
+				}
+				for i, w := range weights {
+					if diff := math.Abs(float64(got[i])/requests - float64(w)/total); diff > limit {
+						t.Errorf("%d sidecars: cluster %d has got %d of %d requests: %.4f off", sidecars, i, got[i], requests, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestSplitHoldsForEveryOther has a client whose requests alternate: the split is the same among every n-th.
+func TestSplitHoldsForEveryOther(t *testing.T) {
+	r := splitOf(90, 10)
+	for step := 2; step <= 20; step++ {
+		var at route.Sequence
+		canary := 0
+		for i := range 5000 * step {
+			if chosen := r.Choose(&at); i%step == 0 {
+				canary += chosen
+			}
+		}
+		if canary < 450 || canary > 550 {
+			t.Errorf("every %d.: %d of 5000 requests, want 500", step, canary)
+		}
+	}
+}
+
+func TestMirrors(t *testing.T) {
+	cases := map[string]struct {
+		mirror *config.Mirror
+		want   int
+	}{
+		"none":       {nil, 0},
+		"0 %":        {&config.Mirror{Cluster: "m", Denominator: 100}, 0},
+		"all":        {&config.Mirror{Cluster: "m", Numerator: 100, Denominator: 100}, 10_000},
+		"1 in 10":    {&config.Mirror{Cluster: "m", Numerator: 100_000, Denominator: 1_000_000}, 1000},
+		"1 in 10000": {&config.Mirror{Cluster: "m", Numerator: 1, Denominator: 10_000}, 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := routeOf(config.Route{Cluster: "c", Mirror: tc.mirror})
+			var at route.Sequence
+			got := 0
+			for range 10_000 {
+				if r.Mirrors(&at) {
+					got++
+				}
+			}
+			if got < tc.want-1-tc.want/200 || got > tc.want+1+tc.want/200 {
+				t.Errorf("%d of 10000 are mirrored, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func BenchmarkChoose(b *testing.B) {
+	r := splitOf(90, 10)
+	var at route.Sequence
+	for b.Loop() {
+		r.Choose(&at)
+	}
+}
