@@ -1,5 +1,6 @@
 // Package inject renders sidecars: a pod and the stub that asks for one go in,
-// the finished container and the reasons come out. It reads nothing, writes
+// the finished container and the reasons come out; or a pod that is being
+// created, and out comes the pod with its two slots. It reads nothing, writes
 // nothing and knows no clock, so that what a pod gets can be seen in a golden
 // file before it is seen in a pod.
 //
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/axlemesh/axle/api/bootstrap"
 	"github.com/axlemesh/axle/api/v1alpha1"
@@ -180,8 +182,9 @@ func environment(in Input, stub Stub) ([]corev1.EnvVar, error) {
 			Generation: stub.Generation,
 			InPlace:    true,
 		},
-		Operator:         &operator,
-		MemoryLimitBytes: memory,
+		Operator:                &operator,
+		MemoryLimitBytes:        memory,
+		TerminationGraceSeconds: ptr.Deref(in.Pod.Spec.TerminationGracePeriodSeconds, 0),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the bootstrap of container %q: %w", in.Stub.Name, err)

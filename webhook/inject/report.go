@@ -21,6 +21,7 @@ const (
 	Disabled           Reason = "Disabled"           // the pod's label says so
 	Finished           Reason = "Finished"           // the pod's containers have ended
 	HostNetwork        Reason = "HostNetwork"        // the node's ports and sockets are not the pod's
+	NameConflict       Reason = "NameConflict"       // the pod has a container or volume of a name that is Axle's
 	NoAddress          Reason = "NoAddress"          // the pod has no IP yet
 	PortConflict       Reason = "PortConflict"       // a mesh port is one of the application's
 	ProtectedNamespace Reason = "ProtectedNamespace" // the cluster's own pods
@@ -35,6 +36,9 @@ const (
 const (
 	SameUser   Reason = "SameUser"   // the application runs as the sidecar's user
 	BestEffort Reason = "BestEffort" // the pod reserves nothing, so the sidecar has nothing either
+	Guaranteed Reason = "Guaranteed" // limits equal requests, so the sidecar's CPU is limited
+	PodBudget  Reason = "PodBudget"  // the pod as a whole has a budget, in which the sidecar has no share
+	ProbedPort Reason = "ProbedPort" // a probe asks a port that the sidecar has taken over
 )
 
 // Finding is one thing found, with a sentence for a person.
@@ -42,6 +46,9 @@ type Finding struct {
 	Reason  Reason `json:"reason"`
 	Message string `json:"message"`
 }
+
+// String is how annotations, events and errors say it.
+func (f Finding) String() string { return string(f.Reason) + ": " + f.Message }
 
 // Report says what came of a pod.
 type Report struct {
@@ -58,7 +65,7 @@ func (r Report) OK() bool { return len(r.Denied) == 0 }
 func (r Report) Err() error {
 	errs := make([]error, 0, len(r.Denied))
 	for _, f := range r.Denied {
-		errs = append(errs, fmt.Errorf("%s: %s", f.Reason, f.Message))
+		errs = append(errs, errors.New(f.String()))
 	}
 	return errors.Join(errs...)
 }
@@ -69,6 +76,21 @@ const mirrorAnnotation = "kubernetes.io/config.mirror"
 // Skip says why a pod cannot have a sidecar in place, whatever the version; nil
 // when it can. NoAddress passes by itself, the others stay.
 func Skip(pod *corev1.Pod) []Finding {
+	out := barred(pod)
+	add := func(when bool, reason Reason, message string) {
+		if when {
+			out = append(out, Finding{reason, message})
+		}
+	}
+	add(pod.DeletionTimestamp != nil, Terminating, "the pod is being deleted")
+	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	add(finished, Finished, fmt.Sprintf("the pod has ended (%s)", pod.Status.Phase))
+	add(!finished && pod.Status.PodIP == "", NoAddress, "the pod has no IP address yet")
+	return out
+}
+
+// barred says why a pod never gets a sidecar, neither at its creation nor in place.
+func barred(pod *corev1.Pod) []Finding {
 	var out []Finding
 	add := func(when bool, reason Reason, message string) {
 		if when {
@@ -79,14 +101,10 @@ func Skip(pod *corev1.Pod) []Finding {
 	add(pod.Labels[v1alpha1.InjectionLabel] == v1alpha1.InjectionDisabled, Disabled,
 		"the pod's label "+v1alpha1.InjectionLabel+" is "+v1alpha1.InjectionDisabled)
 	add(pod.Annotations[mirrorAnnotation] != "", StaticPod,
-		"a static pod belongs to its kubelet: ephemeral containers cannot be added to it")
+		"a static pod belongs to its kubelet: no container can be added to it")
 	add(onWindows(pod), Windows, "the pod runs on Windows, the sidecar on Linux")
 	add(pod.Spec.HostNetwork, HostNetwork,
 		"the pod shares its node's network: the sidecar's ports and sockets would be open to the whole node")
-	add(pod.DeletionTimestamp != nil, Terminating, "the pod is being deleted")
-	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	add(finished, Finished, fmt.Sprintf("the pod has ended (%s)", pod.Status.Phase))
-	add(!finished && pod.Status.PodIP == "", NoAddress, "the pod has no IP address yet")
 	return out
 }
 
@@ -151,9 +169,7 @@ func extraFields(c corev1.EphemeralContainer) []string {
 func warnings(pod *corev1.Pod, v *v1alpha1.SidecarVersion) []Finding {
 	var out []Finding
 	if names := runAs(pod, UserID); len(names) > 0 {
-		out = append(out, Finding{SameUser, fmt.Sprintf(
-			"container %s runs as user %d like the sidecar: in a shared process namespace it could signal and trace it",
-			strings.Join(names, ", "), UserID)})
+		out = append(out, sameUser(names))
 	}
 	if pod.Status.QOSClass == corev1.PodQOSBestEffort {
 		out = append(out, Finding{BestEffort, "the pod reserves no CPU or memory, so its sidecar runs on what is left over"})
@@ -163,6 +179,12 @@ func warnings(pod *corev1.Pod, v *v1alpha1.SidecarVersion) []Finding {
 			"SidecarVersion %q names its image by a tag; the digest that the tag had when it was resolved is used", v.Name)})
 	}
 	return out
+}
+
+func sameUser(containers []string) Finding {
+	return Finding{SameUser, fmt.Sprintf(
+		"container %s runs as user %d like the sidecar: in a shared process namespace it could signal and trace it",
+		strings.Join(containers, ", "), UserID)}
 }
 
 // runAs names the containers that run as a user by what the pod's spec says.
