@@ -71,7 +71,7 @@ func run(ctx context.Context, cluster string, env func(string) string, out io.Wr
 	if err != nil {
 		return story.Verdict{Why: []string{err.Error()}}
 	}
-	say("   three servers and three clients start in namespace %s", sceneName)
+	say("   servers and clients, Bolt and HTTP/1.1, start in namespace %s", sceneName)
 	scene, err := st.Open(ctx, sceneName)
 	if err != nil {
 		return story.Verdict{Why: []string{err.Error()}}

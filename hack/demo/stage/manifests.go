@@ -13,22 +13,34 @@ import (
 	"github.com/axlemesh/axle/hack/peers/boltclient"
 )
 
-// The application: three servers that keep a ledger, three clients that post to it.
+// The application: three servers that keep a ledger over Bolt and three clients that post to it; two servers of a shop over HTTP/1.1 and one
+// visitor.
 const (
 	serverName = "ledger"
 	grownName  = "ledger-v2"
 	clientName = "cashier"
 	replicas   = 3
 	boltPort   = 12200
+
+	shopName     = "shop"
+	visitorName  = "visitor"
+	shopReplicas = 2
+	visitors     = 1
+	shopPort     = 8081
+
 	webPort    = 8080
 	partOf     = "axle-demo"
 	nameLabel  = "app.kubernetes.io/name"
 
 	// Pods and Connections of the whole application.
-	Pods        = 2 * replicas
-	Connections = 100
-	// rate of requests per second in all: well under half of what two cores can do with everything else beside it.
-	rate = 600
+	Pods        = 2*replicas + shopReplicas + visitors
+	Connections = boltConnections + httpConnections
+
+	boltConnections = 100
+	httpConnections = 20
+	// rates of requests per second in all: well under half of what two cores can do with everything else beside it.
+	boltRate = 500
+	httpRate = 100
 )
 
 // Versions of the application: the pods that are there from the beginning, and those that a Deployment gets later.
@@ -47,6 +59,29 @@ func namespace(name string) *corev1.Namespace {
 		Name:   name,
 		Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted", "app.kubernetes.io/part-of": partOf},
 	}}
+}
+
+// shop is the Service of the HTTP servers.
+func shop() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: shopName, Labels: labels(shopName)},
+		Spec: corev1.ServiceSpec{
+			Selector: labels(shopName),
+			Ports:    []corev1.ServicePort{{Name: "http", Port: shopPort, TargetPort: intstr.FromInt32(shopPort), AppProtocol: new("http")}},
+		},
+	}
+}
+
+func shopServers(image string) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: shopName, Labels: labels(shopName)},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(shopReplicas)),
+			Selector: &metav1.LabelSelector{MatchLabels: labels(shopName)},
+			Template: pod(shopName, image, nil,
+				"http-server", fmt.Sprintf("-listen=:%d", shopPort), fmt.Sprintf("-http=:%d", webPort), "-delay=2ms"),
+		},
+	}
 }
 
 // service is how clients call without a mesh; its annotation says which RPC service its pods provide.
@@ -82,19 +117,32 @@ func servers(name, version, image string, pods int) *appsv1.Deployment {
 	}
 }
 
-// clients are a stateful set because each has to know which part of the connections is its own.
+// clients post to the ledger over Bolt.
 func clients(image, namespace string) *appsv1.StatefulSet {
+	return callers(clientName, image, replicas,
+		"client", fmt.Sprintf("-direct=%s.%s.svc:%d", serverName, namespace, boltPort),
+		fmt.Sprintf("-connections=%d", boltConnections), fmt.Sprintf("-rate=%d", boltRate))
+}
+
+// shopVisitors call the shop over HTTP/1.1.
+func shopVisitors(image, namespace string) *appsv1.StatefulSet {
+	return callers(visitorName, image, visitors,
+		"http-client", fmt.Sprintf("-direct=%s.%s.svc:%d", shopName, namespace, shopPort),
+		fmt.Sprintf("-connections=%d", httpConnections), fmt.Sprintf("-rate=%d", httpRate))
+}
+
+// callers are a stateful set because each has to know which part of the connections is its own.
+func callers(name, image string, pods int, args ...string) *appsv1.StatefulSet {
+	args = append(args, fmt.Sprintf("-http=:%d", webPort), fmt.Sprintf("-of=%d", pods), "-index=$(INDEX)")
 	env := []corev1.EnvVar{{Name: "INDEX", ValueFrom: &corev1.EnvVarSource{
 		FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['apps.kubernetes.io/pod-index']"},
 	}}}
 	return &appsv1.StatefulSet{
-		ObjectMeta: metav1.ObjectMeta{Name: clientName, Labels: labels(clientName)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(name)},
 		Spec: appsv1.StatefulSetSpec{
-			Replicas: new(int32(replicas)), ServiceName: clientName, PodManagementPolicy: appsv1.ParallelPodManagement,
-			Selector: &metav1.LabelSelector{MatchLabels: labels(clientName)},
-			Template: pod(clientName, image, env,
-				"client", fmt.Sprintf("-direct=%s.%s.svc:%d", serverName, namespace, boltPort), fmt.Sprintf("-http=:%d", webPort),
-				fmt.Sprintf("-connections=%d", Connections), fmt.Sprintf("-rate=%d", rate), fmt.Sprintf("-of=%d", replicas), "-index=$(INDEX)"),
+			Replicas: new(int32(pods)), ServiceName: name, PodManagementPolicy: appsv1.ParallelPodManagement,
+			Selector: &metav1.LabelSelector{MatchLabels: labels(name)},
+			Template: pod(name, image, env, args...),
 		},
 	}
 }

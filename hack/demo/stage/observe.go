@@ -53,7 +53,7 @@ func (s *Scene) lookAt(ctx context.Context, p corev1.Pod) (story.Pod, error) {
 	if err := s.ask(ctx, "GET", p.Name, "mesh", "", &out.Mesh); err != nil {
 		return out, err
 	}
-	if p.Labels[nameLabel] == serverName {
+	if name := p.Labels[nameLabel]; name == serverName || name == shopName {
 		out.Server = &boltserver.Report{}
 		return out, s.ask(ctx, "GET", p.Name, "report", "", out.Server)
 	}
@@ -105,12 +105,16 @@ func (s *Scene) Pause(ctx context.Context) error { return s.tellClients(ctx, "pa
 
 func (s *Scene) tellClients(ctx context.Context, command, name string) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for i := range replicas {
-		g.Go(func() error {
-			var ignored json.RawMessage
-			return s.ask(ctx, "POST", fmt.Sprintf("%s-%d", clientName, i), command, name, &ignored)
-		})
+	tell := func(pod string, pods int) {
+		for i := range pods {
+			g.Go(func() error {
+				var ignored json.RawMessage
+				return s.ask(ctx, "POST", fmt.Sprintf("%s-%d", pod, i), command, name, &ignored)
+			})
+		}
 	}
+	tell(clientName, replicas)
+	tell(visitorName, visitors)
 	return g.Wait()
 }
 

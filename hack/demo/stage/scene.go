@@ -39,8 +39,9 @@ func (s *Stage) Open(ctx context.Context, namespaceName string) (*Scene, error) 
 	}{
 		{"the servers are ready", []client.Object{
 			service(), servers(serverName, versionOld, s.images.peers, replicas), servers(grownName, versionNew, s.images.peers, 0),
-		}, replicas},
-		{"the clients are ready", []client.Object{clients(s.images.peers, namespaceName)}, 2 * replicas},
+			shop(), shopServers(s.images.peers),
+		}, replicas + shopReplicas},
+		{"the clients are ready", []client.Object{clients(s.images.peers, namespaceName), shopVisitors(s.images.peers, namespaceName)}, Pods},
 	} {
 		for _, obj := range part.objects {
 			obj.SetNamespace(namespaceName)
