@@ -1,9 +1,9 @@
 // Command bench measures what the sidecar costs: CPU time for one request and added latency, beside a C relay that understands
-// nothing and whatever other proxies this machine has.
+// nothing, and for HTTP beside nginx and Go's own reverse proxy.
 //
 //	go run ./hack/bench [-repetitions 3] [-csv FILE] [-gate]
 //
-// It needs two cores, gcc and Linux. Everything runs on loopback and is bounded in time.
+// It needs two cores, gcc and Linux, and installs nginx from Debian where it may. Everything runs on loopback and is bounded in time.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/axlemesh/axle/hack/bench/load"
 	"github.com/axlemesh/axle/hack/bench/matrix"
 	"github.com/axlemesh/axle/hack/bench/proc"
+	"github.com/axlemesh/axle/hack/bench/reverse"
 )
 
 func main() {
@@ -44,6 +46,8 @@ func run(ctx context.Context, args []string) error {
 			return echo(ctx, args[1:])
 		case "load":
 			return generate(args[1:])
+		case "reverse":
+			return reverseProxy(ctx, args[1:])
 		}
 	}
 	cfg := matrix.Config{Now: time.Now, Out: os.Stdout}
@@ -56,6 +60,7 @@ func run(ctx context.Context, args []string) error {
 	fs.DurationVar(&cfg.Quiet, "quiet", 4*time.Second, "how long to wait for the machine to be quiet before each run")
 	fs.Float64Var(&cfg.Rate, "rate", 2000, "requests per second of the open loop")
 	fs.StringVar(&cfg.CSV, "csv", ".work/bench.csv", "file for the single results")
+	fs.StringVar(&cfg.Only, "only", "", "measure one protocol only: bolt or http")
 	gate := fs.Bool("gate", false, "fail when a goal is missed")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -69,9 +74,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(summary)
+	fmt.Print(summary)
 	if misses := summary.Misses(); *gate && len(misses) > 0 {
-		return fmt.Errorf("missed: %v", misses)
+		return fmt.Errorf("missed: %s", strings.Join(misses, ", "))
 	}
 	return nil
 }
@@ -97,18 +102,20 @@ func pin(args []string) error {
 func echo(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("echo", flag.ContinueOnError)
 	addr := fs.String("addr", "", "address to listen on")
+	protocol := fs.String("protocol", string(load.Bolt), "bolt or http")
 	size := fs.Int("size", 1024, "payload")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	alone()
-	return load.Echo(ctx, *addr, *size)
+	return load.Echo(ctx, load.Protocol(*protocol), *addr, *size)
 }
 
 func generate(args []string) error {
 	cfg := load.Config{Now: time.Now}
 	fs := flag.NewFlagSet("load", flag.ContinueOnError)
 	fs.StringVar(&cfg.Addr, "addr", "", "address to call")
+	protocol := fs.String("protocol", string(load.Bolt), "bolt or http")
 	fs.IntVar(&cfg.Size, "size", 1024, "payload")
 	fs.IntVar(&cfg.Connections, "connections", 4, "connections")
 	fs.IntVar(&cfg.Flight, "flight", 32, "requests in flight on each")
@@ -120,6 +127,7 @@ func generate(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	cfg.Protocol = load.Protocol(*protocol)
 	alone()
 	if *urgent {
 		_ = proc.RealTime(os.Getpid(), true) // latencies are a little less exact without it
@@ -129,6 +137,17 @@ func generate(args []string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+func reverseProxy(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("reverse", flag.ContinueOnError)
+	addr := fs.String("addr", "", "address to listen on")
+	server := fs.String("server", "", "address of the server")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	runtime.GOMAXPROCS(1)
+	return reverse.Proxy(ctx, *addr, *server)
 }
 
 // alone makes this process one thread without pauses: it lives for seconds and its memory does not matter.

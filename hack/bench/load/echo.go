@@ -14,9 +14,10 @@ import (
 // inputSize is a connection's first read buffer: enough for what 32 requests in flight bring at once.
 const inputSize = 64 << 10
 
-// Echo answers every request at addr with its own content of size bytes, until ctx ends or a peer breaks the protocol.
-func Echo(ctx context.Context, addr string, size int) error {
-	f, err := newFrames(size)
+// Echo answers every request of protocol p at addr with its own content of size bytes, until ctx ends or a peer breaks the
+// protocol.
+func Echo(ctx context.Context, p Protocol, addr string, size int) error {
+	m, err := newMessages(p, size)
 	if err != nil {
 		return err
 	}
@@ -25,16 +26,16 @@ func Echo(ctx context.Context, addr string, size int) error {
 		return err
 	}
 	defer func() { _ = unix.Close(listener) }()
-	p, err := epoll.New()
+	poller, err := epoll.New()
 	if err != nil {
 		return err
 	}
-	if err := p.Add(listener); err != nil {
+	if err := poller.Add(listener); err != nil {
 		return fmt.Errorf("watch %s: %w", addr, err)
 	}
-	e := &echo{frames: f, poller: p, listener: listener, conns: map[int32]*epoll.Conn{}}
+	e := &echo{messages: m, poller: poller, listener: listener, conns: map[int32]*epoll.Conn{}}
 	for ctx.Err() == nil {
-		for _, ev := range p.Wait(time.Second) {
+		for _, ev := range poller.Wait(time.Second) {
 			if err := e.ready(ev); err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ func Echo(ctx context.Context, addr string, size int) error {
 }
 
 type echo struct {
-	*frames
+	messages
 	poller   *epoll.Poller
 	listener int
 	conns    map[int32]*epoll.Conn

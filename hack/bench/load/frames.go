@@ -16,7 +16,49 @@ const Service = "com.axlemesh.bench.Echo:1.0"
 // idAt is where a Bolt v1 frame has its request id.
 const idAt = 5
 
-// frames makes and checks messages of one size without allocating: a message is a template with another id and another
+// Protocol names what the load speaks.
+type Protocol string
+
+// The two protocols.
+const (
+	Bolt Protocol = "bolt"
+	HTTP Protocol = "http"
+)
+
+// messages makes and checks the messages of a protocol.
+type messages interface {
+	appendRequest(dst []byte, id uint32, token uint64) []byte
+	// parseResponse returns the length of the first response of b, 0 when b ends inside it.
+	parseResponse(b []byte) (n int, id uint32, token uint64, err error)
+	// serve answers the first request of b into dst with its own content and returns its length, 0 when b ends inside it.
+	serve(b, dst []byte) (n int, out []byte, err error)
+}
+
+func newMessages(p Protocol, size int) (messages, error) {
+	if size < 8 {
+		return nil, fmt.Errorf("a payload of %d bytes has no room for a token", size)
+	}
+	switch p {
+	case Bolt:
+		return newFrames(size), nil
+	case HTTP:
+		return newPages(size), nil
+	}
+	return nil, fmt.Errorf("protocol %q: it is %s or %s", p, Bolt, HTTP)
+}
+
+// filler is a payload of that size.
+func filler(size int) []byte {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = fill(i)
+	}
+	return b
+}
+
+func fill(i int) byte { return byte('a' + i%26) }
+
+// frames makes and checks Bolt messages of one size without allocating: a message is a template with another id and another
 // token, the first eight bytes of its content.
 type frames struct {
 	size     int
@@ -26,14 +68,8 @@ type frames struct {
 	answer   int // where the response's content starts
 }
 
-func newFrames(size int) (*frames, error) {
-	if size < 8 {
-		return nil, fmt.Errorf("a payload of %d bytes has no room for a token", size)
-	}
-	payload := make([]byte, size)
-	for i := range payload {
-		payload[i] = byte('a' + i%26)
-	}
+func newFrames(size int) *frames {
+	payload := filler(size)
 	var h []byte
 	for _, kv := range [][2]string{
 		{"service", Service},
@@ -55,7 +91,7 @@ func newFrames(size int) (*frames, error) {
 		Class: []byte("com.alipay.sofa.rpc.core.response.SofaResponse"), Content: payload,
 	})
 	f.content, f.answer = len(f.request)-size, len(f.response)-size
-	return f, nil
+	return f
 }
 
 func (f *frames) appendRequest(dst []byte, id uint32, token uint64) []byte {
@@ -68,7 +104,6 @@ func (f *frames) appendRequest(dst []byte, id uint32, token uint64) []byte {
 
 var errWrong = errors.New("not the answer that was asked for")
 
-// parseResponse returns the first response of b and its length, 0 when b ends inside it.
 func (f *frames) parseResponse(b []byte) (n int, id uint32, token uint64, err error) {
 	r, n, err := wire.Parse(b)
 	switch {
@@ -80,13 +115,12 @@ func (f *frames) parseResponse(b []byte) (n int, id uint32, token uint64, err er
 		return n, r.ID, 0, fmt.Errorf("kind %d, status %d, %d bytes: %w", r.Kind, r.Status, len(r.Content), errWrong)
 	}
 	last := r.Content[f.size-1]
-	if f.size > 8 && last != byte('a'+(f.size-1)%26) {
+	if f.size > 8 && last != fill(f.size-1) {
 		return n, r.ID, 0, fmt.Errorf("the last byte is %q: %w", last, errWrong)
 	}
 	return n, r.ID, binary.BigEndian.Uint64(r.Content), nil
 }
 
-// serve answers the first request of b into dst with its own content and returns its length, 0 when b ends inside it.
 func (f *frames) serve(b, dst []byte) (n int, out []byte, err error) {
 	r, n, err := wire.Parse(b)
 	switch {

@@ -13,6 +13,9 @@ import (
 // Config of one run.
 type Config struct {
 	Addr string
+	// Protocol to speak. HTTP has one request at a time on a connection: in the open loop, one that is due takes a connection
+	// that is free, or waits for one.
+	Protocol Protocol
 	// Size of the payload, both ways.
 	Size int
 	// Connections and requests in Flight on each. In the open loop Flight only bounds how many can wait.
@@ -34,11 +37,15 @@ type Result struct {
 	RPS      float64 `json:"rps"`
 	P50US    float64 `json:"p50us"`
 	P99US    float64 `json:"p99us"`
+	MeanUS   float64 `json:"meanus"`
 	// CPU of the proxy in microseconds for one request, and its read and write calls for one request.
 	CPU    float64 `json:"cpu"`
 	Reads  float64 `json:"reads"`
 	Writes float64 `json:"writes"`
 }
+
+// patience is how long a request of the open loop waits for a connection before the proxy counts as too slow.
+const patience = 2 * time.Second
 
 // peer is one connection of the generator.
 type peer struct {
@@ -51,24 +58,24 @@ type peer struct {
 
 // generator is one run. Times are durations since its start.
 type generator struct {
-	cfg    Config
-	frames *frames
-	poller *epoll.Poller
-	peers  []*peer
-	byFD   map[int32]*peer
-	dirty  []*peer
-	start  time.Time
-	hist   *hdr.Histogram
-	seq    uint64
-	done   int64
-	next   int
-	rec    bool
+	cfg      Config
+	messages messages
+	poller   *epoll.Poller
+	peers    []*peer
+	byFD     map[int32]*peer
+	dirty    []*peer
+	start    time.Time
+	hist     *hdr.Histogram
+	seq      uint64
+	done     int64
+	next     int
+	rec      bool
 }
 
 // Run opens the connections and sends until the window is over. An answer that is wrong, and a connection that ends, end
 // the run with an error: there is nothing to measure then.
 func Run(cfg Config) (Result, error) {
-	f, err := newFrames(cfg.Size)
+	m, err := newMessages(cfg.Protocol, cfg.Size)
 	if err != nil {
 		return Result{}, err
 	}
@@ -76,7 +83,7 @@ func Run(cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	g := &generator{cfg: cfg, frames: f, poller: p, byFD: map[int32]*peer{}, hist: hdr.New(100, 60_000_000_000, 3), start: cfg.Now()}
+	g := &generator{cfg: cfg, messages: m, poller: p, byFD: map[int32]*peer{}, hist: hdr.New(100, 60_000_000_000, 3), start: cfg.Now()}
 	for range cfg.Connections {
 		if err := g.open(); err != nil {
 			return Result{}, err
@@ -136,8 +143,9 @@ func (g *generator) run(turn func() error) (Result, error) {
 	return Result{
 		Requests: g.done, RPS: n / took.Seconds(),
 		P50US: float64(g.hist.ValueAtQuantile(50)) / 1000, P99US: float64(g.hist.ValueAtQuantile(99)) / 1000,
-		CPU:   float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / n,
-		Reads: float64(after.Reads-before.Reads) / n, Writes: float64(after.Writes-before.Writes) / n,
+		MeanUS: g.hist.Mean() / 1000,
+		CPU:    float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / n,
+		Reads:  float64(after.Reads-before.Reads) / n, Writes: float64(after.Writes-before.Writes) / n,
 	}, nil
 }
 
@@ -167,20 +175,40 @@ func (g *generator) opened() func() error {
 	k := 0
 	gap := float64(time.Second) / g.cfg.Rate
 	return func() error {
-		for due := time.Duration(float64(k) * gap); due <= g.now(); due = time.Duration(float64(k) * gap) {
-			c := g.peers[g.next]
-			if len(c.free) == 0 {
-				return fmt.Errorf("%d requests wait on one connection: %s does not keep up with %v/s", len(c.due), g.cfg.Addr, g.cfg.Rate)
+		var due time.Duration
+		full := false
+		for due = time.Duration(float64(k) * gap); due <= g.now(); due = time.Duration(float64(k) * gap) {
+			c := g.idle()
+			if full = c == nil; full {
+				break
 			}
-			g.next = (g.next + 1) % len(g.peers)
 			g.send(c, due)
 			k++
 		}
 		if err := g.flush(); err != nil {
 			return err
 		}
-		return g.answers(max(time.Duration(float64(k)*gap)-g.now(), 0))
+		switch now := g.now(); {
+		case full && now-due > patience:
+			return fmt.Errorf("a request has waited %v for a connection: %s does not keep up with %v/s", patience, g.cfg.Addr, g.cfg.Rate)
+		case full:
+			return g.answers(patience)
+		default:
+			return g.answers(max(due-now, 0))
+		}
 	}
+}
+
+// idle returns the next connection, in turn, that has room for a request; nil when none has.
+func (g *generator) idle() *peer {
+	for range g.peers {
+		c := g.peers[g.next]
+		g.next = (g.next + 1) % len(g.peers)
+		if len(c.free) > 0 {
+			return c
+		}
+	}
+	return nil
 }
 
 func (g *generator) send(c *peer, due time.Duration) {
@@ -188,7 +216,7 @@ func (g *generator) send(c *peer, due time.Duration) {
 	c.free = c.free[:len(c.free)-1]
 	g.seq++
 	c.due[slot], c.tokens[slot] = due, g.seq
-	c.Out = g.frames.appendRequest(c.Out, slot, g.seq)
+	c.Out = g.messages.appendRequest(c.Out, slot, g.seq)
 	if !c.dirty {
 		c.dirty = true
 		g.dirty = append(g.dirty, c)
@@ -215,7 +243,7 @@ func (g *generator) answers(d time.Duration) error {
 		}
 		t, used := g.now(), 0
 		for {
-			n, id, token, err := g.frames.parseResponse(c.In[used:c.Have])
+			n, id, token, err := g.messages.parseResponse(c.In[used:c.Have])
 			if err != nil {
 				return fmt.Errorf("answer of %s: %w", g.cfg.Addr, err)
 			}

@@ -22,12 +22,12 @@ func free(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-func echoServer(t *testing.T, size int) string {
+func echoServer(t *testing.T, p Protocol, size int) string {
 	t.Helper()
 	addr := free(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Echo(ctx, addr, size) }()
+	go func() { done <- Echo(ctx, p, addr, size) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -47,18 +47,21 @@ func echoServer(t *testing.T, size int) string {
 
 func TestRunMeasures(t *testing.T) {
 	cases := map[string]Config{
-		"closed loop": {Size: 1024, Connections: 4, Flight: 8},
-		"open loop":   {Size: 64, Connections: 4, Flight: 1024, Rate: 500},
+		"closed loop":          {Protocol: Bolt, Size: 1024, Connections: 4, Flight: 8},
+		"open loop":            {Protocol: Bolt, Size: 64, Connections: 4, Flight: 1024, Rate: 500},
+		"closed loop, HTTP":    {Protocol: HTTP, Size: 1024, Connections: 8, Flight: 1},
+		"open loop, HTTP":      {Protocol: HTTP, Size: 64, Connections: 4, Flight: 1, Rate: 500},
+		"one connection, HTTP": {Protocol: HTTP, Size: 64, Connections: 1, Flight: 1, Rate: 1000},
 	}
 	for name, cfg := range cases {
 		t.Run(name, func(t *testing.T) {
-			cfg.Addr, cfg.Now, cfg.PID = echoServer(t, cfg.Size), time.Now, os.Getpid()
+			cfg.Addr, cfg.Now, cfg.PID = echoServer(t, cfg.Protocol, cfg.Size), time.Now, os.Getpid()
 			cfg.Warm, cfg.Window = 50*time.Millisecond, 300*time.Millisecond
 			r, err := Run(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Requests < 20 || r.CPU <= 0 || r.P50US <= 0 || r.P99US < r.P50US || r.Reads <= 0 {
+			if r.Requests < 20 || r.CPU <= 0 || r.P50US <= 0 || r.P99US < r.P50US || r.MeanUS <= 0 || r.Reads <= 0 {
 				t.Errorf("result %+v", r)
 			}
 			if cfg.Rate > 0 && (r.RPS < cfg.Rate/2 || r.RPS > 2*cfg.Rate) {
@@ -108,7 +111,7 @@ func TestRunRefusesAWrongAnswer(t *testing.T) {
 					}
 				}
 			}()
-			_, err = Run(Config{Addr: ln.Addr().String(), Size: 64, Connections: 1, Flight: 1, Window: 2 * time.Second, Now: time.Now})
+			_, err = Run(Config{Protocol: Bolt, Addr: ln.Addr().String(), Size: 64, Connections: 1, Flight: 1, Window: 2 * time.Second, Now: time.Now})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one about %q", err, tc.want)
 			}
@@ -117,7 +120,38 @@ func TestRunRefusesAWrongAnswer(t *testing.T) {
 }
 
 func TestLoadStaysOnThisMachine(t *testing.T) {
-	if _, err := Run(Config{Addr: "192.0.2.1:80", Size: 64, Connections: 1, Flight: 1, Now: time.Now}); err == nil || !strings.Contains(err.Error(), "loopback") {
+	if _, err := Run(Config{Protocol: Bolt, Addr: "192.0.2.1:80", Size: 64, Connections: 1, Flight: 1, Now: time.Now}); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("error %v, want a refusal", err)
+	}
+}
+
+func TestPagesRefuseWhatIsWrong(t *testing.T) {
+	p := newPages(16)
+	const body = "12345678ijklmnop"
+	cases := map[string]struct {
+		in, want string
+	}{
+		"right":             {"HTTP/1.1 200 OK\r\nX: y\r\ncontent-LENGTH:  16 \r\n\r\n" + body, ""},
+		"an error status":   {"HTTP/1.1 503 Busy\r\nContent-Length: 16\r\n\r\n" + body, "503"},
+		"a short answer":    {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", "2 bytes"},
+		"no length":         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "-1"},
+		"a changed tail":    {"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n12345678ijklmnoX", "last byte"},
+		"a length of words": {"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "-1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			n, _, _, err := p.parseResponse([]byte(tc.in))
+			switch {
+			case tc.want == "" && (err != nil || n != len(tc.in)):
+				t.Errorf("%d bytes of %d, %v", n, len(tc.in), err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("error %v, want one about %q", err, tc.want)
+			}
+			for i := range tc.in {
+				if n, _, _, err := p.parseResponse([]byte(tc.in[:i])); n != 0 && err == nil {
+					t.Fatalf("%d bytes taken of %d", n, i)
+				}
+			}
+		})
 	}
 }

@@ -30,6 +30,8 @@ type Config struct {
 	Tries  int
 	// Quiet bounds the wait for other work on the machine to end.
 	Quiet time.Duration
+	// Only is the protocol to measure; both when empty.
+	Only string
 	// Rate of the open loop.
 	Rate float64
 	// CSV is the file for the single results.
@@ -41,25 +43,35 @@ type Config struct {
 // Load is one way of asking.
 type Load struct {
 	Name                string
+	Protocol            load.Protocol
 	Connections, Flight int
 	Rate                float64
 }
 
 // The names of the loads and of the proxies that the summary needs.
 const (
-	wide, mux, low = "64x1", "4x32", "open"
-	direct, relay  = "direct", "c-relay"
-	axle           = "axle"
+	wide, mux, low    = "64x1", "4x32", "open"
+	webWide, webLow   = "http-64x1", "http-open"
+	direct, relay     = "direct", "c-relay"
+	axle              = "axle"
+	nginx, reverseOne = "nginx", "reverse"
 )
 
 // payload in bytes, both ways.
 const payload = 1024
 
-func (c Config) loads() []Load {
+// loads are what a proxy of that protocol is asked.
+func (c Config) loads(p load.Protocol) []Load {
+	if p == load.HTTP {
+		return []Load{
+			{webLow, p, 16, 1, c.Rate},
+			{webWide, p, 64, 1, 0},
+		}
+	}
 	return []Load{
-		{low, 4, 1024, c.Rate},
-		{wide, 64, 1, 0},
-		{mux, 4, 32, 0},
+		{low, p, 4, 1024, c.Rate},
+		{wide, p, 64, 1, 0},
+		{mux, p, 4, 32, 0},
 	}
 }
 
@@ -90,6 +102,7 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
+	fmt.Fprintf(cfg.Out, "%d repetitions of %d proxies, one core each for the proxy and for generator and server\n", cfg.Repetitions, len(proxies))
 	var rows []Row
 	for r := 1; r <= cfg.Repetitions; r++ {
 		for _, p := range proxies {
@@ -117,7 +130,7 @@ type bench struct {
 
 // measure starts a fresh proxy and puts every load on it.
 func (b *bench) measure(ctx context.Context, repetition int, p proxy) ([]Row, error) {
-	echo, err := b.start(ctx, generatorCore, "echo.log", b.Self, "echo", "-addr", serverAddr, "-size", fmt.Sprint(payload))
+	echo, err := b.start(ctx, generatorCore, "echo.log", b.Self, "echo", "-protocol", string(p.protocol), "-addr", serverAddr, "-size", fmt.Sprint(payload))
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +151,15 @@ func (b *bench) measure(ctx context.Context, repetition int, p proxy) ([]Row, er
 		pid = px.pid()
 	}
 	var rows []Row
-	for _, l := range b.loads() {
+	for _, l := range b.loads(p.protocol) {
 		row, err := b.best(ctx, p, l, pid, echo.pid())
 		if err != nil {
 			return nil, fmt.Errorf("load %s: %w", l.Name, err)
 		}
 		row.Repetition = repetition
 		rows = append(rows, row)
-		fmt.Fprintf(b.Out, "%d/%d  %-8s %-5s %8.0f/s  p50 %7.0f us  CPU %6.2f us/request\n",
-			repetition, b.Repetitions, p.name, l.Name, row.RPS, row.P50US, row.CPU)
+		fmt.Fprintf(b.Out, "%d/%d  %-8s %-9s %8.0f/s  mean %7.0f us  p50 %7.0f us  CPU %6.2f us/request\n",
+			repetition, b.Repetitions, p.name, l.Name, row.RPS, row.MeanUS, row.P50US, row.CPU)
 	}
 	return rows, nil
 }
@@ -175,7 +188,7 @@ func (b *bench) best(ctx context.Context, p proxy, l Load, pids ...int) (Row, er
 		row := Row{Proxy: p.name, Load: l.Name, Result: r, ResidentKB: proc.Resident(pid), Allocations: -1}
 		if after, ok := p.ask(ctx); ok && counted {
 			again, _ := p.ask(ctx) // the difference is what asking costs
-			n := r.RPS * (b.Window + warm).Seconds()
+			n := r.RPS * (b.window(l) + warm).Seconds()
 			row.Allocations = max(2*after.mallocs-before.mallocs-again.mallocs, 0) / n
 			row.Reads, row.Writes = (after.reads-before.reads)/n, (after.writes-before.writes)/n
 		}
@@ -184,6 +197,14 @@ func (b *bench) best(ctx context.Context, p proxy, l Load, pids ...int) (Row, er
 		}
 	}
 	return best, nil
+}
+
+// window is the measured time of a run. Means of latencies need more requests than medians.
+func (b *bench) window(l Load) time.Duration {
+	if l.Rate > 0 {
+		return 2 * b.Window
+	}
+	return b.Window
 }
 
 // urgent makes a process real-time or ordinary again. Where that is not allowed, latencies are a little less exact.

@@ -27,12 +27,16 @@ const (
 	axleAdmin   = "127.0.0.1:18284"
 	axleMeshAPI = "127.0.0.1:18285"
 	haproxyPort = "18286"
+	axleHTTP    = "127.0.0.1:18287"
+	reverseAddr = "127.0.0.1:18288"
+	nginxAddr   = "127.0.0.1:18289"
 )
 
 // proxy is one thing to be measured.
 type proxy struct {
-	name string
-	addr string
+	name     string
+	protocol load.Protocol
+	addr     string
 	// cmd starts it; nil for no proxy at all.
 	cmd []string
 	// metrics is where a Go program tells how often it has allocated; empty when it does not.
@@ -44,10 +48,52 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 	if err := build(ctx, "gcc", "-O2", "-o", b.path("relay"), b.Source+"/hack/bench/relay/relay.c"); err != nil {
 		return nil, err
 	}
-	sidecar := b.Sidecar
-	if sidecar == "" {
-		sidecar = b.path("axle-sidecar")
-		if err := build(ctx, "go", "build", "-C", b.Source, "-o", sidecar, "./sidecar"); err != nil {
+	sidecar, err := b.sidecar(ctx)
+	if err != nil {
+		return nil, err
+	}
+	relayed := []string{b.path("relay"), relayPort, serverPort}
+	metrics := "http://" + axleAdmin + "/metrics"
+	all := []proxy{
+		{name: direct, protocol: load.Bolt, addr: serverAddr},
+		{name: relay, protocol: load.Bolt, addr: "127.0.0.1:" + relayPort, cmd: relayed},
+		{name: axle, protocol: load.Bolt, addr: axleAddr, cmd: sidecar, metrics: metrics},
+		{name: direct, protocol: load.HTTP, addr: serverAddr},
+		{name: relay, protocol: load.HTTP, addr: "127.0.0.1:" + relayPort, cmd: relayed},
+		{name: axle, protocol: load.HTTP, addr: axleHTTP, cmd: sidecar, metrics: metrics},
+		{name: reverseOne, protocol: load.HTTP, addr: reverseAddr, cmd: []string{b.Self, "reverse", "-addr", reverseAddr, "-server", serverAddr}},
+	}
+	if b.Only != string(load.Bolt) {
+		cmd, err := b.nginx(ctx)
+		if err != nil {
+			fmt.Fprintf(b.Out, "nginx is left out: %v\n", err)
+		} else {
+			all = append(all, proxy{name: nginx, protocol: load.HTTP, addr: nginxAddr, cmd: cmd})
+		}
+	}
+	haproxy, err := b.haproxy()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, haproxy...)
+	if b.Only == "" {
+		return all, nil
+	}
+	var some []proxy
+	for _, p := range all {
+		if string(p.protocol) == b.Only {
+			some = append(some, p)
+		}
+	}
+	return some, nil
+}
+
+// sidecar returns the command that runs it, standalone, with admin API and metrics on.
+func (b *bench) sidecar(ctx context.Context) ([]string, error) {
+	binary := b.Sidecar
+	if binary == "" {
+		binary = b.path("axle-sidecar")
+		if err := build(ctx, "go", "build", "-C", b.Source, "-o", binary, "./sidecar"); err != nil {
 			return nil, err
 		}
 	}
@@ -58,41 +104,10 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 	if err := os.WriteFile(b.path("axle.yaml"), conf, 0o600); err != nil {
 		return nil, fmt.Errorf("write the sidecar's bootstrap: %w", err)
 	}
-	all := []proxy{
-		{name: direct, addr: serverAddr},
-		{name: relay, addr: "127.0.0.1:" + relayPort, cmd: []string{b.path("relay"), relayPort, serverPort}},
-		{name: axle, addr: axleAddr, cmd: []string{sidecar, "run", "-f", b.path("axle.yaml")}, metrics: "http://" + axleAdmin + "/metrics"},
-	}
-	haproxy, err := exec.LookPath("haproxy")
-	if errors.Is(err, exec.ErrNotFound) {
-		fmt.Fprintln(b.Out, "haproxy is not installed: left out")
-		return all, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find haproxy: %w", err)
-	}
-	if err := os.WriteFile(b.path("haproxy.cfg"), []byte(haproxyConfig), 0o600); err != nil {
-		return nil, fmt.Errorf("write haproxy's configuration: %w", err)
-	}
-	return append(all, proxy{name: "haproxy", addr: "127.0.0.1:" + haproxyPort, cmd: []string{haproxy, "-db", "-f", b.path("haproxy.cfg")}}), nil
+	return []string{binary, "run", "-f", b.path("axle.yaml")}, nil
 }
 
-const haproxyConfig = `global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode tcp
-  timeout connect 1s
-  timeout client 1m
-  timeout server 1m
-frontend bench
-  bind 127.0.0.1:` + haproxyPort + `
-  default_backend echo
-backend echo
-  server echo ` + serverAddr + `
-`
-
-// sidecarConfig has one Bolt listener that routes by service: everything that a request goes through by default.
+// sidecarConfig has a listener for each protocol that routes by service: everything that a request goes through by default.
 func sidecarConfig() ([]byte, error) {
 	b := bootstrap.Bootstrap{
 		Node:     bootstrap.Node{ID: "bench", Version: "bench", Generation: 1},
@@ -101,10 +116,14 @@ func sidecarConfig() ([]byte, error) {
 		Handover: bootstrap.Handover{Socket: "@axle/bench-" + strconv.Itoa(os.Getpid())},
 		Loops:    1,
 		Static: &bootstrap.Static{
-			Listeners: []bootstrap.Listener{{Name: "bench", Address: axleAddr, Protocol: bootstrap.Bolt}},
+			Listeners: []bootstrap.Listener{
+				{Name: "bench", Address: axleAddr, Protocol: bootstrap.Bolt},
+				{Name: "web", Address: axleHTTP, Protocol: bootstrap.HTTP1},
+			},
 			Routes: []bootstrap.Route{
 				{Service: "com.axlemesh.bench.Other:1.0", Cluster: "echo"},
 				{Service: load.Service, Cluster: "echo"},
+				{Service: load.Host, Cluster: "echo"},
 			},
 			Clusters: []bootstrap.Cluster{{Name: "echo", Endpoints: []string{serverAddr}}},
 		},
@@ -115,6 +134,41 @@ func sidecarConfig() ([]byte, error) {
 	}
 	return out, nil
 }
+
+// haproxy is there for both protocols where it is installed.
+func (b *bench) haproxy() ([]proxy, error) {
+	binary, err := exec.LookPath("haproxy")
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find haproxy: %w", err)
+	}
+	var out []proxy
+	for protocol, mode := range map[load.Protocol]string{load.Bolt: "tcp", load.HTTP: "http"} {
+		file := b.path("haproxy-" + mode + ".cfg")
+		if err := os.WriteFile(file, []byte(fmt.Sprintf(haproxyConfig, mode)), 0o600); err != nil {
+			return nil, fmt.Errorf("write haproxy's configuration: %w", err)
+		}
+		out = append(out, proxy{name: "haproxy", protocol: protocol, addr: "127.0.0.1:" + haproxyPort, cmd: []string{binary, "-db", "-f", file}})
+	}
+	return out, nil
+}
+
+const haproxyConfig = `global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode %s
+  timeout connect 1s
+  timeout client 1m
+  timeout server 1m
+frontend bench
+  bind 127.0.0.1:` + haproxyPort + `
+  default_backend echo
+backend echo
+  server echo ` + serverAddr + `
+`
 
 func build(ctx context.Context, args ...string) error {
 	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {

@@ -67,16 +67,16 @@ func (l *link) exchange(request []byte, id wire.Identity, sum uint32, deadline t
 		return answer{}, 0, fmt.Errorf("write a request: %w", err)
 	}
 	for {
-		resp, body, err := l.read()
+		resp, err := l.read()
 		if err != nil {
 			return answer{}, duplicates, err
 		}
-		a = answer{server: resp.Header.Get(httpserver.ServerField), version: resp.Header.Get(httpserver.VersionField), last: resp.Close}
-		if resp.StatusCode != http.StatusOK {
-			a.fault = "status " + strconv.Itoa(resp.StatusCode)
+		a = answer{server: resp.header.Get(httpserver.ServerField), version: resp.header.Get(httpserver.VersionField), last: resp.last}
+		if resp.status != http.StatusOK {
+			a.fault = "status " + strconv.Itoa(resp.status)
 			return a, duplicates, nil
 		}
-		r, err := wire.ParseReplyContent(body)
+		r, err := wire.ParseReplyContent(resp.body)
 		switch {
 		case err != nil:
 			a.fault = "bad checksum"
@@ -90,28 +90,36 @@ func (l *link) exchange(request []byte, id wire.Identity, sum uint32, deadline t
 	}
 }
 
+// response is one that was read to its end.
+type response struct {
+	status int
+	header http.Header
+	last   bool // the connection closes behind it
+	body   []byte
+}
+
 // read reads one response with its body.
-func (l *link) read() (*http.Response, []byte, error) {
+func (l *link) read() (response, error) {
 	resp, err := http.ReadResponse(l.in, &http.Request{Method: http.MethodPost})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read a response: %w", err)
+		return response{}, fmt.Errorf("read a response: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read to its end, or the connection is given up
 	body, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxFrame))
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the body of a response: %w", err)
+		return response{}, fmt.Errorf("read the body of a response: %w", err)
 	}
-	return resp, body, nil
+	return response{resp.StatusCode, resp.Header, resp.Close, body}, nil
 }
 
 // unasked reads a response that nothing waits for.
 func (l *link) unasked(deadline time.Time) (wire.Identity, error) {
 	_ = l.conn.SetDeadline(deadline) // it fails only when the connection is closed
-	_, body, err := l.read()
+	resp, err := l.read()
 	if err != nil {
 		return wire.Identity{}, err
 	}
-	r, err := wire.ParseReplyContent(body)
+	r, err := wire.ParseReplyContent(resp.body)
 	if err != nil {
 		return wire.Identity{}, nil //nolint:nilerr // it is nobody's answer, which is what matters
 	}

@@ -21,8 +21,8 @@ type rogue struct {
 	deed  func(c net.Conn, right []byte, id wire.Identity, sum uint32)
 }
 
-// response is a whole response with that status and body.
-func response(status int, body []byte, field string) []byte {
+// page is a whole response with that status and body.
+func page(status int, body []byte, field string) []byte {
 	b := fmt.Appendf(nil, "HTTP/1.1 %d X\r\n%s: rogue\r\n%sContent-Length: %d\r\n\r\n", status, httpserver.ServerField, field, len(body))
 	return append(b, body...)
 }
@@ -68,7 +68,7 @@ func (r *rogue) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
-		right := response(200, reply(id, sum), "")
+		right := page(200, reply(id, sum), "")
 		if r.armed.CompareAndSwap(true, false) {
 			r.deed(c, right, id, sum)
 			continue
@@ -94,14 +94,14 @@ var (
 		right[len(right)-6] ^= 1
 		send(c, right)
 	}
-	refuse = func(c net.Conn, _ []byte, _ wire.Identity, _ uint32) { send(c, response(503, nil, "")) }
+	refuse = func(c net.Conn, _ []byte, _ wire.Identity, _ uint32) { send(c, page(503, nil, "")) }
 	mixUp  = func(c net.Conn, _ []byte, id wire.Identity, sum uint32) {
 		id.Seq++
-		send(c, response(200, reply(id, sum), ""))
+		send(c, page(200, reply(id, sum), ""))
 	}
 	invent = func(c net.Conn, right []byte, id wire.Identity, sum uint32) {
 		id.Seq += 1 << 20
-		send(c, right, response(200, reply(id, sum), ""))
+		send(c, right, page(200, reply(id, sum), ""))
 	}
 	babble = func(c net.Conn, _ []byte, _ wire.Identity, _ uint32) { send(c, []byte("SSH-2.0\r\n\r\n")) }
 	cut    = func(c net.Conn, right []byte, _ wire.Identity, _ uint32) {
@@ -117,7 +117,7 @@ var (
 		_ = c.Close()
 	}
 	takeLeave = func(c net.Conn, _ []byte, id wire.Identity, sum uint32) {
-		send(c, response(200, reply(id, sum), "Connection: close\r\n"))
+		send(c, page(200, reply(id, sum), "Connection: close\r\n"))
 		_ = c.Close()
 	}
 )

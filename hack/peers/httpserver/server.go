@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -118,10 +119,7 @@ func (s *Server) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.paths) > 0 {
-		r.Paths = map[string]int64{}
-		for p, n := range s.paths {
-			r.Paths[p] = n
-		}
+		r.Paths = maps.Clone(s.paths)
 	}
 	return r
 }

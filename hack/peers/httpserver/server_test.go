@@ -70,6 +70,7 @@ func TestAnswersCarryTheIdentityOfTheirRequest(t *testing.T) {
 					t.Fatal(err)
 				}
 				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -94,7 +95,9 @@ func TestWhatGoesWrongIsCounted(t *testing.T) {
 		want Report
 	}{
 		"a request twice": {
-			func(_ *testing.T, c net.Conn) { _, _ = c.Write(append(request("/", content(1)), request("/", content(1))...)) },
+			func(_ *testing.T, c net.Conn) {
+				_, _ = c.Write(append(request("/", content(1)), request("/", content(1))...))
+			},
 			Report{Requests: 1, Duplicates: 1, Accepted: 1, Active: 1, Paths: map[string]int64{"/": 2}},
 		},
 		"a changed byte": {

@@ -44,8 +44,8 @@ func httpServer(ctx context.Context, args []string, log io.Writer) error {
 	})
 }
 
-func httpClient(ctx context.Context, args []string, log io.Writer) error {
-	cfg := httpclient.Config{Now: time.Now}
+func httpClient(ctx context.Context, now func() time.Time, args []string, log io.Writer) error {
+	cfg := httpclient.Config{Now: now}
 	fs := flag.NewFlagSet("http-client", flag.ContinueOnError)
 	fs.StringVar(&cfg.Name, "name", hostname(), "name in every request")
 	fs.StringVar(&cfg.Direct, "direct", "", "address to call without a sidecar")

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	case "http-server":
 		return httpServer(ctx, args[1:], log)
 	case "http-client":
-		return httpClient(ctx, args[1:], log)
+		return httpClient(ctx, time.Now, args[1:], log)
 	}
 	return fmt.Errorf("unknown command %q: it is server, client, http-server or http-client", args[0])
 }
