@@ -146,7 +146,7 @@ func (s *Store) addHosts(snap *config.Snapshot) {
 	for _, name := range slices.Sorted(maps.Keys(s.types[TypeHost])) {
 		h := s.types[TypeHost][name].value.(host)
 		for _, route := range h.routes {
-			need(snap, route.Cluster)
+			needRoute(snap, &route)
 		}
 		for _, d := range h.domains {
 			if snap.Hosts[d] == nil || d == name {
@@ -172,6 +172,18 @@ func (s *Store) addListeners(snap *config.Snapshot) error {
 		snap.Listeners = append(snap.Listeners, l)
 	}
 	return errors.Join(errs...)
+}
+
+func needRoute(snap *config.Snapshot, r *config.Route) {
+	if r.Cluster != "" {
+		need(snap, r.Cluster)
+	}
+	for _, s := range r.Split {
+		need(snap, s.Cluster)
+	}
+	if r.Mirror != nil {
+		need(snap, r.Mirror.Cluster)
+	}
 }
 
 // need makes sure that there is a cluster of that name.

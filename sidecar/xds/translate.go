@@ -197,30 +197,6 @@ func translateHost(h *routev3.VirtualHost) (host, error) {
 	return out, nil
 }
 
-func translateRoute(r *routev3.Route) (config.Route, error) {
-	out := config.Route{Name: r.GetName()}
-	m := r.GetMatch()
-	prefix, isPrefix := m.GetPathSpecifier().(*routev3.RouteMatch_Prefix)
-	if !isPrefix || strings.Trim(prefix.Prefix, "/") != "" {
-		return out, errors.New(`match: only prefix "/" is supported by this version`)
-	}
-	if len(m.GetHeaders())+len(m.GetQueryParameters()) > 0 || m.GetRuntimeFraction() != nil {
-		return out, errors.New("match: headers, query_parameters and runtime_fraction are unsupported by this version")
-	}
-	action := r.GetRoute()
-	if action == nil {
-		return out, errors.New("action: only route is supported by this version")
-	}
-	if out.Cluster = action.GetCluster(); out.Cluster == "" {
-		return out, errors.New("route.cluster: name one cluster")
-	}
-	var err error
-	if out.Timeout, err = duration(action.GetTimeout()); err != nil {
-		return out, fmt.Errorf("route.timeout: %w", err)
-	}
-	return out, nil
-}
-
 // derived returns the cluster of the pod's own application that name stands for.
 func derived(name string) (*config.Cluster, bool) {
 	port, ok := strings.CutPrefix(name, inboundPrefix)

@@ -10,7 +10,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -130,50 +129,5 @@ func TestTranslateEndpointsByHealth(t *testing.T) {
 	none, err := translateEndpoints(&endpointv3.ClusterLoadAssignment{})
 	if err != nil || none != nil {
 		t.Errorf("an empty assignment: %v, %v", none, err)
-	}
-}
-
-func TestTranslateHost(t *testing.T) {
-	change := func(f func(*routev3.VirtualHost)) *routev3.VirtualHost {
-		h := virtualHost("c", "com.x.Pay:1.0", "pay.shop")
-		f(h)
-		return h
-	}
-	route := func(f func(*routev3.Route)) *routev3.VirtualHost {
-		return change(func(h *routev3.VirtualHost) { f(h.Routes[0]) })
-	}
-	cases := map[string]struct {
-		in   *routev3.VirtualHost
-		want host
-		err  string
-	}{
-		"one route with a timeout": {
-			in:   route(func(r *routev3.Route) { r.Name = "r"; r.GetRoute().Timeout = durationpb.New(time.Second) }),
-			want: host{domains: []string{"com.x.Pay:1.0", "pay.shop"}, routes: []config.Route{{Name: "r", Cluster: "c", Timeout: time.Second}}},
-		},
-		"no domains":      {in: &routev3.VirtualHost{}, err: "domains: 0 service keys"},
-		"an empty domain": {in: change(func(h *routev3.VirtualHost) { h.Domains[1] = "" }), err: "domains: one is empty"},
-		"no routes":       {in: change(func(h *routev3.VirtualHost) { h.Routes = nil }), err: "routes: send 1 to 1000, not 0"},
-		"a path": {in: route(func(r *routev3.Route) {
-			r.Match.PathSpecifier = &routev3.RouteMatch_Path{Path: "/"}
-		}), err: `routes[0]: match: only prefix "/"`},
-		"a longer prefix": {in: route(func(r *routev3.Route) {
-			r.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/a"}
-		}), err: `match: only prefix "/"`},
-		"headers":    {in: route(func(r *routev3.Route) { r.Match.Headers = []*routev3.HeaderMatcher{{Name: "x"}} }), err: "match: headers"},
-		"a redirect": {in: route(func(r *routev3.Route) { r.Action = &routev3.Route_Redirect{} }), err: "action: only route"},
-		"no cluster": {in: virtualHost("", "a"), err: "route.cluster: name one cluster"},
-		"a bad timeout": {in: route(func(r *routev3.Route) {
-			r.GetRoute().Timeout = durationpb.New(-time.Second)
-		}), err: "route.timeout: -1s is negative"},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			got, err := translateHost(tc.in)
-			said(t, err, tc.err)
-			if diff := cmp.Diff(tc.want, got, equal); err == nil && diff != "" {
-				t.Errorf("host (-want +got):\n%s", diff)
-			}
-		})
 	}
 }
