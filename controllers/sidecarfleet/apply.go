@@ -111,7 +111,7 @@ func (r *Reconciler) recordRefusal(ctx context.Context, s *scene, pod *corev1.Po
 // announce leaves an event on the pod, and on the fleet where it concerns the rollout as a whole.
 func (r *Reconciler) announce(s *scene, pod *corev1.Pod, step Step) {
 	kind := corev1.EventTypeNormal
-	if step.Kind == Fail || step.Kind == NoStart {
+	if step.Kind == Fail || step.Kind == NoStart || evident(step.Kind) {
 		kind = corev1.EventTypeWarning
 	}
 	note := step.Note

@@ -43,9 +43,9 @@ type view struct {
 	version string
 	// target is the version that it is to run, once it has a sidecar.
 	target string
-	// failure says how the attempt failed; recorded is true when the pod's annotation has it.
-	failure  string
-	recorded bool
+	// failure says how the attempt at version missed failed, or what speaks against it; recorded is true when the pod's annotation has it.
+	failure, missed string
+	recorded        bool
 	// deadline of the attempt, when there is one.
 	deadline time.Time
 }
@@ -59,14 +59,19 @@ func (v view) underway() bool {
 	return false
 }
 
-// assess finds out where a pod stands. It decides nothing.
-func (f Fleet) assess(p Pod, now time.Time) view {
+// assess finds out where a pod stands. It decides nothing. With back, the fleet's version has failed and makes way for the current one.
+func (f Fleet) assess(p Pod, now time.Time, back bool) view {
 	v := view{Pod: p, serves: sidecars.Serving(p.Status, p.Sidecars), target: f.Version}
-	if p.Pin != "" {
-		v.target = p.Pin
-	}
 	if v.serves != 0 {
 		v.version = p.Status.Version
+	}
+	switch {
+	case p.Pin != "":
+		v.target = p.Pin
+	case back && v.serves != 0 && v.version != f.Version:
+		v.target = v.version
+	case back:
+		v.target = f.Current
 	}
 	d := p.Desired
 	switch {
@@ -83,18 +88,14 @@ func (f Fleet) assess(p Pod, now time.Time) view {
 		f.assessCold(&v, now)
 	case d == nil || d.Generation <= v.serves:
 		v.stage = serving
-		v.remember(f)
+		f.evidence(&v, now)
 	default:
 		f.assessUpgrade(&v, now)
 	}
-	return v
-}
-
-// remember takes over a failure that the pod's annotation tells of, if it is of this generation of the fleet.
-func (v *view) remember(f Fleet) {
-	if d := v.Desired; d != nil && d.Failed != nil && d.Failed.FleetGeneration == f.Generation && v.version != v.target && d.Failed.Version == v.target {
-		v.failure, v.recorded = d.Failed.Message, true
+	if v.stage == serving || back {
+		v.remember(f, back)
 	}
+	return v
 }
 
 // assessCold is for pods in which nothing serves.
@@ -121,19 +122,21 @@ func (f Fleet) assessCold(v *view, now time.Time) {
 		v.stage = starting
 	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Failed.FleetGeneration != f.Generation:
 		// It failed for what the fleet was then: try again.
+	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Version == f.Version && d.Version != v.target:
+		// Its version makes way for another, which starts afresh; the failure is remembered.
 	case d.Failed != nil && d.Failed.Generation == d.Generation:
-		v.stage, v.failure, v.recorded = broken, d.Failed.Message, true
+		v.stage, v.failure, v.missed, v.recorded = broken, d.Failed.Message, d.Version, true
 	default:
-		v.stage, v.failure = broken, v.failed("SidecarFailed", d, problem, "nothing was served through it, and callers go the direct way")
+		v.stage, v.missed, v.failure = broken, d.Version, v.failed("SidecarFailed", d, problem, "nothing was served through it, and callers go the direct way")
 	}
 }
 
 // assessUpgrade is for pods in which one generation serves and a later one is wanted.
 func (f Fleet) assessUpgrade(v *view, now time.Time) {
 	d := v.Desired
-	stays := fmt.Sprintf("%s (%s) serves on", sidecars.Name(v.serves), v.version)
+	stays := fmt.Sprintf("%s (%s) serves on", v.name(v.serves), v.version)
 	if h := v.Status.Handover; h != nil && h.To == d.Generation && !h.OK {
-		v.stage = broken
+		v.stage, v.missed = broken, d.Version
 		problem := fmt.Sprintf("failed in %s: %s", orUnknown(h.Step), orUnknown(h.Reason))
 		v.failure = v.failed("HandoverFailed", d, problem, fmt.Sprintf("%s, %d connections lost", stays, h.Lost))
 		return
@@ -154,7 +157,7 @@ func (f Fleet) assessUpgrade(v *view, now time.Time) {
 	}
 	switch {
 	case problem != "":
-		v.stage, v.failure = broken, v.failed("HandoverFailed", d, problem, stays)
+		v.stage, v.missed, v.failure = broken, d.Version, v.failed("HandoverFailed", d, problem, stays)
 	case d.Begin:
 		v.stage = handover
 	case d.Version != v.target || !v.Wanted:
@@ -181,9 +184,8 @@ func (v view) stuck(s sidecars.Sidecar) string {
 
 // failed renders a failure for the person at 3 a.m.
 func (v view) failed(reason string, d *axlev1.PodDesired, problem, state string) string {
-	name := sidecars.Name(d.Generation)
-	return fmt.Sprintf("%s: %s/%s: %s (%s) %s; %s. Logs: kubectl logs -n %s %s -c %s",
-		reason, v.Namespace, v.Name, name, d.Version, problem, state, v.Namespace, v.Name, name)
+	return fmt.Sprintf("%s: %s: %s (%s) %s; %s. %s",
+		reason, v.NamespacedName, v.name(d.Generation), d.Version, problem, state, v.logs(d.Generation))
 }
 
 func (f Fleet) deadline(d *axlev1.PodDesired) time.Time {

@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
-	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 // First sidecars disturb nobody, but they pull an image and start a process: at most this many at once, in all (or maxUpdating, when
@@ -50,7 +49,8 @@ func (p *planner) injectFirst() {
 		}
 		all, nodes[v.Node] = all+1, nodes[v.Node]+1
 		d := p.desire(v, v.highest()+1, version)
-		s := v.step(Inject, d, fmt.Sprintf("%s (%s) is added to the running pod", sidecars.Name(d.Generation), version))
+		d.Failed = p.reason(v)
+		s := v.step(Inject, d, fmt.Sprintf("%s (%s) is added to the running pod", v.name(d.Generation), version))
 		s.Stub = true
 		p.steps = append(p.steps, s)
 	}
@@ -60,6 +60,9 @@ func (p *planner) injectFirst() {
 // by scale-up.
 func (p *planner) base() string {
 	f := p.Fleet
+	if p.back {
+		return f.Current
+	}
 	if f.Current == "" || f.Current == f.Version || p.problem(f.Current) != "" {
 		return f.Version
 	}
@@ -110,7 +113,7 @@ func (p *planner) upgradeNext() {
 		if !p.upgradable(v) {
 			continue
 		}
-		if v.Pin == "" && open <= 0 {
+		if v.Pin == "" && open <= 0 && !p.back {
 			continue
 		}
 		mine := busy(v)
@@ -131,7 +134,7 @@ func (p *planner) upgradeNext() {
 
 // upgradable says whether a pod may start its way to its target now.
 func (p *planner) upgradable(v *view) bool {
-	if !v.Wanted || v.stage != serving || v.version == v.target || v.failure != "" {
+	if !v.Wanted || v.stage != serving || v.version == v.target || v.failure != "" && (v.missed == v.target || !v.recorded) {
 		return false
 	}
 	if d := v.Desired; d != nil && d.Predecessor != 0 && v.running(v.serves) {

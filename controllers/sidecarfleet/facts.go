@@ -46,8 +46,11 @@ type Fleet struct {
 	// FailedHandovers that are tolerated.
 	FailedHandovers int
 	Deadline        time.Duration
-	// Stopped is the message of a handover that stopped this generation's rollout, also when its pod is gone since.
-	Stopped string
+	// Rollback lets pods go back when their version has failed.
+	Rollback bool
+	// Stopped is the message of what stopped this generation's rollout, also when its pod is gone since, and StoppedBy its reason.
+	Stopped   string
+	StoppedBy string
 }
 
 // Version is what matters of a SidecarVersion.

@@ -133,7 +133,7 @@ var _ = Describe("a fleet with a broken version", func() {
 		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(And(
 			HavePrefix("True/HandoverFailed"), ContainSubstring(s.name+"/pay-0"), ContainSubstring("counters of batch 3 do not match"),
 			ContainSubstring("kubectl logs -n "+s.name+" pay-0 -c axle-g2"), ContainSubstring(`{"spec":{"version":"`+s.first+`"}}`)))
-		Expect(s.condition(ctx, axlev1.ConditionProgressing)).To(HavePrefix("False/Stopped"))
+		Expect(s.condition(ctx, axlev1.ConditionProgressing)).To(HavePrefix("False/RolledBack"))
 		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ContainElement("HandoverFailed"))
 		Eventually(s.serving).WithContext(ctx).Should(HaveEach(one))
 		Consistently(s.serving).WithContext(ctx).Should(HaveEach(one))
@@ -145,6 +145,31 @@ var _ = Describe("a fleet with a broken version", func() {
 		v3 := s.version(ctx, "v3")
 		s.roll(ctx, v3)
 		s.settled(ctx, "3 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
+	})
+
+	It("goes back where pods run it already, and stays so when the operator is started again", func(ctx context.Context) {
+		s := newScene(ctx, 3)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one, one)
+		bad := s.version(ctx, loses)
+		s.roll(ctx, bad)
+		back := "3 " + s.first + " Serving"
+		Eventually(s.serving).WithContext(ctx).Should(HaveExactElements(back, one, one))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionRolledBack).Should(And(
+			HavePrefix("True/RolloutFailed"), ContainSubstring(s.name+"/pay-0"), ContainSubstring("lost connections: 2")))
+		Expect(s.condition(ctx, axlev1.ConditionDegraded)).To(HavePrefix("True/ConnectionsLost"))
+		Expect(s.fleet(ctx).Spec.Version).To(Equal(bad))
+		Expect(s.fleet(ctx).Status.CurrentVersion).To(Equal(s.first))
+		op.stop()
+		Expect(cluster.Delete(ctx, s.pod(ctx, "pay-0"), client.GracePeriodSeconds(0))).To(Succeed()) // the only witness
+		op.start()
+		Consistently(s.serving).WithContext(ctx).Should(HaveExactElements(one, one))
+		Expect(s.condition(ctx, axlev1.ConditionRolledBack)).To(HavePrefix("True/RolloutFailed"))
+		v3 := s.version(ctx, "v3")
+		s.roll(ctx, v3)
+		s.settled(ctx, "2 "+v3+" Serving", "2 "+v3+" Serving")
+		Expect(s.condition(ctx, axlev1.ConditionRolledBack)).To(HavePrefix("False/NotNeeded"))
 	})
 
 	It("stops when the image cannot be pulled, and the old one serves on", func(ctx context.Context) {

@@ -28,6 +28,7 @@ const (
 	unpullable = "unpullable" // the image cannot be pulled
 	breaks     = "breaks"     // its handover fails
 	hangs      = "hangs"      // it never connects
+	loses      = "loses"      // its handover costs connections
 	slow       = "slow"       // it waits in its handover until the test says so
 )
 
@@ -256,6 +257,9 @@ func (s *fakeSidecar) takeOver(ctx context.Context, str controlv1.Control_Connec
 		s.phase = controlv1.State_STARTING
 		_ = s.report(ctx, str, nil)
 		return 1, true
+	}
+	if strings.HasPrefix(s.version, loses) {
+		s.result.Lost = 2
 	}
 	s.phase = controlv1.State_SERVING
 	return 0, s.report(ctx, str, nil) != nil && false

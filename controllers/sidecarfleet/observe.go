@@ -234,9 +234,24 @@ func fleetFacts(f *axlev1.SidecarFleet) Fleet {
 	} else if f.Status.Step.Since != nil {
 		fact.StepSince = f.Status.Step.Since.Time
 	}
-	c := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded)
-	if c != nil && c.Status == "True" && c.Reason == string(Fail) && c.ObservedGeneration == f.Generation {
-		fact.Stopped = c.Message
-	}
+	fact.Rollback = strategy.OnFailure != axlev1.OnFailurePause
+	fact.Stopped, fact.StoppedBy = stop(f)
 	return fact
+}
+
+// stop reads back what stopped the rollout, if the status says so of this generation of the spec.
+func stop(f *axlev1.SidecarFleet) (message, reason string) {
+	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
+	degraded := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded)
+	if progress == nil || degraded == nil || outcomes[progress.Reason] == going || degraded.Status != "True" ||
+		progress.ObservedGeneration != f.Generation || degraded.ObservedGeneration != f.Generation {
+		return "", ""
+	}
+	message, _, _ = strings.Cut(degraded.Message, stoppedPhrase(f.Spec.Version))
+	return message, degraded.Reason
+}
+
+// stoppedPhrase divides, in a message, what happened from what can be done.
+func stoppedPhrase(version string) string {
+	return fmt.Sprintf(". The rollout of %s has stopped", version)
 }

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
-	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 // Kind of a step; it is the reason of the event that the step leaves on the pod.
@@ -17,13 +16,16 @@ type Kind string
 
 // The kinds of steps.
 const (
-	Inject  Kind = "Injecting"      // write the desire, send the stub of a first sidecar
-	Upgrade Kind = "Upgrading"      // write the desire, send the stub of the next generation
-	Begin   Kind = "HandoverBegun"  // let the connected candidate take over
-	Settle  Kind = "Settled"        // make the desire say what serves
-	Done    Kind = "Upgraded"       // the same, after a handover
-	Fail    Kind = "HandoverFailed" // write the failure down; what serves goes on
-	NoStart Kind = "SidecarFailed"  // the same where nothing serves
+	Inject  Kind = "Injecting"        // write the desire, send the stub of a first sidecar
+	Upgrade Kind = "Upgrading"        // write the desire, send the stub of the next generation
+	Begin   Kind = "HandoverBegun"    // let the connected candidate take over
+	Settle  Kind = "Settled"          // make the desire say what serves
+	Done    Kind = "Upgraded"         // the same, after a handover
+	Fail    Kind = "HandoverFailed"   // write the failure down; what serves goes on
+	NoStart Kind = "SidecarFailed"    // the same where nothing serves
+	Lost    Kind = "ConnectionsLost"  // write down that an upgrade has cost connections
+	Crash   Kind = "CrashLooping"     // write down that what serves does not stay up
+	NoImage Kind = "ImageUnavailable" // a node cannot get a version's image; no pod is concerned
 	Leave   Kind = "Leaving"
 	Forget  Kind = "Left"
 	Skip    Kind = "Skipped"
@@ -62,54 +64,20 @@ type planner struct {
 	views []view
 	// stopped versions get no further pods.
 	stopped map[string]bool
-	steps   []Step
-	wake    time.Duration
+	// back is true when pods that run the fleet's version go back to its current one.
+	back  bool
+	steps []Step
+	wake  time.Duration
 }
 
 func newPlanner(now time.Time, seen Observed) *planner {
 	p := &planner{Observed: seen, now: now}
 	for _, pod := range seen.Pods {
-		p.views = append(p.views, seen.Fleet.assess(pod, now))
+		p.views = append(p.views, seen.Fleet.assess(pod, now, false))
 	}
 	p.stopped = stopped(seen.Fleet, p.views)
+	p.revert()
 	return p
-}
-
-// stopped finds the versions that must not reach further pods: those that failed more handovers than are tolerated, and those that failed to
-// start and serve nowhere yet. A start that fails where others succeed is that pod's problem.
-func stopped(f Fleet, views []view) map[string]bool {
-	handovers, starts, proven := map[string]int{}, map[string]int{}, map[string]bool{}
-	for _, v := range views {
-		if v.serves != 0 {
-			proven[v.version] = true
-		}
-		switch {
-		case v.failure == "":
-		case v.serves != 0:
-			handovers[v.failedVersion()]++
-		default:
-			starts[v.failedVersion()]++
-		}
-	}
-	all := map[string]bool{}
-	if f.Stopped != "" {
-		all[f.Version] = true
-	}
-	for version, n := range handovers {
-		all[version] = all[version] || n > f.FailedHandovers
-	}
-	for version := range starts {
-		all[version] = all[version] || !proven[version]
-	}
-	return all
-}
-
-// failedVersion is the version that a failed view did not reach.
-func (v view) failedVersion() string {
-	if v.recorded {
-		return v.Desired.Failed.Version
-	}
-	return v.Desired.Version
 }
 
 // upkeep is what one pod needs whatever the others do.
@@ -134,12 +102,15 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 		return v.step(Forget, nil, "the sidecar has left"), true
 	case orphaned:
 		d := p.desire(v, v.Desired.Generation, v.Desired.Version)
-		return v.step(Settle, d, fmt.Sprintf("%s starts cold: its predecessor has ended", sidecars.Name(d.Generation))), true
+		return v.step(Settle, d, fmt.Sprintf("%s starts cold: its predecessor has ended", v.name(d.Generation))), true
 	case serving:
+		if evident(kindOf(v.failure)) && !v.recorded {
+			return p.record(v), true
+		}
 		return p.settle(v)
 	case obsolete:
 		return v.step(Settle, p.served(v), fmt.Sprintf("%s (%s) is not wanted any more; %s (%s) serves on",
-			sidecars.Name(v.Desired.Generation), v.Desired.Version, sidecars.Name(v.serves), v.version)), true
+			v.name(v.Desired.Generation), v.Desired.Version, v.name(v.serves), v.version)), true
 	case unsent, coming, ready:
 		return p.candidate(v)
 	case starting, handover:
@@ -154,7 +125,7 @@ func (p *planner) candidate(v *view) (Step, bool) {
 	switch {
 	case p.stopped[d.Version]:
 		return v.step(Settle, p.served(v), fmt.Sprintf("the rollout of %s has stopped; %s (%s) serves on",
-			d.Version, sidecars.Name(v.serves), v.version)), true
+			d.Version, v.name(v.serves), v.version)), true
 	case p.Fleet.Paused:
 		return Step{}, false
 	case v.stage == unsent:
@@ -165,7 +136,7 @@ func (p *planner) candidate(v *view) (Step, bool) {
 		next := *d.DeepCopy()
 		next.Fleet, next.Begin, next.Since = p.Fleet.Name, true, p.stamp()
 		return v.step(Begin, &next, fmt.Sprintf("%s (%s) takes over from %s (%s)",
-			sidecars.Name(d.Generation), d.Version, sidecars.Name(d.Predecessor), v.version)), true
+			v.name(d.Generation), d.Version, v.name(d.Predecessor), v.version)), true
 	}
 	p.look(v.deadline)
 	return Step{}, false
@@ -183,14 +154,14 @@ func (p *planner) settle(v *view) (Step, bool) {
 	}
 	switch {
 	case d == nil || d.Generation != next.Generation || d.Version != next.Version || d.Fleet != next.Fleet || !slices.Equal(d.Ports, next.Ports):
-		return v.step(Settle, next, fmt.Sprintf("%s (%s) serves", sidecars.Name(v.serves), v.version)), true
+		return v.step(Settle, next, fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)), true
 	case d.Predecessor == 0 && !d.Begin:
 		return Step{}, false
 	}
-	note := fmt.Sprintf("%s (%s) serves", sidecars.Name(v.serves), v.version)
+	note := fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)
 	if h := v.Status.Handover; h != nil && h.OK && h.To == v.serves {
 		note = fmt.Sprintf("%s (%s) took over from %s: %d connections moved, %d lost, in %s",
-			sidecars.Name(v.serves), v.version, sidecars.Name(h.From), h.Moved, h.Lost, time.Duration(h.DurationMicros)*time.Microsecond)
+			v.name(v.serves), v.version, v.name(h.From), h.Moved, h.Lost, time.Duration(h.DurationMicros)*time.Microsecond)
 	}
 	return v.step(Done, next, note), true
 }
@@ -220,6 +191,13 @@ func (p *planner) fail(v *view, message string) Step {
 	back := p.served(v)
 	back.Failed = d.Failed
 	return v.step(Fail, back, message)
+}
+
+// record writes down what speaks against the version that serves.
+func (p *planner) record(v *view) Step {
+	d := v.Desired.DeepCopy()
+	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.version, FleetGeneration: p.Fleet.Generation, Message: v.failure}
+	return v.step(kindOf(v.failure), d, v.failure)
 }
 
 // unwanted takes the sidecar out of a pod that the fleet does not want.
@@ -299,17 +277,29 @@ func (p *planner) desire(v *view, generation int64, version string) *axlev1.PodD
 }
 
 // served is the wish that what serves goes on serving.
-func (p *planner) served(v *view) *axlev1.PodDesired { return p.desire(v, v.serves, v.version) }
+func (p *planner) served(v *view) *axlev1.PodDesired {
+	d := p.desire(v, v.serves, v.version)
+	d.Failed = p.reason(v)
+	return d
+}
 
 // upgrade is the wish for the next generation. The ports stay: configuration waits until the handover is over.
 func (p *planner) upgrade(v *view) *axlev1.PodDesired {
 	d := p.desire(v, v.highest()+1, v.target)
-	d.Predecessor = v.serves
+	d.Predecessor, d.Failed = v.serves, p.reason(v)
 	return d
 }
 
+// reason is the failure that a pod goes back for; it stays with the pod on its way.
+func (p *planner) reason(v *view) *axlev1.PodFailure {
+	if !p.back || !v.recorded || v.missed != p.Fleet.Version {
+		return nil
+	}
+	return v.Desired.Failed
+}
+
 func upgradeNote(v *view) string {
-	return fmt.Sprintf("%s (%s) is added to take over from %s (%s)", sidecars.Name(v.highest()+1), v.target, sidecars.Name(v.serves), v.version)
+	return fmt.Sprintf("%s (%s) is added to take over from %s (%s)", v.name(v.highest()+1), v.target, v.name(v.serves), v.version)
 }
 
 func (p *planner) stamp() *metav1.Time { return &metav1.Time{Time: p.now.Truncate(time.Second)} }

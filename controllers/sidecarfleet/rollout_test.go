@@ -58,7 +58,7 @@ func TestARolloutEndsWithEveryPodUpgradedAndNeverMoreThanAllowedOnTheWay(t *test
 		}
 		busy := map[string]int{}
 		for _, p := range pods {
-			if v := f.assess(p, t0); v.underway() {
+			if v := f.assess(p, t0, false); v.underway() {
 				busy["all"]++
 				busy[p.Workload]++
 				busy[p.Node]++

@@ -19,7 +19,9 @@ const (
 	reasonComplete      = "Complete"
 	reasonInjecting     = "Injecting"
 	reasonUpgrading     = "Upgrading"
-	reasonStopped       = "Stopped"
+	reasonFailed        = "RolloutFailed"
+	reasonNoWayBack     = "NotRolledBack"
+	reasonNotNeeded     = "NotNeeded"
 	reasonPaused        = "Paused"
 	reasonStepPause     = "StepPause"
 	reasonNotPaused     = "NotPaused"
@@ -40,6 +42,9 @@ type tally struct {
 	wanted, unserved        int // pods that can have a sidecar, and those without one
 	firstFailure, firstKind string
 	firstBlocked            string
+	firstBack               string // how a pod failed to go back
+	outcome                 outcome
+	remaining               int // pods that have yet to leave the fleet's version
 	trouble                 error
 }
 
@@ -56,7 +61,7 @@ func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trou
 		next.CurrentVersion = f.Version
 	}
 	next.Step = t.step(old)
-	for _, c := range []metav1.Condition{t.available(), t.progressing(), t.degraded(), t.paused(), t.conflicted()} {
+	for _, c := range []metav1.Condition{t.available(), t.progressing(), t.degraded(), t.paused(), t.rolledBack(), t.conflicted()} {
 		c.ObservedGeneration, c.LastTransitionTime = f.Generation, metav1.NewTime(now.Truncate(time.Second))
 		if len(c.Message) > maxConditionMessage {
 			c.Message = c.Message[:maxConditionMessage]
@@ -67,8 +72,9 @@ func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trou
 }
 
 func count(p *planner) *tally {
-	t := &tally{planner: p}
+	t := &tally{planner: p, outcome: p.outcome()}
 	t.total, t.there, _ = p.progress()
+	t.remaining, _ = p.retreat()
 	for i := range p.views {
 		v := &p.views[i]
 		if !v.Wanted || v.stage == away {
@@ -99,15 +105,25 @@ func count(p *planner) *tally {
 		}
 		if v.failure != "" {
 			t.pods.Failed++
-			if t.firstFailure == "" || t.firstKind != string(Fail) && v.serves != 0 {
-				t.firstFailure, t.firstKind = v.failure, string(NoStart)
-				if v.serves != 0 {
-					t.firstKind = string(Fail)
-				}
-			}
+			t.failed(v)
 		}
 	}
 	return t
+}
+
+// failed picks the failure that the status tells of: the first one of a pod that serves, if there is one.
+func (t *tally) failed(v *view) {
+	switch {
+	case t.back && v.missed != t.Fleet.Version:
+		if t.firstBack == "" {
+			t.firstBack = v.failure
+		}
+	case t.firstFailure == "" || t.firstKind == string(NoStart) && v.serves != 0:
+		t.firstFailure, t.firstKind = v.failure, string(NoStart)
+		if v.serves != 0 {
+			t.firstKind = string(kindOf(v.failure))
+		}
+	}
 }
 
 // handovers sums up those that brought the fleet's version, and what the others have cost.
@@ -170,12 +186,12 @@ func (t *tally) progressing() metav1.Condition {
 	f := t.Fleet
 	where := fmt.Sprintf("%d of %d pods serve with %s.", t.there, t.total, f.Version)
 	switch {
+	case t.outcome != going:
+		return condition(axlev1.ConditionProgressing, t.outcome == reverting && !f.Paused, string(t.outcome), where)
 	case t.problem(f.Version) != "":
 		return condition(axlev1.ConditionProgressing, false, reasonVersion, t.problem(f.Version))
 	case f.Paused:
 		return condition(axlev1.ConditionProgressing, false, reasonPaused, where)
-	case t.stopped[f.Version]:
-		return condition(axlev1.ConditionProgressing, false, reasonStopped, where)
 	case t.there < t.total && !pauseEnd(f, stepsDone(f.Steps, t.total, t.there), t.now).IsZero():
 		return condition(axlev1.ConditionProgressing, true, reasonStepPause, where)
 	case t.there < t.total:
@@ -186,20 +202,25 @@ func (t *tally) progressing() metav1.Condition {
 	return condition(axlev1.ConditionProgressing, false, reasonComplete, where)
 }
 
+// cause is what stopped the rollout, or failed without stopping it, and the reason that stands for it; "" when nothing failed.
+func (t *tally) cause() (message, reason string) {
+	if t.firstFailure == "" {
+		return t.Fleet.Stopped, t.Fleet.StoppedBy
+	}
+	if n := t.pods.Failed - 1; n > 0 && t.firstBack == "" {
+		return fmt.Sprintf("%s (and %d more pods)", t.firstFailure, n), t.firstKind
+	}
+	return t.firstFailure, t.firstKind
+}
+
 func (t *tally) degraded() metav1.Condition {
 	f := t.Fleet
+	cause, reason := t.cause()
 	switch {
-	case t.firstFailure != "":
-		message := t.firstFailure
-		if n := t.pods.Failed - 1; n > 0 {
-			message += fmt.Sprintf(" (and %d more pods)", n)
-		}
-		if t.stopped[f.Version] {
-			message += "." + t.advice()
-		}
-		return condition(axlev1.ConditionDegraded, true, t.firstKind, message)
-	case f.Stopped != "" && t.there < t.total:
-		return condition(axlev1.ConditionDegraded, true, string(Fail), f.Stopped)
+	case t.outcome != going:
+		return condition(axlev1.ConditionDegraded, true, reason, cause+t.advice())
+	case cause != "":
+		return condition(axlev1.ConditionDegraded, true, reason, cause)
 	case t.problem(f.Version) != "":
 		return condition(axlev1.ConditionDegraded, true, reasonVersion, t.problem(f.Version))
 	case t.trouble != nil:
@@ -210,14 +231,64 @@ func (t *tally) degraded() metav1.Condition {
 	return condition(axlev1.ConditionDegraded, false, reasonHealthy, "Nothing has failed.")
 }
 
-// advice says what a person can do about a rollout that has stopped.
+// advice says what became of a rollout that has stopped, and what a person can do.
 func (t *tally) advice() string {
 	f := t.Fleet
-	text := fmt.Sprintf(" The rollout of %s has stopped; no further pod is touched.", f.Version)
-	if f.Current != "" && f.Current != f.Version {
-		text += fmt.Sprintf(` To undo: kubectl patch sidecarfleet %s --type merge -p '{"spec":{"version":"%s"}}'.`, f.Name, f.Current)
+	text := stoppedPhrase(f.Version)
+	undo := fmt.Sprintf(`kubectl patch sidecarfleet %s --type merge -p '{"spec":{"version":"%s"}}'.`, f.Name, f.Current)
+	switch t.outcome {
+	case reverting:
+		return text + fmt.Sprintf("; pods that run it go back to %s: %d to go.", f.Current, t.remaining)
+	case reverted:
+		return text + fmt.Sprintf("; no pod runs it, and spec.version still names it. To settle for %s: ", f.Current) + undo + againAdvice
+	case stranded:
+		return text + fmt.Sprintf(", and going back to %s as well: %s", f.Current, t.stranding()) + againAdvice
 	}
-	return text + " To try again: change the spec (spec.paused on and off is enough)."
+	text += "; no further pod is touched."
+	if f.Current != "" && f.Current != f.Version {
+		text += " To undo: " + undo
+	}
+	return text + againAdvice
+}
+
+const againAdvice = " To try again: change the spec (spec.paused on and off is enough)."
+
+// stranding says why pods stay with a version that failed.
+func (t *tally) stranding() string {
+	text := fmt.Sprintf("%d pods still run %s", t.remaining, t.Fleet.Version)
+	switch {
+	case t.firstBack != "":
+		return text + "; " + t.firstBack + "."
+	case t.firstBlocked != "":
+		return text + "; " + t.firstBlocked + "."
+	}
+	return text + "."
+}
+
+func (t *tally) rolledBack() metav1.Condition {
+	f := t.Fleet
+	cause, _ := t.cause()
+	switch t.outcome {
+	case reverted:
+		return condition(axlev1.ConditionRolledBack, true, reasonFailed, cause+t.advice())
+	case reverting, stranded:
+		return condition(axlev1.ConditionRolledBack, false, string(t.outcome), fmt.Sprintf("%d pods still run %s.", t.remaining, f.Version))
+	case halted:
+		return condition(axlev1.ConditionRolledBack, false, reasonNoWayBack, t.noWayBack())
+	}
+	return condition(axlev1.ConditionRolledBack, false, reasonNotNeeded, "The rollout has not failed.")
+}
+
+// noWayBack says why a rollout that has stopped is not rolled back.
+func (t *tally) noWayBack() string {
+	f := t.Fleet
+	switch {
+	case !f.Rollback:
+		return "spec.updateStrategy.onFailure is Pause."
+	case f.Current == "" || f.Current == f.Version:
+		return "There is no version before this one."
+	}
+	return fmt.Sprintf("The version before this one cannot be used: %s.", t.problem(f.Current))
 }
 
 func (t *tally) paused() metav1.Condition {

@@ -61,7 +61,7 @@ func TestSummarize(t *testing.T) {
 			says:   map[string]string{"Degraded": `kubectl patch sidecarfleet default --type merge -p '{"spec":{"version":"v1"}}'`},
 		},
 		"the pod whose handover failed is gone, and what was said stays": {
-			fleet: fleet(func(f *Fleet) { f.Stopped = "HandoverFailed: payments/a: it did." }), pods: []Pod{pod("b")}, current: "v1",
+			fleet: fleet(func(f *Fleet) { f.Stopped, f.StoppedBy = "HandoverFailed: payments/a: it did", string(Fail) }), pods: []Pod{pod("b")}, current: "v1",
 			counts: axlev1.FleetPods{Matched: 1, Injected: 1, InPlace: 1},
 			want:   []string{"Progressing=False/Stopped", "Degraded=True/HandoverFailed"},
 			says:   map[string]string{"Degraded": "payments/a"},

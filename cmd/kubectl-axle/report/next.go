@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -182,7 +183,7 @@ func (c *Cluster) held(f *axlev1.SidecarFleet, version string, rollout bool) []s
 // stopped says whether the controller has stopped the rollout of the fleet's version, and why.
 func stopped(f *axlev1.SidecarFleet) (why string, ok bool) {
 	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
-	if progress == nil || progress.Reason != "Stopped" || progress.Status == metav1.ConditionTrue || progress.ObservedGeneration != f.Generation {
+	if progress == nil || !slices.Contains([]string{"Stopped", "RollingBack", "RolledBack", "RollbackFailed"}, progress.Reason) || progress.ObservedGeneration != f.Generation {
 		return "", false
 	}
 	if d := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded); d != nil && d.Status == metav1.ConditionTrue {
