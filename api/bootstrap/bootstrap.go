@@ -117,14 +117,54 @@ type Listener struct {
 	Cluster string `json:"cluster,omitempty"`
 }
 
-// Route sends the requests of one service to a cluster.
+// Route says what becomes of requests for one service. The routes of a service are tried in order, and the first whose
+// matches all hold takes the request. Exactly one of Cluster, Split and Status is set.
 type Route struct {
 	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of HTTP the host without its port ("shop.demo"; the
 	// suffixes .svc and .svc.cluster.local are cut off first); or "*" for whatever nothing else matches.
 	Service string `json:"service"`
-	Cluster string `json:"cluster"`
+	// Match lists conditions; none takes every request.
+	Match []Match `json:"match,omitempty"`
+	// Cluster takes the requests.
+	Cluster string `json:"cluster,omitempty"`
+	// Split spreads them over several clusters.
+	Split []Share `json:"split,omitempty"`
+	// Status answers them: an HTTP status from 200 to 599. A Bolt client is told that there is no processor.
+	Status int `json:"status,omitempty"`
+	// Mirror copies requests to another cluster and drops what that answers.
+	Mirror *Mirror `json:"mirror,omitempty"`
 	// Timeout of one request ("800ms"); empty means the request's own, else 15 s.
 	Timeout string `json:"timeout,omitempty"`
+	// Attempts to reach an endpoint, 1 to 3; 0 means 3. A request that was sent is not sent again.
+	Attempts int `json:"attempts,omitempty"`
+}
+
+// Match is a condition. Exactly one of Present, Exact, Prefix and Regex is set.
+type Match struct {
+	// Header names a header: in any case for HTTP, exactly as clients send it for Bolt; ":method" is the method, and ":path" the
+	// path of HTTP without its query.
+	Header string `json:"header"`
+	// Present holds for any value, the empty one included.
+	Present bool `json:"present,omitempty"`
+	// Exact is the whole value.
+	Exact string `json:"exact,omitempty"`
+	// Prefix is what the value begins with.
+	Prefix string `json:"prefix,omitempty"`
+	// Regex has RE2's syntax and matches the whole value; one of more than 4 KiB it does not match.
+	Regex string `json:"regex,omitempty"`
+}
+
+// Share is a cluster's part of a Split: its weight of the sum of all.
+type Share struct {
+	Cluster string `json:"cluster"`
+	Weight  uint32 `json:"weight"`
+}
+
+// Mirror copies Numerator in Denominator requests; 100 when Denominator is 0.
+type Mirror struct {
+	Cluster     string `json:"cluster"`
+	Numerator   uint32 `json:"numerator"`
+	Denominator uint32 `json:"denominator,omitempty"`
 }
 
 // Cluster is a set of interchangeable endpoints.

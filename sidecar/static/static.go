@@ -135,22 +135,6 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 	t.snap.Listeners = append(t.snap.Listeners, out)
 }
 
-func (t *translator) route(at string, r bootstrap.Route) {
-	if r.Service == "" {
-		t.fault("%s.service: it is missing; %q takes whatever nothing else matches", at, "*")
-		return
-	}
-	if t.snap.Hosts[r.Service] != nil {
-		t.fault("%s.service: %q has a route already", at, r.Service)
-		return
-	}
-	t.snap.Hosts[r.Service] = &config.Host{Name: r.Service, Routes: []config.Route{{
-		Name:    r.Service,
-		Cluster: r.Cluster,
-		Timeout: t.duration(at+".timeout", r.Timeout, 0),
-	}}}
-}
-
 func (t *translator) cluster(at string, c bootstrap.Cluster) {
 	if c.Name == "" {
 		t.fault("%s.name: it is missing", at)
