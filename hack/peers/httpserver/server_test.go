@@ -152,6 +152,7 @@ func TestAPlainRequestIsToldWhoAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	var got map[string]string
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
 		t.Fatal(err)
