@@ -136,8 +136,8 @@ func TestKindsSurviveUninstall(t *testing.T) {
 			kept++
 		}
 	}
-	if kept != 2 {
-		t.Errorf("%d kinds, want 2", kept)
+	if kept != 3 {
+		t.Errorf("%d kinds, want 3", kept)
 	}
 }
 

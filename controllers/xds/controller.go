@@ -2,20 +2,21 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -26,10 +27,15 @@ import (
 // +kubebuilder:rbac:groups="",resources=pods;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 
-// podIndex finds the EndpointSlices that a pod is in, serviceIndex those of a Service; both by name, in a namespace.
+// +kubebuilder:rbac:groups=axlemesh.io,resources=trafficrules,verbs=get;list;watch
+
+// podIndex finds the EndpointSlices that a pod is in, serviceIndex those of a Service; parentIndex finds the TrafficRules that
+// are about a Service, backendIndex those that send requests to one. All go by name, in a namespace.
 const (
 	podIndex     = "axlemesh.io/pod"
 	serviceIndex = "axlemesh.io/service"
+	parentIndex  = "axlemesh.io/parent"
+	backendIndex = "axlemesh.io/backend"
 )
 
 // gather is how long changes of ways into pods are collected: many pods of one Service may change together, and each change makes a new list of
@@ -40,6 +46,9 @@ const gather = 20 * time.Millisecond
 type Source struct {
 	Client client.Client
 	Store  *Store
+
+	mu     sync.Mutex // one Service at a time: what was read last is what is in force
+	wanted map[types.NamespacedName][]Subset
 }
 
 // Setup makes the manager keep the store current, on the leader and elsewhere.
@@ -51,11 +60,19 @@ func (s *Source) Setup(ctx context.Context, mgr ctrl.Manager) error {
 	if err := indexer.IndexField(ctx, &discoveryv1.EndpointSlice{}, serviceIndex, serviceOf); err != nil {
 		return fmt.Errorf("index endpoint slices by service: %w", err)
 	}
+	if err := indexer.IndexField(ctx, &axlev1.TrafficRule{}, parentIndex, namesOf(parentsOf)); err != nil {
+		return fmt.Errorf("index traffic rules by parent: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &axlev1.TrafficRule{}, backendIndex, namesOf(backendsOf)); err != nil {
+		return fmt.Errorf("index traffic rules by backend: %w", err)
+	}
 	everywhere := controller.Options{NeedLeaderElection: new(bool)}
 	err := ctrl.NewControllerManagedBy(mgr).Named("xds-services").WithOptions(everywhere).
 		For(&corev1.Service{}).
-		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(sliceService)).
-		Watches(&corev1.Pod{}, s.podServices(), builder.WithPredicates(wayChanged())).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(s.parents)).
+		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(s.sliceServices)).
+		Watches(&corev1.Pod{}, s.podServices(), builder.WithPredicates(endpointChanged())).
+		Watches(&axlev1.TrafficRule{}, handler.EnqueueRequestsFromMapFunc(ruleParents), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 			return ctrl.Result{}, s.service(ctx, req.NamespacedName)
 		}))
@@ -80,6 +97,7 @@ func (s *Source) Prime(ctx context.Context) error {
 			return fmt.Errorf("prime: %w", err)
 		}
 	}
+	// Rules of Services that do not exist are reported by their own event; no sidecar needs them.
 	var pods corev1.PodList
 	if err := s.Client.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("prime: list pods: %w", err)
@@ -92,31 +110,141 @@ func (s *Source) Prime(ctx context.Context) error {
 	return nil
 }
 
-// service makes one Service's resources anew.
+// service makes one Service's resources anew, and the subsets that its hosts need: those come first and go last, so that no
+// route points at a cluster that is not there.
 func (s *Source) service(ctx context.Context, name types.NamespacedName) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	scene, err := s.scene(ctx, name)
+	if err != nil {
+		return err
+	}
+	var r Resources
+	var since time.Time
+	if scene.Service == nil {
+		r.Reports = Orphans(name, scene.Rules)
+	} else {
+		r, since = Generate(scene), scene.Service.CreationTimestamp.Time
+	}
+	before := s.wanted[name]
+	s.want(name, slices.Concat(before, r.Subsets))
+	touched := map[string]bool{name.Name: true}
+	for _, subset := range s.wanted[name] {
+		touched[subset.Service] = true
+	}
+	errs := []error{s.subsets(ctx, name.Namespace, touched)}
+	errs = append(errs, s.Store.SetService(name, since, r))
+	s.want(name, r.Subsets)
+	if !slices.Equal(before, r.Subsets) {
+		errs = append(errs, s.subsets(ctx, name.Namespace, touched))
+	}
+	return errors.Join(errs...)
+}
+
+// want notes which subsets a Service's hosts route to.
+func (s *Source) want(name types.NamespacedName, subsets []Subset) {
+	if s.wanted == nil {
+		s.wanted = map[types.NamespacedName][]Subset{}
+	}
+	if len(subsets) == 0 {
+		delete(s.wanted, name)
+		return
+	}
+	s.wanted[name] = subsets
+}
+
+// subsets makes the clusters of all subsets of some Services that anybody's hosts route to.
+func (s *Source) subsets(ctx context.Context, namespace string, services map[string]bool) error {
+	all := map[string]map[Subset]bool{}
+	for by, subsets := range s.wanted {
+		for _, subset := range subsets {
+			if by.Namespace == namespace && services[subset.Service] {
+				if all[subset.Service] == nil {
+					all[subset.Service] = map[Subset]bool{}
+				}
+				all[subset.Service][subset] = true
+			}
+		}
+	}
+	var errs []error
+	for service := range services {
+		name := types.NamespacedName{Namespace: namespace, Name: service}
+		var r Resources
+		if len(all[service]) > 0 {
+			p, err := s.provider(ctx, name)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			r = Subsets(p, s.look(ctx, namespace), slices.Collect(maps.Keys(all[service])))
+		}
+		name.Name += "/subsets" // no Service is called so
+		errs = append(errs, s.Store.SetService(name, time.Time{}, r))
+	}
+	return errors.Join(errs...)
+}
+
+// scene collects what a Service's resources are made from. Its Service is nil when there is none.
+func (s *Source) scene(ctx context.Context, name types.NamespacedName) (Scene, error) {
+	p, err := s.provider(ctx, name)
+	if err != nil {
+		return Scene{}, err
+	}
+	scene := Scene{Provider: p, Pod: s.look(ctx, name.Namespace), Others: map[string]Provider{}}
+	var list axlev1.TrafficRuleList
+	err = s.Client.List(ctx, &list, client.InNamespace(name.Namespace), client.MatchingFields{parentIndex: name.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return Scene{}, fmt.Errorf("list traffic rules of service %s: %w", name, err)
+	}
+	for i := range list.Items {
+		rule := &list.Items[i]
+		if rule.DeletionTimestamp != nil {
+			continue
+		}
+		scene.Rules = append(scene.Rules, rule)
+		for _, other := range slices.Concat(parentsOf(rule), backendsOf(rule)) {
+			if _, seen := scene.Others[other]; seen || other == name.Name {
+				continue
+			}
+			p, err := s.provider(ctx, types.NamespacedName{Namespace: name.Namespace, Name: other})
+			if err != nil {
+				return Scene{}, err
+			}
+			scene.Others[other] = p
+		}
+	}
+	return scene, nil
+}
+
+// provider finds a Service and its endpoints; the zero Provider when there is none.
+func (s *Source) provider(ctx context.Context, name types.NamespacedName) (Provider, error) {
 	svc := &corev1.Service{}
 	if err := s.Client.Get(ctx, name, svc); apierrors.IsNotFound(err) {
-		return s.Store.SetService(name, time.Time{}, Resources{})
+		return Provider{}, nil
 	} else if err != nil {
-		return err
+		return Provider{}, err
 	}
 	var list discoveryv1.EndpointSliceList
 	err := s.Client.List(ctx, &list, client.InNamespace(name.Namespace), client.MatchingFields{serviceIndex: name.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return fmt.Errorf("list endpoint slices of service %s: %w", name, err)
+		return Provider{}, fmt.Errorf("list endpoint slices of service %s: %w", name, err)
 	}
-	slices := make([]*discoveryv1.EndpointSlice, 0, len(list.Items))
+	p := Provider{Service: svc}
 	for i := range list.Items {
-		slices = append(slices, &list.Items[i])
+		p.Slices = append(p.Slices, &list.Items[i])
 	}
-	way := func(pod string) map[int32]int32 {
+	return p, nil
+}
+
+// look finds pods of a namespace. One that is gone, or not seen yet, is reached directly and in no subset; there is another turn when it is seen.
+func (s *Source) look(ctx context.Context, namespace string) func(string) Pod {
+	return func(name string) Pod {
 		p := &corev1.Pod{}
-		if err := s.Client.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: pod}, p, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}); err != nil {
-			return nil // gone, or not seen yet: the direct way, and another turn when it is seen
+		if err := s.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, p, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}); err != nil {
+			return Pod{}
 		}
-		return Way(p)
+		return Pod{Way: Way(p), Labels: p.Labels}
 	}
-	return s.Store.SetService(name, svc.CreationTimestamp.Time, Generate(svc, slices, way))
 }
 
 // pod makes one pod's listeners anew.
@@ -140,82 +268,4 @@ func (s *Source) pod(ctx context.Context, name types.NamespacedName) error {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
 	return s.Store.SetPod(ctx, name, p.UID, listeners)
-}
-
-// podServices wakes the Services whose endpoints a pod is.
-func (s *Source) podServices() handler.EventHandler {
-	enqueue := func(ctx context.Context, o client.Object, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
-		var list discoveryv1.EndpointSliceList
-		err := s.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{podIndex: o.GetName()}, client.UnsafeDisableDeepCopy)
-		if err != nil {
-			return // the cache is closing
-		}
-		for i := range list.Items {
-			for _, req := range sliceService(ctx, &list.Items[i]) {
-				q.AddAfter(req, gather)
-			}
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
-			enqueue(ctx, e.Object, q)
-		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
-			enqueue(ctx, e.ObjectNew, q)
-		},
-	}
-}
-
-// wayChanged lets pods through whose way in is another than before, and new ones that have one.
-func wayChanged() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool {
-			pod, ok := e.Object.(*corev1.Pod)
-			return ok && len(Way(pod)) > 0
-		},
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, ok1 := e.ObjectOld.(*corev1.Pod)
-			after, ok2 := e.ObjectNew.(*corev1.Pod)
-			return !ok1 || !ok2 || !maps.Equal(Way(before), Way(after))
-		},
-		DeleteFunc: func(event.DeleteEvent) bool { return false }, // its EndpointSlice says so
-	}
-}
-
-// desiredChanged lets pods through that carry a wish, when it is another than before.
-func desiredChanged() predicate.Predicate {
-	wish := func(o client.Object) string { return o.GetAnnotations()[axlev1.DesiredAnnotation] }
-	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return wish(e.Object) != "" },
-		UpdateFunc: func(e event.UpdateEvent) bool { return wish(e.ObjectOld) != wish(e.ObjectNew) },
-	}
-}
-
-func podsOf(o client.Object) []string {
-	slice, ok := o.(*discoveryv1.EndpointSlice)
-	if !ok {
-		return nil
-	}
-	var names []string
-	for i := range slice.Endpoints {
-		if ref := slice.Endpoints[i].TargetRef; ref != nil && ref.Kind == "Pod" {
-			names = append(names, ref.Name)
-		}
-	}
-	return names
-}
-
-func serviceOf(o client.Object) []string {
-	if name := o.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
-		return []string{name}
-	}
-	return nil
-}
-
-func sliceService(_ context.Context, o client.Object) []ctrl.Request {
-	var reqs []ctrl.Request
-	for _, name := range serviceOf(o) {
-		reqs = append(reqs, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}})
-	}
-	return reqs
 }

@@ -1,17 +1,16 @@
 // Package xds makes the sidecars' configuration from Services, EndpointSlices and pods, and serves it over delta ADS.
 //
 // What is the same for all sidecars (clusters, endpoints, virtual hosts) is made once for each Service and shared by everyone
-// who subscribes; what belongs to one pod (its listeners) is kept for that pod. generate.go is pure; store.go holds the caches; controller.go keeps them
-// current; server.go talks to sidecars. Every replica runs all of it.
+// who subscribes; what belongs to one pod (its listeners) is kept for that pod. What makes resources is pure: generate.go, scene.go and subset.go for
+// Services, rules.go, routes.go and target.go for TrafficRules, listeners.go for pods. store.go holds the caches; controller.go and watch.go keep them
+// current; server.go talks to sidecars, and acks.go keeps what they answer. Every replica runs all of it.
 package xds
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -20,7 +19,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 	"github.com/axlemesh/axle/controllers/sidecars"
@@ -37,6 +35,9 @@ type Resources struct {
 	Clusters    []*clusterv3.Cluster
 	Assignments []*endpointv3.ClusterLoadAssignment
 	Hosts       []*routev3.VirtualHost
+	// Reports say what became of the rules of the Service, Subsets which subsets the hosts route to.
+	Reports []Report
+	Subsets []Subset
 }
 
 // ClusterName of one port of a Service.
@@ -67,93 +68,18 @@ func Way(pod *corev1.Pod) map[int32]int32 {
 	return way
 }
 
-// Generate makes the resources of a Service. way gives the way into a pod of its namespace by name, nil when it is direct.
-func Generate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, way func(pod string) map[int32]int32) Resources {
+// Generate makes the resources of a Service, its rules worked in. The clusters of subsets are made by Subsets: a Service's
+// subsets may be wanted by others.
+func Generate(s Scene) Resources {
 	var out Resources
-	main, bolt := "", false
-	for _, port := range svc.Spec.Ports {
-		if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
-			continue
-		}
-		name := ClusterName(svc.Namespace, svc.Name, port.Port)
+	for _, port := range tcpPorts(s.Service) {
+		name := ClusterName(s.Service.Namespace, s.Service.Name, port.Port)
 		out.Clusters = append(out.Clusters, edsCluster(name))
-		out.Assignments = append(out.Assignments, assignment(name, endpoints(port, endpointSlices, way)))
-		if main == "" || isBolt(port) && !bolt { // service keys go to the first Bolt port, else to the first port
-			main, bolt = name, isBolt(port)
-		}
+		out.Assignments = append(out.Assignments, assignment(name, endpoints(port, s.Provider, s.Pod, "")))
 	}
-	if main == "" {
-		return Resources{}
-	}
-	for _, key := range serviceKeys(svc) {
-		out.Hosts = append(out.Hosts, virtualHost(key, main))
-	}
+	c := compile(&s)
+	out.Hosts, out.Reports, out.Subsets = c.hosts, c.reports, c.subsets
 	return out
-}
-
-func isBolt(port corev1.ServicePort) bool {
-	return port.AppProtocol != nil && (*port.AppProtocol == "bolt" || *port.AppProtocol == axlev1.GroupName+"/bolt")
-}
-
-// serviceKeys are the names that callers route by: those of the annotation, and the Service's own.
-func serviceKeys(svc *corev1.Service) []string {
-	keys := []string{svc.Name + "." + svc.Namespace}
-	for key := range strings.SplitSeq(svc.Annotations[axlev1.ServicesAnnotation], ",") {
-		if key = strings.TrimSpace(key); key != "" && key != "*" && len(keys) < maxKeys {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// endpoints lists the ready endpoints of a Service's port, sorted and unique.
-func endpoints(port corev1.ServicePort, endpointSlices []*discoveryv1.EndpointSlice, way func(string) map[int32]int32) []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, slice := range endpointSlices {
-		app := slicePort(port, slice)
-		if app == 0 {
-			continue
-		}
-		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			if len(e.Addresses) == 0 || !usable(e.Conditions) {
-				continue
-			}
-			ip, err := netip.ParseAddr(e.Addresses[0])
-			if err != nil {
-				continue
-			}
-			to := app
-			if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" {
-				to = cmp.Or(way(ref.Name)[app], app)
-			}
-			all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(to)))
-		}
-	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
-	return slices.Compact(all)
-}
-
-// slicePort is the number that a Service's port has in a slice; 0 when it has none.
-func slicePort(port corev1.ServicePort, slice *discoveryv1.EndpointSlice) int32 {
-	if slice.AddressType == discoveryv1.AddressTypeFQDN {
-		return 0
-	}
-	for _, p := range slice.Ports {
-		name := ""
-		if p.Name != nil {
-			name = *p.Name
-		}
-		if name == port.Name && p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && (p.Protocol == nil || *p.Protocol == corev1.ProtocolTCP) {
-			return *p.Port
-		}
-	}
-	return 0
-}
-
-func usable(c discoveryv1.EndpointConditions) bool {
-	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
 }
 
 func edsCluster(name string) *clusterv3.Cluster {

@@ -107,6 +107,11 @@ func paySlice(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	}
 }
 
+// plain is a Service without rules.
+func plain(svc *corev1.Service, slices []*discoveryv1.EndpointSlice, ways map[string]map[int32]int32) Scene {
+	return Scene{Provider: Provider{Service: svc, Slices: slices}, Pod: func(pod string) Pod { return Pod{Way: ways[pod]} }}
+}
+
 func TestGenerate(t *testing.T) {
 	ways := map[string]map[int32]int32{"pay-0": {12200: 15200}}
 	slices := []*discoveryv1.EndpointSlice{
@@ -115,7 +120,7 @@ func TestGenerate(t *testing.T) {
 		paySlice(endpoint("10.0.0.1", "pay-0", true, false), discoveryv1.Endpoint{Addresses: []string{"10.9.9.9"}}),
 		{AddressType: discoveryv1.AddressTypeFQDN, Ports: []discoveryv1.EndpointPort{{Name: new("rpc"), Port: new(int32(1))}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"x.example"}}}},
 	}
-	r := Generate(payService(), slices, func(pod string) map[int32]int32 { return ways[pod] })
+	r := Generate(plain(payService(), slices, ways))
 	got := map[string][]string{}
 	for i, c := range r.Clusters {
 		if name := r.Assignments[i].GetClusterName(); name != c.GetName() {
@@ -157,7 +162,7 @@ func TestGenerate(t *testing.T) {
 func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 	svc := payService()
 	svc.Spec.Ports = svc.Spec.Ports[3:]
-	if r := Generate(svc, nil, nil); len(r.Clusters)+len(r.Assignments)+len(r.Hosts) != 0 {
+	if r := Generate(plain(svc, nil, nil)); len(r.Clusters)+len(r.Assignments)+len(r.Hosts) != 0 {
 		t.Errorf("resources %+v, want none", r)
 	}
 }

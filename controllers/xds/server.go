@@ -82,12 +82,14 @@ func (c callbacks) OnDeltaStreamOpen(ctx context.Context, id int64, _ string) er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.callers[id] = who.Sidecar
+	c.store.acks.open(id, who.Sidecar)
 	c.metrics.streams.Inc()
 	return nil
 }
 
 // OnDeltaStreamClosed forgets it.
 func (c callbacks) OnDeltaStreamClosed(id int64, _ *corev3.Node) {
+	c.store.acks.close(id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.callers[id]; ok {
@@ -104,6 +106,7 @@ func (c callbacks) OnStreamDeltaRequest(id int64, req *discoveryv3.DeltaDiscover
 	if node := req.GetNode(); node != nil && node.GetId() != who.PodUID {
 		return status.Errorf(codes.PermissionDenied, "node %.64q is not the pod of the credential", node.GetId())
 	}
+	c.store.acks.request(id, req)
 	switch {
 	case req.GetErrorDetail() != nil:
 		c.rejected(who, req)
@@ -113,8 +116,9 @@ func (c callbacks) OnStreamDeltaRequest(id int64, req *discoveryv3.DeltaDiscover
 	return nil
 }
 
-// OnStreamDeltaResponse has nothing to do.
-func (c callbacks) OnStreamDeltaResponse(int64, *discoveryv3.DeltaDiscoveryRequest, *discoveryv3.DeltaDiscoveryResponse) {
+// OnStreamDeltaResponse notes what is sent, so that the answer can be understood.
+func (c callbacks) OnStreamDeltaResponse(id int64, _ *discoveryv3.DeltaDiscoveryRequest, resp *discoveryv3.DeltaDiscoveryResponse) {
+	c.store.acks.response(id, resp)
 }
 
 // rejected records a NACK: the sidecar goes on with what it had, and someone should know.

@@ -131,7 +131,7 @@ func (s *served) set(svc types.NamespacedName, ways map[string]map[int32]int32) 
 	service := payService()
 	service.Name = svc.Name
 	slice := paySlice(endpoint("10.0.0.1", "pay-0", true, false), endpoint("10.0.0.2", "pay-1", true, false))
-	r := Generate(service, []*discoveryv1.EndpointSlice{slice}, func(p string) map[int32]int32 { return ways[p] })
+	r := Generate(plain(service, []*discoveryv1.EndpointSlice{slice}, ways))
 	if err := s.store.SetService(svc, t0, r); err != nil {
 		s.t.Fatal(err)
 	}
@@ -189,11 +189,11 @@ func TestOfTwoServicesWithOneKeyTheOlderHasIt(t *testing.T) {
 	claim := func(name types.NamespacedName, age time.Duration) {
 		svc := payService()
 		svc.Name = name.Name
-		if err := s.store.SetService(name, t0.Add(-age), Generate(svc, nil, nil)); err != nil {
+		if err := s.store.SetService(name, t0.Add(-age), Generate(plain(svc, nil, nil))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cluster := func() string { return s.store.winner("com.x.Pay:1.0").GetRoutes()[0].GetRoute().GetCluster() }
+	cluster := func() string { return s.store.host("com.x.Pay:1.0").GetRoutes()[0].GetRoute().GetCluster() }
 	claim(younger, time.Minute)
 	if got, want := cluster(), ClusterName("payments", "a-younger", 12200); got != want {
 		t.Errorf("alone: %s, want %s", got, want)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,9 @@ type Store struct {
 	claims   map[string]map[types.NamespacedName]claim // by service key
 	pods     map[types.NamespacedName]types.UID
 	version  uint64
+
+	acks *acks
+	book *book
 }
 
 // held are the resources of one Service as they were last set, by name.
@@ -44,6 +48,7 @@ type held struct {
 type claim struct {
 	since time.Time
 	host  *routev3.VirtualHost
+	ruled bool // TrafficRules have routes in it
 }
 
 // byID keys the snapshots: a sidecar's node id is its pod's UID.
@@ -63,7 +68,9 @@ func NewStore(log logr.Logger) *Store {
 		services:  map[types.NamespacedName]held{},
 		claims:    map[string]map[types.NamespacedName]claim{},
 		pods:      map[types.NamespacedName]types.UID{},
+		book:      newBook(),
 	}
+	s.acks = newAcks(s.book.changed)
 	s.mux = cache.MuxCache{
 		Classify:      func(*cache.Request) string { return "" }, // only delta is served
 		ClassifyDelta: classify,
@@ -90,6 +97,17 @@ func classify(r *cache.DeltaRequest) string {
 // SetService puts a Service's resources in the place of those it had; zero resources take it away. Only what differs is sent. since is
 // when the Service was made: of several that claim one service key the oldest has it.
 func (s *Store) SetService(name types.NamespacedName, since time.Time, r Resources) error {
+	hosts, err := s.setService(name, since, r)
+	s.book.set(name, r.Reports) // without the lock: those who listen may ask the store at once
+	s.book.changed(hosts)
+	if err != nil {
+		return fmt.Errorf("configuration of service %s: %w", name, err)
+	}
+	return nil
+}
+
+// setService returns the service keys whose hosts are others now.
+func (s *Store) setService(name types.NamespacedName, since time.Time, r Resources) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.services[name]
@@ -112,14 +130,13 @@ func (s *Store) SetService(name types.NamespacedName, since time.Time, r Resourc
 	errs := []error{
 		update(s.endpoints, before.endpoints, now.endpoints),
 		update(s.clusters, before.clusters, now.clusters),
-		s.setHosts(name, since, before.keys, r.Hosts),
+	}
+	hosts, err := s.setHosts(name, since, before.keys, r)
+	errs = append(errs, err,
 		remove(s.clusters, before.clusters, now.clusters),
 		remove(s.endpoints, before.endpoints, now.endpoints),
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("configuration of service %s: %w", name, err)
-	}
-	return nil
+	)
+	return hosts, errors.Join(errs...)
 }
 
 func update(c *cache.LinearCache, before, now map[string]cachetypes.Resource) error {
@@ -148,27 +165,36 @@ func remove(c *cache.LinearCache, before, now map[string]cachetypes.Resource) er
 	return c.UpdateResources(nil, gone)
 }
 
-func (s *Store) setHosts(name types.NamespacedName, since time.Time, before []string, hosts []*routev3.VirtualHost) error {
+func (s *Store) setHosts(name types.NamespacedName, since time.Time, before []string, r Resources) ([]string, error) {
+	ruled := map[string]bool{}
+	for _, report := range r.Reports {
+		for _, key := range report.Keys {
+			ruled[key] = true
+		}
+	}
 	touched := slices.Clone(before)
 	old := map[string]*routev3.VirtualHost{}
 	for _, key := range before {
-		old[key] = s.winner(key)
+		old[key] = s.host(key)
 		delete(s.claims[key], name)
 	}
-	for _, h := range hosts {
+	for _, h := range r.Hosts {
 		key := h.GetName()
 		if _, seen := old[key]; !seen {
-			old[key] = s.winner(key)
+			old[key] = s.host(key)
 			touched = append(touched, key)
 		}
 		if s.claims[key] == nil {
 			s.claims[key] = map[types.NamespacedName]claim{}
 		}
-		s.claims[key][name] = claim{since: since, host: h}
+		s.claims[key][name] = claim{since: since, host: h, ruled: ruled[key]}
 	}
 	changed, gone := map[string]cachetypes.Resource{}, []string{}
 	for _, key := range touched {
-		switch now := s.winner(key); {
+		if err := s.expect(key); err != nil {
+			return nil, err
+		}
+		switch now := s.host(key); {
 		case now == nil:
 			delete(s.claims, key)
 			gone = append(gone, key)
@@ -177,13 +203,26 @@ func (s *Store) setHosts(name types.NamespacedName, since time.Time, before []st
 		}
 	}
 	if len(changed)+len(gone) == 0 {
-		return nil
+		return nil, nil
 	}
-	return s.hosts.UpdateResources(changed, gone)
+	return slices.Concat(slices.Collect(maps.Keys(changed)), gone), s.hosts.UpdateResources(changed, gone)
 }
 
-// winner is the host of a service key: the oldest Service's that claims it, then the first by name.
-func (s *Store) winner(key string) *routev3.VirtualHost {
+// expect says which version of a service key sidecars are to acknowledge, before it is sent.
+func (s *Store) expect(key string) error {
+	version := ""
+	if _, c := s.winner(key); c != nil && c.ruled {
+		var err error
+		if version, err = versionOf(c.host); err != nil {
+			return fmt.Errorf("version of service key %q: %w", key, err)
+		}
+	}
+	s.acks.want(key, version)
+	return nil
+}
+
+// winner is the Service that has a service key: the oldest that claims it, then the first by name.
+func (s *Store) winner(key string) (types.NamespacedName, *claim) {
 	var first types.NamespacedName
 	var best *claim
 	for name, c := range s.claims[key] {
@@ -191,10 +230,15 @@ func (s *Store) winner(key string) *routev3.VirtualHost {
 			first, best = name, &c
 		}
 	}
-	if best == nil {
-		return nil
+	return first, best
+}
+
+// host is the virtual host of a service key, or nil.
+func (s *Store) host(key string) *routev3.VirtualHost {
+	if _, c := s.winner(key); c != nil {
+		return c.host
 	}
-	return best.host
+	return nil
 }
 
 // SetPod puts a pod's listeners in the place of those it had.

@@ -1,0 +1,289 @@
+package xds
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+// maxRoutes bounds the routes that rules may put into one service key. Sidecars take 1,000, the default one included.
+const maxRoutes = 999
+
+// compiled is what the rules of a Service became.
+type compiled struct {
+	hosts   []*routev3.VirtualHost
+	reports []Report
+	subsets []Subset
+}
+
+// candidate is one match of a rule for one service key.
+type candidate struct {
+	match axlev1.Match
+	rule  *axlev1.TrafficRule
+	at    int // index of the rule in spec.rules
+	nth   int // index of the match in it
+}
+
+// table is a service key and what rules put into it.
+type table struct {
+	keyed
+	all    []candidate
+	claims map[string]*axlev1.TrafficRule // by what a match says
+}
+
+// compile merges the rules of a Service into the virtual hosts of its service keys. A rule applies to a parent entirely or
+// not at all; the older rule comes first.
+func compile(s *Scene) compiled {
+	tables := make([]*table, 0)
+	for _, k := range keys(s.Service) {
+		tables = append(tables, &table{keyed: k, claims: map[string]*axlev1.TrafficRule{}})
+	}
+	rules := slices.Clone(s.Rules)
+	slices.SortStableFunc(rules, older)
+	c := &compiler{Scene: s, subsets: map[Subset]bool{}, problems: map[place][]problem{}}
+	for _, rule := range rules {
+		invalid := invalid(rule)
+		for i, parent := range rule.Spec.ParentRefs {
+			if parent.Name == s.Service.Name {
+				c.attach(rule, i, invalid, tables)
+			}
+		}
+	}
+	out := compiled{reports: c.reports}
+	for _, t := range tables {
+		out.hosts = append(out.hosts, c.host(t))
+	}
+	for i := range out.reports {
+		r := &out.reports[i]
+		if r.Accepted.OK {
+			r.Resolved = resolved(c.problems[place{r.Rule, r.Parent}])
+		}
+	}
+	for subset := range c.subsets {
+		out.subsets = append(out.subsets, subset)
+	}
+	slices.SortFunc(out.subsets, func(a, b Subset) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Labels, b.Labels))
+	})
+	return out
+}
+
+// attach puts a rule into the tables of one of its parents, if it may.
+func (c *compiler) attach(rule *axlev1.TrafficRule, parent int, invalid string, tables []*table) {
+	report := Report{Rule: nameOf(rule), Generation: rule.Generation, Parent: parent}
+	refuse := func(reason Reason, message string) {
+		report.Accepted = Finding{Reason: reason, Message: message}
+		report.Resolved, report.Keys = report.Accepted, nil
+	}
+	var mine []*table
+	port := rule.Spec.ParentRefs[parent].Port
+	for _, t := range tables {
+		if port == 0 || t.port.Port == port {
+			mine = append(mine, t)
+		}
+	}
+	switch {
+	case invalid != "":
+		refuse(ReasonInvalidMatch, invalid)
+	case len(mine) == 0:
+		refuse(ReasonNoMatchingParent, c.noKeys(port))
+	default:
+		if reason, message := c.claim(rule, parent, mine, &report); reason != "" {
+			refuse(reason, message)
+			break
+		}
+		report.Accepted = Finding{OK: true, Reason: ReasonAccepted, Message: "The rule is in force."}
+	}
+	c.reports = append(c.reports, report)
+}
+
+// claim takes the tables for a rule, or says why it cannot; then nothing has changed.
+func (c *compiler) claim(rule *axlev1.TrafficRule, parent int, tables []*table, report *Report) (Reason, string) {
+	type want struct {
+		t    *table
+		says string
+		c    candidate
+	}
+	var wants []want
+	for _, t := range tables {
+		n := 0
+		for _, cand := range candidates(rule, t) {
+			says := signature(cand.match)
+			switch other := t.claims[says]; {
+			case other == rule: // another of its parents, or its own earlier match, says the same
+				continue
+			case other != nil:
+				return ReasonConflicted, fmt.Sprintf("TrafficRule %s is older and has the same match for service key %s: change or remove one of them.", other.Name, t.key)
+			}
+			wants = append(wants, want{t, says, cand})
+			n++
+		}
+		if len(t.all)+n > maxRoutes {
+			return ReasonTooManyRoutes, fmt.Sprintf("Service key %s would have more than %d routes: remove older rules or matches.", t.key, maxRoutes)
+		}
+		if n > 0 || slices.ContainsFunc(t.all, func(x candidate) bool { return x.rule == rule }) {
+			report.Keys = append(report.Keys, t.key)
+		}
+	}
+	if len(report.Keys) == 0 {
+		return ReasonNoMatchingParent, fmt.Sprintf("No match names a service key of Service %s: it has %s. List others in its annotation %s.",
+			c.Service.Name, listed(tables), axlev1.ServicesAnnotation)
+	}
+	for _, w := range wants {
+		if w.t.claims[w.says] == nil {
+			w.t.claims[w.says] = rule
+			w.t.all = append(w.t.all, w.c)
+		}
+	}
+	c.check(rule, parent)
+	return "", ""
+}
+
+// noKeys says why a parent has no service key for a rule.
+func (c *compiler) noKeys(port int32) string {
+	all := tcpPorts(c.Service)
+	for _, p := range all {
+		if p.Port == port {
+			return fmt.Sprintf("No service key of Service %s goes to its port %d: leave parentRefs.port out, or set the port's appProtocol.", c.Service.Name, port)
+		}
+	}
+	if len(all) == 0 {
+		return fmt.Sprintf("Service %s has no TCP port.", c.Service.Name)
+	}
+	return fmt.Sprintf("Service %s has no TCP port %d.", c.Service.Name, port)
+}
+
+func listed(tables []*table) string {
+	const most = 8
+	var all []string
+	for _, t := range tables[:min(len(tables), most)] {
+		all = append(all, t.key)
+	}
+	if len(tables) > most {
+		all = append(all, "others")
+	}
+	return strings.Join(all, ", ")
+}
+
+// candidates are the matches of a rule that can fit requests for a service key.
+func candidates(rule *axlev1.TrafficRule, t *table) []candidate {
+	var all []candidate
+	for at := range rule.Spec.Rules {
+		matches := rule.Spec.Rules[at].Matches
+		if len(matches) == 0 {
+			matches = []axlev1.Match{{}}
+		}
+		for nth, m := range matches {
+			if m.Service != nil && m.Service.Value != t.key {
+				continue
+			}
+			all = append(all, candidate{match: normal(m, t), rule: rule, at: at, nth: nth})
+		}
+	}
+	return all
+}
+
+// normal is a match with its defaults and with its headers in order. Names of HTTP's headers are in lower case.
+func normal(m axlev1.Match, t *table) axlev1.Match {
+	m = *m.DeepCopy()
+	if m.Method != nil {
+		m.Method.Type = cmp.Or(m.Method.Type, axlev1.MatchExact)
+	}
+	for i := range m.Headers {
+		h := &m.Headers[i]
+		h.Type = cmp.Or(h.Type, axlev1.MatchExact)
+		if protocolOf(t.port) == protocolHTTP {
+			h.Name = strings.ToLower(h.Name)
+		}
+	}
+	slices.SortStableFunc(m.Headers, func(a, b axlev1.HeaderMatch) int { return cmp.Compare(a.Name, b.Name) })
+	return m
+}
+
+// signature is equal for matches that fit the same requests of one service key, one as specifically as the other.
+func signature(m axlev1.Match) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%t", m.Service != nil)
+	if m.Method != nil {
+		fmt.Fprintf(&b, " %s %q", m.Method.Type, m.Method.Value)
+	}
+	for _, h := range m.Headers {
+		fmt.Fprintf(&b, " %q %s %q", h.Name, h.Type, h.Value)
+	}
+	return b.String()
+}
+
+// precedence orders the routes of a service key: the match that names the key; the exact method, the longest prefix, a
+// regular expression, none; more headers; the older rule; its name; its order.
+func precedence(a, b candidate) int {
+	named := func(c candidate) int {
+		if c.match.Service != nil {
+			return 1
+		}
+		return 0
+	}
+	rank, length := methodRank(a.match.Method)
+	otherRank, otherLength := methodRank(b.match.Method)
+	return cmp.Or(
+		cmp.Compare(named(b), named(a)),
+		cmp.Compare(otherRank, rank),
+		cmp.Compare(otherLength, length),
+		cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
+		older(a.rule, b.rule),
+		cmp.Compare(a.at, b.at),
+		cmp.Compare(a.nth, b.nth),
+	)
+}
+
+// methodRank says how specific a method match is; the length decides between prefixes only.
+func methodRank(m *axlev1.ValueMatch) (rank, length int) {
+	switch {
+	case m == nil:
+		return 0, 0
+	case m.Type == axlev1.MatchRegularExpression:
+		return 1, 0
+	case m.Type == axlev1.MatchPrefix:
+		return 2, len(m.Value)
+	}
+	return 3, 0
+}
+
+// older orders rules by age, then by name.
+func older(a, b *axlev1.TrafficRule) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// invalid says what is wrong with a rule that the schema cannot say; empty when nothing is.
+func invalid(rule *axlev1.TrafficRule) string {
+	check := func(t axlev1.MatchType, value, path string) string {
+		if t != axlev1.MatchRegularExpression {
+			return ""
+		}
+		if _, err := regexp.Compile(value); err != nil {
+			return fmt.Sprintf("%s is no RE2 regular expression: %v.", path, err)
+		}
+		return ""
+	}
+	for i := range rule.Spec.Rules {
+		for j, m := range rule.Spec.Rules[i].Matches {
+			path := fmt.Sprintf("rules[%d].matches[%d]", i, j)
+			if m.Method != nil {
+				if bad := check(m.Method.Type, m.Method.Value, path+".method.value"); bad != "" {
+					return bad
+				}
+			}
+			for k, h := range m.Headers {
+				if bad := check(h.Type, h.Value, fmt.Sprintf("%s.headers[%d].value", path, k)); bad != "" {
+					return bad
+				}
+			}
+		}
+	}
+	return ""
+}

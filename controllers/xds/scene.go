@@ -1,0 +1,167 @@
+package xds
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+)
+
+// Provider is a Service and what is behind it.
+type Provider struct {
+	Service *corev1.Service
+	Slices  []*discoveryv1.EndpointSlice
+}
+
+// Pod is what an endpoint depends on. Way gives its mesh port by application port, see Way.
+type Pod struct {
+	Way    map[int32]int32
+	Labels map[string]string
+}
+
+// Scene is everything that one Service's resources are made from. All of it is in one namespace.
+type Scene struct {
+	Provider
+	// Pod finds a pod by name; the zero Pod is one that is reached directly and is in no subset.
+	Pod func(name string) Pod
+	// Rules that have the Service as a parent.
+	Rules []*axlev1.TrafficRule
+	// Others are the Services, besides this one, that those rules name and that exist.
+	Others map[string]Provider
+}
+
+// named finds a Service that a rule names.
+func (s *Scene) named(name string) (Provider, bool) {
+	if name == s.Service.Name {
+		return s.Provider, true
+	}
+	p, ok := s.Others[name]
+	return p, ok && p.Service != nil
+}
+
+// keyed is a service key and the port that its requests go to.
+type keyed struct {
+	key  string
+	port corev1.ServicePort
+}
+
+// keys are the names that callers route by, sorted: those of the annotation, which go to the first Bolt port, and the
+// Service's own, which goes to the first HTTP port. Without such a port both go to the first Bolt port, else to the first port.
+func keys(svc *corev1.Service) []keyed {
+	rpc, ok := portOf(svc, protocolBolt)
+	if !ok {
+		return nil
+	}
+	own, _ := portOf(svc, protocolHTTP)
+	all := []keyed{{ownKey(svc), own}}
+	for key := range strings.SplitSeq(svc.Annotations[axlev1.ServicesAnnotation], ",") {
+		if key = strings.TrimSpace(key); key != "" && key != "*" && len(all) < maxKeys {
+			all = append(all, keyed{key, rpc})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	return slices.CompactFunc(all, func(a, b keyed) bool { return a.key == b.key })
+}
+
+func ownKey(svc *corev1.Service) string { return svc.Name + "." + svc.Namespace }
+
+// protocol of a port, as far as it decides who may call it.
+type protocol string
+
+const (
+	protocolBolt protocol = "Bolt"
+	protocolHTTP protocol = "HTTP"
+)
+
+// protocolOf a port; empty when the Service does not say.
+func protocolOf(port corev1.ServicePort) protocol {
+	if port.AppProtocol == nil {
+		return ""
+	}
+	switch *port.AppProtocol {
+	case "bolt", axlev1.GroupName + "/bolt":
+		return protocolBolt
+	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
+		return protocolHTTP
+	}
+	return ""
+}
+
+// tcpPorts of a Service, in its order.
+func tcpPorts(svc *corev1.Service) []corev1.ServicePort {
+	return slices.DeleteFunc(slices.Clone(svc.Spec.Ports), func(p corev1.ServicePort) bool {
+		return p.Protocol != "" && p.Protocol != corev1.ProtocolTCP
+	})
+}
+
+// portOf is the port of a Service that requests of a protocol go to: the first that speaks it, then the first Bolt port,
+// then the first port. ok is false when there is none.
+func portOf(svc *corev1.Service, wanted protocol) (port corev1.ServicePort, ok bool) {
+	all := tcpPorts(svc)
+	for _, speaks := range []protocol{wanted, protocolBolt} {
+		at := slices.IndexFunc(all, func(p corev1.ServicePort) bool { return protocolOf(p) == speaks })
+		if speaks != "" && at >= 0 {
+			return all[at], true
+		}
+	}
+	if len(all) == 0 {
+		return corev1.ServicePort{}, false
+	}
+	return all[0], true
+}
+
+// endpoints lists the ready endpoints of a Service's port that are in a subset, sorted and unique.
+func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in Labels) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, slice := range of.Slices {
+		app := slicePort(port, slice)
+		if app == 0 {
+			continue
+		}
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if len(e.Addresses) == 0 || !usable(e.Conditions) {
+				continue
+			}
+			ip, err := netip.ParseAddr(e.Addresses[0])
+			if err != nil {
+				continue
+			}
+			var pod Pod
+			if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" {
+				pod = look(ref.Name)
+			}
+			if in.Select(pod.Labels) {
+				all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(cmp.Or(pod.Way[app], app))))
+			}
+		}
+	}
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return slices.Compact(all)
+}
+
+// slicePort is the number that a Service's port has in a slice; 0 when it has none.
+func slicePort(port corev1.ServicePort, slice *discoveryv1.EndpointSlice) int32 {
+	if slice.AddressType == discoveryv1.AddressTypeFQDN {
+		return 0
+	}
+	for _, p := range slice.Ports {
+		name := ""
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if name == port.Name && p.Port != nil && *p.Port > 0 && *p.Port <= 65535 && (p.Protocol == nil || *p.Protocol == corev1.ProtocolTCP) {
+			return *p.Port
+		}
+	}
+	return 0
+}
+
+func usable(c discoveryv1.EndpointConditions) bool {
+	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
+}
