@@ -71,7 +71,7 @@ type options struct {
 	metricsAddress, healthAddress string
 	leaderElect, verbose          bool
 	defaultsFile                  string
-	insecure                      list
+	insecure, repositories        list
 }
 
 // list is a flag that may be given more than once.
@@ -92,6 +92,7 @@ func main() {
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas run the controllers")
 	flag.StringVar(&o.defaultsFile, "defaults-file", "", "YAML file with SidecarVersions and SidecarFleets to create once, if absent")
 	flag.Var(&o.insecure, "insecure-registry", "registry (host or host:port) to ask over plain HTTP; may be repeated")
+	flag.Var(&o.repositories, "allowed-repositories", "repositories that new pods may get their sidecar from, separated by commas; none given for any")
 	flag.BoolVar(&o.verbose, "verbose", false, "log debug messages")
 	flag.Parse()
 
@@ -188,6 +189,10 @@ func wire(ctx context.Context, mgr ctrl.Manager, o options, log logr.Logger, tru
 	webhook.Register(mgr.GetWebhookServer(), &webhook.Injector{
 		Versions: direct, Tokens: keys, Trust: trust, Address: net.JoinHostPort(name, port), ServerName: name,
 		User: webhook.ServiceAccount(o.namespace, o.account), Clock: clock.RealClock{}, Log: log.WithName("webhook"),
+	})
+	webhook.RegisterPods(mgr.GetWebhookServer(), &webhook.Creator{
+		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Trust: trust, Address: net.JoinHostPort(name, port), ServerName: name,
+		Namespace: o.namespace, Repositories: o.repositories, Log: log.WithName("creator"),
 	})
 	store := xds.NewStore(log.WithName("xds"))
 	source := &xds.Source{Client: mgr.GetClient(), Store: store}

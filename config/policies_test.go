@@ -91,6 +91,11 @@ var _ = Describe("the admission policies", Ordered, func() {
 			_, err := newPod(ctx, "policies", "axle-a", "evil:1")
 			return err
 		}, 20*time.Second, 200*time.Millisecond).ShouldNot(Succeed())
+		Eventually(func() error {
+			probe, err := newPod(ctx, "policies", "app", "pay:7")
+			Expect(err).NotTo(HaveOccurred())
+			return change(ctx, operator, probe, func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} })
+		}, 20*time.Second, 200*time.Millisecond).ShouldNot(Succeed())
 	})
 
 	BeforeEach(func(ctx context.Context) {

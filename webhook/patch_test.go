@@ -39,6 +39,7 @@ func TestPatch(t *testing.T) {
 			if err := yaml.Unmarshal(data, &c); err != nil {
 				t.Fatal(err)
 			}
+			c.Pod.Spec.ServiceAccountName = "default"
 			once := check(t, &c.Pod, c.Ports)
 			twice := check(t, once, c.Ports)
 			if diff := cmp.Diff(once, twice); diff != "" {

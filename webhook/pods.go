@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -27,7 +29,7 @@ import (
 const PodsPath = "/mutate-pods"
 
 // Creator gives pods their slots when they are created. It never denies one: a pod that gets none, for whatever reason, is injected in place
-// when it runs, and its start does not depend on Axle. All fields but Log are required.
+// when it runs, and its start does not depend on Axle. All fields but Log and Repositories are required.
 type Creator struct {
 	// Cache reads fleets, versions, Services and namespaces as they were a moment ago: hundreds of pods may be created at once.
 	Cache client.Reader
@@ -39,7 +41,10 @@ type Creator struct {
 	ServerName string
 	// Namespace of the operator, whose pods never take part.
 	Namespace string
-	Log       logr.Logger
+	// Repositories that images may come from, as the admission policies have them: a pod with another would be refused. Empty for
+	// any.
+	Repositories []string
+	Log          logr.Logger
 }
 
 // RegisterPods adds the creator to a webhook server.
@@ -156,8 +161,14 @@ func (c *Creator) version(ctx context.Context, fleet *v1alpha1.SidecarFleet, pod
 	if !meta.IsStatusConditionTrue(v.Status.Conditions, v1alpha1.ConditionVerified) {
 		return nil, fmt.Errorf("SidecarVersion %q is not verified", name)
 	}
-	if _, err := inject.SlotImage(v, 1); err != nil {
+	image, err := inject.SlotImage(v, 1)
+	if err != nil {
 		return nil, err
+	}
+	repository, _, _ := strings.Cut(image, ":g1@")
+	if len(c.Repositories) > 0 && !slices.Contains(c.Repositories, repository) {
+		return nil, fmt.Errorf("SidecarVersion %q: repository %s is not allowed (%s); value sidecar.allowedRepositories of the Axle chart",
+			name, repository, strings.Join(c.Repositories, ", "))
 	}
 	return v, nil
 }

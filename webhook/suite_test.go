@@ -87,8 +87,10 @@ func serve(ctx context.Context) {
 
 	hooks := &admissionv1.MutatingWebhookConfiguration{}
 	Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())
-	hooks.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{
-		URL: new(fmt.Sprintf("https://localhost:%d%s", port, *hooks.Webhooks[0].ClientConfig.Service.Path)),
+	for i := range hooks.Webhooks {
+		hooks.Webhooks[i].ClientConfig = admissionv1.WebhookClientConfig{
+			URL: new(fmt.Sprintf("https://localhost:%d%s", port, *hooks.Webhooks[i].ClientConfig.Service.Path)),
+		}
 	}
 	Expect(cluster.Update(ctx, hooks)).To(Succeed())
 
@@ -105,6 +107,15 @@ func serve(ctx context.Context) {
 		ServerName: "axle-operator.axle-system.svc",
 		User:       webhook.ServiceAccount("axle-system", "axle-operator"),
 		Clock:      clock.RealClock{},
+	})
+	webhook.RegisterPods(server, &webhook.Creator{
+		Cache:        operator,
+		Live:         operator,
+		Trust:        keeper,
+		Address:      "axle-operator.axle-system.svc:15010",
+		ServerName:   "axle-operator.axle-system.svc",
+		Namespace:    "axle-system",
+		Repositories: []string{"ghcr.io/axlemesh/axle-sidecar"},
 	})
 	background, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -7,7 +7,8 @@
 // TrafficRule, and any wildcard. A test holds on to that.
 package rbac
 
-// Pods: seen everywhere, annotated, and given ephemeral containers.
+// Pods: seen everywhere, annotated, slots flipped, and given ephemeral containers. A policy (config/admission) bounds what may be
+// patched.
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=pods/ephemeralcontainers,verbs=patch
 

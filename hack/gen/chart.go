@@ -15,6 +15,8 @@ type template struct {
 	name string
 	from []string
 	keep bool // the objects survive `helm uninstall`
+	// values puts in what users may choose of text that is made.
+	values func(text string) (string, error)
 }
 
 // templates of the chart that follow from config. What has values of its own
@@ -22,7 +24,7 @@ type template struct {
 var templates = []template{
 	{name: "crds.yaml", from: []string{"crd/bases/axlemesh.io_sidecarfleets.yaml", "crd/bases/axlemesh.io_sidecarversions.yaml", "crd/bases/axlemesh.io_trafficrules.yaml"}, keep: true},
 	{name: "rbac.yaml", from: []string{"rbac/service_account.yaml", "rbac/role.yaml", "rbac/bindings.yaml"}},
-	{name: "webhook.yaml", from: []string{"webhook/webhook.yaml"}},
+	{name: "webhook.yaml", from: []string{"webhook/webhook.yaml"}, values: injection},
 	{name: "admission.yaml", from: []string{"admission/policies.yaml", "admission/bindings.yaml"}},
 	{name: "service.yaml", from: []string{"manager/service.yaml"}},
 }
@@ -49,6 +51,11 @@ func chart(config, to string) error {
 			text, err := convert(string(data), t.keep)
 			if err != nil {
 				return fmt.Errorf("convert %s for %s: %w", from, t.name, err)
+			}
+			if t.values != nil {
+				if text, err = t.values(text); err != nil {
+					return fmt.Errorf("put values into %s: %w", t.name, err)
+				}
 			}
 			out.WriteString(text)
 		}
@@ -98,4 +105,16 @@ func convert(manifests string, keep bool) (string, error) {
 		).Replace(string(text)))
 	}
 	return out.String(), nil
+}
+
+// injection lets users switch the webhook for the creation of pods off, and choose what happens when the operator cannot be asked.
+func injection(text string) (string, error) {
+	const first, name, policy = "\n- admissionReviewVersions:", "\n  name: pods.axlemesh.io\n", "\n  failurePolicy: Ignore\n"
+	items := strings.Split(text, first)
+	last := len(items) - 1
+	if !strings.Contains(items[last], name) || strings.Count(text, policy) != 1 || !strings.Contains(items[last], policy) {
+		return "", fmt.Errorf("the last webhook is not pods.axlemesh.io with failurePolicy Ignore")
+	}
+	item := strings.Replace(items[last], policy, "\n  failurePolicy: {{ .Values.injection.failurePolicy }}\n", 1)
+	return strings.Join(items[:last], first) + "\n{{- if .Values.injection.enabled }}" + first + item + "{{- end }}\n", nil
 }

@@ -25,6 +25,9 @@ func skipAtCreation(pod *corev1.Pod) Report {
 			}
 		}
 	}
+	if pod.Spec.ServiceAccountName == "" { // in a cluster that gives pods none; the API server would refuse the volume with its token
+		r.Denied = append(r.Denied, Finding{NoAccount, "the pod has no service account, as which its slots could join"})
+	}
 	for _, v := range pod.Spec.Volumes {
 		if v.Name == runVolume || v.Name == podVolume {
 			conflict("volume", v.Name)

@@ -22,6 +22,7 @@ const (
 	Finished           Reason = "Finished"           // the pod's containers have ended
 	HostNetwork        Reason = "HostNetwork"        // the node's ports and sockets are not the pod's
 	NameConflict       Reason = "NameConflict"       // the pod has a container or volume of a name that is Axle's
+	NoAccount          Reason = "NoAccount"          // the pod has no service account
 	NoAddress          Reason = "NoAddress"          // the pod has no IP yet
 	PortConflict       Reason = "PortConflict"       // a mesh port is one of the application's
 	ProtectedNamespace Reason = "ProtectedNamespace" // the cluster's own pods

@@ -49,6 +49,9 @@ func slotCases(t *testing.T) map[string]SlotsInput {
 				t.Fatal(err)
 			}
 		}
+		if c.Pod.Spec.ServiceAccountName == "" {
+			c.Pod.Spec.ServiceAccountName = "default" // as the API server does, except in clusters without service accounts
+		}
 		all[strings.TrimSuffix(file, ".yaml")] = input(&c.Pod, c.Version, c.Ports)
 	}
 	return all
@@ -135,9 +138,16 @@ func TestSlotResourcesAreValid(t *testing.T) {
 	}
 }
 
+func TestNoSlotsWithoutAServiceAccount(t *testing.T) {
+	pod, report := RenderSlots(input(&corev1.Pod{}, aVersion("v1-0-0"), nil))
+	if len(report.Denied) != 1 || report.Denied[0].Reason != NoAccount || len(pod.Spec.InitContainers) > 0 {
+		t.Errorf("report %v, init containers %v", report, pod.Spec.InitContainers)
+	}
+}
+
 func TestSlotBootstrapIsWhatTheSidecarReads(t *testing.T) {
 	pod := &corev1.Pod{}
-	pod.Namespace, pod.Spec.Containers = "payments", []corev1.Container{{Name: "app"}}
+	pod.Namespace, pod.Spec.ServiceAccountName, pod.Spec.Containers = "payments", "default", []corev1.Container{{Name: "app"}}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(60))
 	out, report := RenderSlots(input(pod, aVersion("v1-0-0"), nil))
 	if err := report.Err(); err != nil {
@@ -176,7 +186,7 @@ func aVersion(name string) *v1alpha1.SidecarVersion {
 func TestFlip(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("0", 64)
 	pod := &corev1.Pod{}
-	pod.Namespace, pod.Name, pod.Spec.Containers = "payments", "pay-0", []corev1.Container{{Name: "app"}}
+	pod.Namespace, pod.Name, pod.Spec.ServiceAccountName = "payments", "pay-0", "default"
 	pod, report := RenderSlots(input(pod, aVersion("v1-0-0"), nil))
 	if err := report.Err(); err != nil {
 		t.Fatal(err)
@@ -220,7 +230,7 @@ func TestFlip(t *testing.T) {
 }
 
 func TestFlipRefuses(t *testing.T) {
-	with, _ := RenderSlots(input(&corev1.Pod{}, aVersion("v1-0-0"), nil))
+	with, _ := RenderSlots(input(&corev1.Pod{Spec: corev1.PodSpec{ServiceAccountName: "default"}}, aVersion("v1-0-0"), nil))
 	broken := with.DeepCopy()
 	broken.Annotations[v1alpha1.SlotsAnnotation] = "{"
 	unresolved := aVersion("v2")

@@ -31,8 +31,12 @@ app.kubernetes.io/component: operator
 {{ .Values.sidecar.version | default (.Chart.AppVersion | lower | replace "." "-") }}
 {{- end }}
 
-{{/* The repositories that sidecars may come from, as CEL strings. */}}
+{{/* The repositories that sidecars may come from, spaces between. */}}
+{{- define "axle.repositoryList" -}}
+{{ prepend .Values.sidecar.allowedRepositories (include "axle.sidecarRepository" .) | uniq | join " " }}
+{{- end }}
+
+{{/* The same as CEL strings. */}}
 {{- define "axle.repositories" -}}
-{{- $all := prepend .Values.sidecar.allowedRepositories (include "axle.sidecarRepository" .) | uniq -}}
-"{{ join "\", \"" $all }}"
+"{{ include "axle.repositoryList" . | replace " " "\", \"" }}"
 {{- end }}
