@@ -243,11 +243,13 @@ var _ = Describe("the operator's certificates", Ordered, func() {
 
 		hooks := &admissionv1.MutatingWebhookConfiguration{}
 		Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())
-		hooks.Webhooks[0].ClientConfig.CABundle = nil
+		for i := range hooks.Webhooks {
+			hooks.Webhooks[i].ClientConfig.CABundle = nil
+		}
 		Expect(client.IgnoreNotFound(cluster.Update(ctx, hooks))).To(Or(Succeed(), MatchError(apierrors.IsConflict, "IsConflict")))
 		Eventually(func(g Gomega) {
 			g.Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())
-			g.Expect(hooks.Webhooks[0].ClientConfig.CABundle).To(Equal(quick.CABundle()))
+			g.Expect(hooks.Webhooks).To(HaveEach(HaveField("ClientConfig.CABundle", Equal(quick.CABundle()))))
 		}, 10*time.Second, 50*time.Millisecond).Should(Succeed())
 		stop()
 		Eventually(done, 5*time.Second).Should(Receive(BeNil()))

@@ -158,6 +158,7 @@ func TestValuesAreRefused(t *testing.T) {
 		"an unknown protocol":                 {"sidecar.protocols={smtp}", "protocols"},
 		"an allowed repository with a tag":    {"sidecar.allowedRepositories={registry.example/a:v1}", "allowedRepositories"},
 		"an allowed repository with wildcard": {"sidecar.allowedRepositories={registry.example/*}", "allowedRepositories"},
+		"an unknown way to fail":              {"injection.failurePolicy=Maybe", "failurePolicy"},
 		"an allowed repository that is CEL":   {`sidecar.allowedRepositories={a/b"\, "}`, "allowedRepositories"},
 	}
 	for name, tc := range cases {
@@ -183,8 +184,8 @@ func TestRepositoryOfTheImage(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := render(t, "--set", "sidecar.image="+tc.image, "--show-only", "templates/admission.yaml")
-			if want := `["` + tc.want + `"]`; strings.Count(got, want) != 2 {
-				t.Errorf("%s is not the list of repositories of both policies:\n%s", want, got)
+			if want := `["` + tc.want + `"]`; strings.Count(got, want) != 3 {
+				t.Errorf("%s is not the list of repositories of three policies:\n%s", want, got)
 			}
 		})
 	}

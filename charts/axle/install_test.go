@@ -97,7 +97,9 @@ var _ = Describe("helm", Ordered, func() {
 		made, _, err := certs.Renew(certs.Material{}, []string{"axle-operator.axle-system.svc"}, time.Now())
 		Expect(err).NotTo(HaveOccurred())
 		bundle := made.Bundle
-		h.Webhooks[0].ClientConfig.CABundle = bundle
+		for i := range h.Webhooks {
+			h.Webhooks[i].ClientConfig.CABundle = bundle
+		}
 		Expect(cluster.Update(ctx, h)).To(Succeed())
 		fleet := &v1alpha1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"version":"v1-1-0"}}`))
@@ -105,7 +107,7 @@ var _ = Describe("helm", Ordered, func() {
 
 		helm(ctx, "upgrade", "axle", ".", "--set", "operator.replicas=1")
 
-		Expect(hooks(ctx).Webhooks[0].ClientConfig.CABundle).To(Equal(bundle))
+		Expect(hooks(ctx).Webhooks).To(HaveEach(HaveField("ClientConfig.CABundle", Equal(bundle))))
 		Expect(cluster.Get(ctx, client.ObjectKeyFromObject(fleet), fleet)).To(Succeed())
 		Expect(fleet.Spec.Version).To(Equal("v1-1-0"))
 	})
@@ -124,6 +126,6 @@ var _ = Describe("helm", Ordered, func() {
 		Expect(webhooks.Items).To(BeEmpty())
 
 		helm(ctx, "install", "axle", ".")
-		Expect(hooks(ctx).Webhooks).To(HaveLen(1))
+		Expect(hooks(ctx).Webhooks).To(HaveLen(2))
 	})
 })
