@@ -68,8 +68,16 @@ func (c *Cluster) RestartKubelet(ctx context.Context) error {
 	if err := c.Start(ctx, settings.Kubelet); err != nil {
 		return err
 	}
+	if err := c.kubeletAnswers(ctx); err != nil {
+		return fmt.Errorf("restart the kubelet: %w", err)
+	}
+	return c.waitReady(ctx)
+}
+
+// kubeletAnswers waits until the kubelet says that it is healthy.
+func (c *Cluster) kubeletAnswers(ctx context.Context) error {
 	client := http.Client{Transport: &http.Transport{DialContext: c.DialContext, DisableKeepAlives: true}}
-	err := c.await(ctx, time.Minute, []string{settings.Kubelet}, func(ctx context.Context) error {
+	return c.await(ctx, time.Minute, []string{settings.Kubelet}, func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:10248/healthz", nil)
 		if err != nil {
 			return err
@@ -84,10 +92,6 @@ func (c *Cluster) RestartKubelet(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("restart the kubelet: %w", err)
-	}
-	return c.waitReady(ctx)
 }
 
 // Ready checks once whether the node is Ready and DNS answers.

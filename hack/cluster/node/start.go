@@ -60,14 +60,7 @@ func (c *Cluster) startAPI(ctx context.Context) error {
 }
 
 func (c *Cluster) startRest(ctx context.Context) error {
-	err := c.await(ctx, time.Minute, []string{settings.Containerd}, func(ctx context.Context) error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.layout.ContainerdSocket())
-		if err == nil {
-			err = conn.Close()
-		}
-		return err
-	})
-	if err != nil {
+	if err := c.containerdAnswers(ctx); err != nil {
 		return err
 	}
 	return c.start(settings.Kubelet, settings.Proxy, settings.DNS, settings.ControllerManager, settings.Scheduler)
