@@ -3,5 +3,5 @@
 //
 //	go test -tags e2e -timeout 40m ./hack/e2e -v
 //
-// E2E_KEEP=1 leaves the cluster up.
+// E2E_KEEP=1 leaves the cluster up; E2E_CLUSTER names another one of ours than "e2e".
 package e2e

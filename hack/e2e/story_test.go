@@ -3,17 +3,20 @@
 package e2e
 
 import (
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"github.com/axlemesh/axle/hack/demo/stage"
 )
 
 var _ = Describe("pods that already run and serve each other", func() {
 	It("get sidecars in place, change their version three times under load, and lose them again, and nobody notices", func(ctx SpecContext) {
-		v := tell(ctx, open(ctx, "e2e-story"), 5*time.Second, nil, upgrades...)
+		v := tell(ctx, open(ctx, "e2e-story"), 5*time.Second, upgrades...)
 		Expect(v.Why).To(BeEmpty())
-		Expect(v.String()).To(MatchRegexp(`^demo: PASS pods=6 in_place=6 upgrades=3 moves=100 requests=\d+ failed=0 resets=0 reconnects=0 duplicates=0 app_restarts=0 .* left=ok$`))
+		Expect(v.String()).To(MatchRegexp(fmt.Sprintf(`^demo: PASS pods=%d in_place=%[1]d slots=0 upgrades=3 rolled_back=0 moves=%d requests=\d+ failed=0 resets=0 reconnects=0 duplicates=0 app_restarts=0 .* left=ok$`, stage.Pods, stage.Connections)))
 	}, NodeTimeout(8*time.Minute))
 })
 
@@ -21,7 +24,7 @@ var _ = Describe("a sidecar that loses something", func() {
 	DescribeTable("makes the story fail, and the right counter says so",
 		func(ctx SpecContext, scene, version, counter string) {
 			// Long enough for the rarest loss: one answer in some thousands of one sidecar.
-			v := tell(ctx, open(ctx, scene), time.Minute, nil, version)
+			v := tell(ctx, open(ctx, scene), time.Minute, version)
 			Expect(v.Passed()).To(BeFalse(), "%s", v)
 			Expect(v.String()).To(HavePrefix("demo: FAIL "))
 			Expect(v.Why).To(ContainElement(HavePrefix(counter)))

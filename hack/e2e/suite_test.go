@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"testing"
@@ -30,7 +31,10 @@ var upgrades = []string{"v1-1-0", "v1-2-0", "v1-3-0"}
 // theater is the cluster with Axle installed; every spec opens a scene of its own in it.
 var theater *stage.Stage
 
-var options = node.Options{Name: "e2e", Source: "../..", Out: GinkgoWriter}
+// machine is that cluster.
+var machine *node.Cluster
+
+var options = node.Options{Name: cmp.Or(os.Getenv("E2E_CLUSTER"), "e2e"), Source: "../..", Out: GinkgoWriter}
 
 func TestE2E(t *testing.T) {
 	RegisterFailHandler(Fail)
@@ -38,10 +42,11 @@ func TestE2E(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
-	c, err := node.FromEnv(os.Getenv, options, func(o node.Options) (*node.Cluster, error) { return node.Up(ctx, o) })
+	var err error
+	machine, err = node.FromEnv(os.Getenv, options, func(o node.Options) (*node.Cluster, error) { return node.Up(ctx, o) })
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx SpecContext) {
-		if c.Owned() && os.Getenv("E2E_KEEP") != "1" {
+		if machine.Owned() && os.Getenv("E2E_KEEP") != "1" {
 			Expect(node.Down(ctx, options)).To(Succeed())
 		}
 	}, NodeTimeout(5*time.Minute))
@@ -51,7 +56,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	}
 	versions = append(versions, stage.Version{Name: drop, Break: "drop"}, stage.Version{Name: reset, Break: "reset"}, stage.Version{Name: dup, Break: "dup"})
 	theater, err = stage.Prepare(ctx, stage.Config{
-		Cluster: c, Source: "../..", Versions: versions, Out: GinkgoWriter, Clock: clock.RealClock{},
+		Cluster: machine, Source: "../..", Versions: versions, Out: GinkgoWriter, Clock: clock.RealClock{},
 	})
 	Expect(err).NotTo(HaveOccurred())
 }, NodeTimeout(25*time.Minute))
@@ -65,17 +70,21 @@ func open(ctx context.Context, name string) *stage.Scene {
 	return sc
 }
 
-// tell plays a short story with these upgrades; operator acts in the scene's place when it is not nil.
-func tell(ctx context.Context, sc *stage.Scene, settle time.Duration, operator story.Operator, upgrades ...string) story.Verdict {
-	if operator == nil {
-		operator = sc
-	}
+// troupe is a scene, or one to which something happens.
+type troupe interface {
+	story.Watcher
+	story.Operator
+	story.Load
+}
+
+// tell plays a short story with these upgrades.
+func tell(ctx context.Context, sc troupe, settle time.Duration, upgrades ...string) story.Verdict {
 	v := story.Story{
 		Plan: story.Plan{
 			First: first, Upgrades: upgrades, Pods: stage.Pods, Connections: stage.Connections,
 			Baseline: 5 * time.Second, Steady: 5 * time.Second, Settle: settle, Patience: 3 * time.Minute, Poll: 500 * time.Millisecond,
 		},
-		Watcher: sc, Operator: operator, Load: sc,
+		Watcher: sc, Operator: sc, Load: sc,
 		Say: func(format string, args ...any) {
 			GinkgoWriter.Printf("%s  "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
 		},
