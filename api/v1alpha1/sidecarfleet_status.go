@@ -53,6 +53,10 @@ type FleetPods struct {
 	Injected int32 `json:"injected"`
 	// InPlace have one that was added while they ran.
 	InPlace int32 `json:"inPlace"`
+	// Slots have one that came with them when they were created.
+	//
+	// +optional
+	Slots int32 `json:"slots"`
 	// Carrying have one that their application's calls go through.
 	Carrying int32 `json:"carrying"`
 	// Updated serve with spec.version.

@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Blocked",type=integer,JSONPath=`.status.pods.blocked`
 // +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.conditions[?(@.type=="Progressing")].reason`
 // +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].status`
+// +kubebuilder:printcolumn:name="Slots",type=integer,JSONPath=`.status.pods.slots`,priority=1
 // +kubebuilder:printcolumn:name="Moved",type=integer,JSONPath=`.status.handover.connectionsMoved`,priority=1
 // +kubebuilder:printcolumn:name="Lost",type=integer,JSONPath=`.status.handover.connectionsLost`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

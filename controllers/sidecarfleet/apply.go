@@ -37,7 +37,10 @@ func (r *Reconciler) apply(ctx context.Context, s *scene, steps []Step) (again b
 
 func (r *Reconciler) applyOne(ctx context.Context, s *scene, step Step) error {
 	pod := s.pods[step.Pod]
-	written, err := r.annotate(ctx, pod, step)
+	written, err := r.write(ctx, s, pod, step)
+	if refused(err) && step.Flip != nil && step.Flip.Slot != "" {
+		return r.recordRefusal(ctx, s, pod, step, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -54,30 +57,49 @@ func (r *Reconciler) applyOne(ctx context.Context, s *scene, step Step) error {
 	return nil
 }
 
-// annotate writes the step's annotations, if the pod is still the one that was observed, and returns the pod as it is then.
-func (r *Reconciler) annotate(ctx context.Context, pod *corev1.Pod, step Step) (*corev1.Pod, error) {
+// write changes the pod's annotations and slots in one patch, if the pod is still the one that was observed, and returns the pod as it is then.
+// The patch names what changes and nothing else: fields of a pod that this program does not know stay as they are.
+func (r *Reconciler) write(ctx context.Context, s *scene, pod *corev1.Pod, step Step) (*corev1.Pod, error) {
 	next := pod.DeepCopy()
-	if next.Annotations == nil {
-		next.Annotations = map[string]string{}
+	if err := annotate(next, step); err != nil {
+		return nil, err
+	}
+	if f := step.Flip; f != nil && f.Slot != "" {
+		if err := inject.Flip(next, f.Slot, s.versions[step.Desired.Version], step.Desired.Generation); err != nil {
+			return nil, err
+		}
+	}
+	if f := step.Flip; f != nil && f.Serving != nil {
+		if err := inject.SetServing(next, *f.Serving); err != nil {
+			return nil, err
+		}
+	}
+	patch := client.StrategicMergeFrom(pod, client.MergeFromWithOptimisticLock{})
+	return next, r.Client.Patch(ctx, next, patch)
+}
+
+func annotate(pod *corev1.Pod, step Step) error {
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
 	}
 	switch step.Kind {
 	case Skip:
-		next.Annotations[axlev1.SkippedAnnotation] = step.Note
+		pod.Annotations[axlev1.SkippedAnnotation] = step.Note
 	case Forget:
-		delete(next.Annotations, axlev1.DesiredAnnotation)
-		delete(next.Annotations, axlev1.SkippedAnnotation)
+		delete(pod.Annotations, axlev1.DesiredAnnotation)
+		delete(pod.Annotations, axlev1.SkippedAnnotation)
 	case Unskip, Inject:
-		delete(next.Annotations, axlev1.SkippedAnnotation)
+		delete(pod.Annotations, axlev1.SkippedAnnotation)
 	}
-	if step.Desired != nil {
-		raw, err := json.Marshal(step.Desired)
-		if err != nil {
-			return nil, err
-		}
-		next.Annotations[axlev1.DesiredAnnotation] = string(raw)
+	if step.Desired == nil {
+		return nil
 	}
-	patch := client.MergeFromWithOptions(pod, client.MergeFromWithOptimisticLock{})
-	return next, r.Client.Patch(ctx, next, patch)
+	raw, err := json.Marshal(step.Desired)
+	if err != nil {
+		return fmt.Errorf("encode annotation %s: %w", axlev1.DesiredAnnotation, err)
+	}
+	pod.Annotations[axlev1.DesiredAnnotation] = string(raw)
+	return nil
 }
 
 // send adds the stub of a generation to the pod; the webhook renders the sidecar that it names.
@@ -94,14 +116,18 @@ func refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-// recordRefusal writes down that a pod did not take its stub; what serves goes on.
+// recordRefusal writes down that a pod did not take its next generation; what serves goes on.
 func (r *Reconciler) recordRefusal(ctx context.Context, s *scene, pod *corev1.Pod, step Step, refusal error) error {
 	facts := podFacts(pod)
-	facts.Wanted = true
+	facts.Wanted, facts.Desired = true, step.Desired
 	p := newPlanner(r.Clock.Now(), Observed{Fleet: s.seen.Fleet, Versions: s.seen.Versions, Pods: []Pod{facts}})
-	message := fmt.Sprintf("SidecarRefused: %s: the container %s (%s) was refused: %v", step.Pod, sidecars.Name(step.Desired.Generation), step.Desired.Version, refusal)
+	what := "the container " + sidecars.Name(step.Desired.Generation)
+	if step.Flip != nil {
+		what = fmt.Sprintf("generation %d in slot %s", step.Desired.Generation, step.Flip.Slot)
+	}
+	message := fmt.Sprintf("SidecarRefused: %s: %s (%s) was refused: %v", step.Pod, what, step.Desired.Version, refusal)
 	fail := p.fail(&p.views[0], message)
-	if _, err := r.annotate(ctx, pod, fail); err != nil {
+	if _, err := r.write(ctx, s, pod, fail); err != nil {
 		return err
 	}
 	r.announce(s, pod, fail)

@@ -81,9 +81,11 @@ func (f Fleet) assess(p Pod, now time.Time, back bool) view {
 		v.stage = untouched
 	case d != nil && d.Leave:
 		v.stage = leaving
-		if v.serves == 0 && (p.Status != nil && p.Status.Phase == axlev1.PhaseLeft || !p.running(0)) {
+		if v.serves == 0 && (p.Status != nil && p.Status.Phase == axlev1.PhaseLeft || p.slotted() && !v.unclear() || !p.running(0)) {
 			v.stage = left
 		}
+	case v.unclear():
+		v.stage = starting
 	case v.serves == 0:
 		f.assessCold(&v, now)
 	case d == nil || d.Generation <= v.serves:
@@ -174,6 +176,8 @@ func (f Fleet) assessUpgrade(v *view, now time.Time) {
 // stuck says what the kubelet reports of a sidecar that will not come up, or "".
 func (v view) stuck(s sidecars.Sidecar) string {
 	switch {
+	case s.Failed:
+		return "gave up: " + orUnknown(s.FailReason)
 	case s.Terminated:
 		return fmt.Sprintf("exited with code %d%s", s.ExitCode, because(s.Reason, s.Message))
 	case s.Stuck():

@@ -19,7 +19,7 @@ const (
 
 // start plans what begins something new: first sidecars and upgrades, as far as the limits allow.
 func (p *planner) start() {
-	if p.Fleet.Paused || !p.Fleet.InPlace {
+	if p.Fleet.Paused {
 		return
 	}
 	p.injectFirst()
@@ -30,7 +30,7 @@ func (p *planner) injectFirst() {
 	base := p.base()
 	all, nodes := 0, map[string]int{}
 	for _, v := range p.views {
-		if v.stage == starting {
+		if v.stage == starting && !v.slotted() { // pods with slots bring their sidecars along
 			all, nodes[v.Node] = all+1, nodes[v.Node]+1
 		}
 	}
@@ -45,6 +45,10 @@ func (p *planner) injectFirst() {
 			version = v.Pin
 		}
 		if p.stopped[version] || p.problem(version) != "" || all >= limit || nodes[v.Node] >= startingPerNode {
+			continue
+		}
+		if v.slotted() {
+			p.steps = append(p.steps, p.revive(v, version))
 			continue
 		}
 		all, nodes[v.Node] = all+1, nodes[v.Node]+1
@@ -126,9 +130,7 @@ func (p *planner) upgradeNext() {
 		if v.Pin == "" {
 			open--
 		}
-		s := v.step(Upgrade, p.upgrade(v), upgradeNote(v))
-		s.Stub = true
-		p.replace(s)
+		p.replace(v.renew(Upgrade, p.upgrade(v), upgradeNote(v)))
 	}
 }
 
@@ -137,7 +139,9 @@ func (p *planner) upgradable(v *view) bool {
 	if !v.Wanted || v.stage != serving || v.version == v.target || v.failure != "" && (v.missed == v.target || !v.recorded) {
 		return false
 	}
-	if d := v.Desired; d != nil && d.Predecessor != 0 && v.running(v.serves) {
+	if d := v.Desired; v.slotted() && (d == nil || d.Predecessor != 0 || !v.hinted()) {
+		return false // what serves has to be written down before the other slot is flipped
+	} else if d != nil && d.Predecessor != 0 && v.running(v.serves) {
 		return false // the last handover's old side has not ended yet: at most two generations hold descriptors
 	}
 	return !p.stopped[v.target] && p.problem(v.target) == "" && p.blocked(v) == ""

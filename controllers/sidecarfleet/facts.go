@@ -79,6 +79,9 @@ type Pod struct {
 	Desired  *axlev1.PodDesired
 	Status   *axlev1.PodStatus
 	Sidecars []sidecars.Sidecar
+	// HasSlots is true for a pod that was created with slots, and Slots is what it says of them; nil when that cannot be read.
+	HasSlots bool
+	Slots    *axlev1.PodSlots
 }
 
 // highest generation that the pod ever got.

@@ -146,5 +146,11 @@ func say(s Step) string {
 	if s.Stub {
 		text += " +stub"
 	}
+	if s.Flip != nil && s.Flip.Slot != "" {
+		text += " +flip " + s.Flip.Slot
+	}
+	if s.Flip != nil && s.Flip.Serving != nil {
+		text += fmt.Sprintf(" +serving %d", *s.Flip.Serving)
+	}
 	return text
 }

@@ -33,6 +33,8 @@ type scene struct {
 	seen  Observed
 	fleet *axlev1.SidecarFleet // nil when it is gone
 	pods  map[types.NamespacedName]*corev1.Pod
+	// versions by name.
+	versions map[string]*axlev1.SidecarVersion
 }
 
 // observe collects the facts for the fleet of that name.
@@ -50,6 +52,10 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 		return nil, err
 	}
 	s := &scene{pods: map[types.NamespacedName]*corev1.Pod{}, seen: Observed{Fleet: Fleet{Name: name}, Versions: versionFacts(versions.Items)}}
+	s.versions = map[string]*axlev1.SidecarVersion{}
+	for i := range versions.Items {
+		s.versions[versions.Items[i].Name] = &versions.Items[i]
+	}
 	for i := range fleets.Items {
 		if fleets.Items[i].Name == name {
 			s.fleet = &fleets.Items[i]
@@ -148,7 +154,7 @@ func (s *scene) fill(all []claim, namespaces map[string]*corev1.Namespace, pods 
 		owns, selecting := owner(all, ns, pod, has)
 		switch {
 		case owns == name:
-			fact.Wanted = s.seen.Fleet.InPlace
+			fact.Wanted = s.seen.Fleet.InPlace || fact.HasSlots
 		case owns == "" && (has == name || has == "" && disabled(pod)):
 		default:
 			if slices.Contains(selecting, name) {
@@ -183,7 +189,15 @@ func podFacts(pod *corev1.Pod) Pod {
 	if err != nil {
 		status = nil
 	}
+	slots, err := axlev1.ParseSlots(pod.Annotations)
+	if err != nil {
+		slots = nil
+	}
+	if desired != nil && desired.Since == nil && sidecars.HasSlots(pod) {
+		desired.Since = pod.Status.StartTime // the webhook does not know when its pod will run
+	}
 	return Pod{
+		HasSlots: sidecars.HasSlots(pod), Slots: slots,
 		NamespacedName: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
 		UID:            pod.UID, Workload: workload(pod), Node: pod.Spec.NodeName,
 		Away: isAway(pod), Skip: skip(pod), Skipped: pod.Annotations[axlev1.SkippedAnnotation],

@@ -41,6 +41,8 @@ type Step struct {
 	Desired *axlev1.PodDesired
 	// Stub is true when the container of Desired.Generation has to be sent too.
 	Stub bool
+	// Flip is what changes in a pod with slots; nil when that is nothing.
+	Flip *Flip
 	// Note is the event's text, and for Skip the annotation's.
 	Note string
 }
@@ -102,7 +104,7 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 		return v.step(Forget, nil, "the sidecar has left"), true
 	case orphaned:
 		d := p.desire(v, v.Desired.Generation, v.Desired.Version)
-		return v.step(Settle, d, fmt.Sprintf("%s starts cold: its predecessor has ended", v.name(d.Generation))), true
+		return v.hint(v.step(Settle, d, fmt.Sprintf("%s starts cold: its predecessor has ended", v.name(d.Generation))), d.Generation), true
 	case serving:
 		if evident(kindOf(v.failure)) && !v.recorded {
 			return p.record(v), true
@@ -129,9 +131,7 @@ func (p *planner) candidate(v *view) (Step, bool) {
 	case p.Fleet.Paused:
 		return Step{}, false
 	case v.stage == unsent:
-		s := v.step(Upgrade, p.upgrade(v), upgradeNote(v))
-		s.Stub = true
-		return s, true
+		return v.renew(Upgrade, p.upgrade(v), upgradeNote(v)), true
 	case v.stage == ready:
 		next := *d.DeepCopy()
 		next.Fleet, next.Begin, next.Since = p.Fleet.Name, true, p.stamp()
@@ -154,7 +154,9 @@ func (p *planner) settle(v *view) (Step, bool) {
 	}
 	switch {
 	case d == nil || d.Generation != next.Generation || d.Version != next.Version || d.Fleet != next.Fleet || !slices.Equal(d.Ports, next.Ports):
-		return v.step(Settle, next, fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)), true
+		return v.hint(v.step(Settle, next, fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)), v.serves), true
+	case d.Predecessor == 0 && !d.Begin && !v.hinted():
+		return v.hint(v.step(Settle, next, fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)), v.serves), true
 	case d.Predecessor == 0 && !d.Begin:
 		return Step{}, false
 	}
@@ -163,14 +165,14 @@ func (p *planner) settle(v *view) (Step, bool) {
 		note = fmt.Sprintf("%s (%s) took over from %s: %d connections moved, %d lost, in %s",
 			v.name(v.serves), v.version, v.name(h.From), h.Moved, h.Lost, time.Duration(h.DurationMicros)*time.Microsecond)
 	}
-	return v.step(Done, next, note), true
+	return v.hint(v.step(Done, next, note), v.serves), true
 }
 
 // ending says that the old generation of a finished handover still has to end. That is waited for until the deadline and
 // no longer: a proxy that crashed in its handover is restarted by its supervisor, and leaves when it is no longer named.
 func (p *planner) ending(v *view) bool {
 	d := v.Desired
-	if d == nil || d.Predecessor == 0 || !v.running(v.serves) {
+	if d == nil || d.Predecessor == 0 || v.slotted() || !v.running(v.serves) { // a slot does not end: it idles
 		return false
 	}
 	end := p.Fleet.deadline(d)
@@ -226,7 +228,7 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 			return Step{}, false
 		}
 	}
-	if v.serves == 0 && !v.running(0) {
+	if v.serves == 0 && !v.slotted() && !v.running(0) {
 		return v.step(Forget, nil, "no sidecar is left"), true
 	}
 	next := p.served(v)
@@ -234,7 +236,7 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 		next.Generation, next.Version = d.Generation, d.Version
 	}
 	next.Leave = true
-	return v.step(Leave, next, "callers go back to the direct way, and the sidecar leaves"), true
+	return v.hint(v.step(Leave, next, "callers go back to the direct way, and the sidecar leaves"), 0), true
 }
 
 // blocked says why a wanted pod cannot have a sidecar, or another one; "" when it can.
@@ -242,10 +244,13 @@ func (p *planner) blocked(v *view) string {
 	if v.Skip != "" {
 		return v.Skip
 	}
+	if why := v.garbled(); why != "" {
+		return why
+	}
 	if v.stage != fresh && (v.stage != serving || v.version == v.target) {
 		return ""
 	}
-	if n := len(v.Sidecars); n >= p.Fleet.MaxGenerations {
+	if n := len(v.Sidecars); n >= p.Fleet.MaxGenerations && !v.slotted() {
 		return fmt.Sprintf("Blocked: %d sidecars were added to this pod in its life, and spec.inPlace.maxGenerations is %d; replace the pod", n, p.Fleet.MaxGenerations)
 	}
 	if v.Pin != "" {
@@ -299,7 +304,11 @@ func (p *planner) reason(v *view) *axlev1.PodFailure {
 }
 
 func upgradeNote(v *view) string {
-	return fmt.Sprintf("%s (%s) is added to take over from %s (%s)", v.name(v.highest()+1), v.target, v.name(v.serves), v.version)
+	from := fmt.Sprintf("to take over from %s (%s)", v.name(v.serves), v.version)
+	if v.slotted() {
+		return fmt.Sprintf("%s becomes generation %d (%s) %s", v.idle(v.serves), v.highest()+1, v.target, from)
+	}
+	return fmt.Sprintf("%s (%s) is added %s", v.name(v.highest()+1), v.target, from)
 }
 
 func (p *planner) stamp() *metav1.Time { return &metav1.Time{Time: p.now.Truncate(time.Second)} }

@@ -162,14 +162,13 @@ func kindOf(message string) Kind {
 }
 
 // name of the container that is, or would be, of that generation.
-func (p Pod) name(generation int64) string {
-	if s, ok := sidecars.Find(p.Sidecars, generation); ok && s.Container != "" {
-		return s.Container
-	}
-	return sidecars.Name(generation)
-}
+func (p Pod) name(generation int64) string { return sidecars.Container(p.Sidecars, generation) }
 
 // logs is where a person looks next.
 func (p Pod) logs(generation int64) string {
-	return fmt.Sprintf("Logs: kubectl logs -n %s %s -c %s", p.Namespace, p.Name, p.name(generation))
+	previous := ""
+	if s, ok := sidecars.Find(p.Sidecars, generation); ok && s.Failed {
+		previous = " --previous" // the slot runs again since, and idles
+	}
+	return fmt.Sprintf("Logs: kubectl logs -n %s %s -c %s%s", p.Namespace, p.Name, p.name(generation), previous)
 }

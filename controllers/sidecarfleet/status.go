@@ -93,7 +93,11 @@ func count(p *planner) *tally {
 		}
 		if v.serves != 0 {
 			t.pods.Injected++
-			t.pods.InPlace++
+			if v.slotted() {
+				t.pods.Slots++
+			} else {
+				t.pods.InPlace++
+			}
 			if v.Status.Carrying {
 				t.pods.Carrying++
 			}

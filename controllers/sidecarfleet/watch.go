@@ -3,6 +3,7 @@ package sidecarfleet
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 // settle is how long events about pods are collected before a fleet is planned: a plan looks at every pod of the fleet, and
@@ -104,8 +106,7 @@ func podChanged() predicate.Predicate {
 		}
 		return isAway(before) != isAway(after) ||
 			!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations) ||
-			len(before.Spec.EphemeralContainers) != len(after.Spec.EphemeralContainers) ||
-			!equality.Semantic.DeepEqual(before.Status.EphemeralContainerStatuses, after.Status.EphemeralContainerStatuses)
+			!slices.Equal(sidecars.Of(before), sidecars.Of(after))
 	}}
 }
 
