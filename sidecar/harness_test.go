@@ -130,18 +130,34 @@ func (p *process) descriptors() map[string]int {
 	return last
 }
 
-// childOf returns the pid of the only child of a process.
+// childOf returns the pid of the only child of a process, whichever of its threads started it.
 func childOf(t *testing.T, pid int) int {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	all := childrenOf(t, pid)
+	if len(all) != 1 {
+		t.Fatalf("children of %d: %v", pid, all)
+	}
+	return all[0]
+}
+
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	child, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatalf("children of %d: %q", pid, b)
+	var all []int
+	for _, task := range tasks {
+		b, _ := os.ReadFile(task) // the thread may have ended
+		for field := range strings.FieldsSeq(string(b)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatalf("children of %d: %q", pid, b)
+			}
+			all = append(all, child)
+		}
 	}
-	return child
+	return all
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

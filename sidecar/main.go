@@ -25,6 +25,7 @@ import (
 
 	"github.com/axlemesh/axle/api/bootstrap"
 	"github.com/axlemesh/axle/sidecar/app"
+	"github.com/axlemesh/axle/sidecar/slot"
 	"github.com/axlemesh/axle/sidecar/static"
 	"github.com/axlemesh/axle/sidecar/supervisor"
 )
@@ -37,6 +38,8 @@ const usage = `usage: axle-sidecar COMMAND [FLAGS]
   run -f FILE               serve what the bootstrap FILE says; without -f, what the environment says (` + bootstrap.Env + `)
   run -f FILE --takeover    take over from the process that serves now, with its connections; that one then exits 0
   upgrade -f FILE           the same, for people: start the new binary so
+  slot                      the same in one of a pod's two slots, which take turns
+  slot-ready                return when this slot serves, waits or idles; after 5 s at the latest, and always 0
   supervise                 run the sidecar as a child: PID 1 of its container
   check -f FILE             report every mistake of a bootstrap file
   version                   print what this binary is
@@ -86,6 +89,10 @@ func command(args []string, out io.Writer) (int, error) {
 		return run(f)
 	case "supervise":
 		return supervise(f)
+	case "slot":
+		return inSlot(f)
+	case "slot-ready":
+		return slotReady(f)
 	case "check":
 		return check(f, out)
 	case "version":
@@ -96,6 +103,15 @@ func command(args []string, out io.Writer) (int, error) {
 		return 0, nil
 	}
 	return 2, fmt.Errorf("unknown command %q\n%s", name, usage)
+}
+
+// loaded is load, checked.
+func loaded(file string) (bootstrap.Bootstrap, error) {
+	b, err := load(file)
+	if err != nil {
+		return b, err
+	}
+	return b, static.Check(&b)
 }
 
 // load reads the bootstrap from the file, or from the environment without one.
@@ -117,12 +133,11 @@ func load(file string) (bootstrap.Bootstrap, error) {
 	if err != nil {
 		return bootstrap.Bootstrap{}, err
 	}
-	full := b.Defaulted(runtime.NumCPU())
-	return full, static.Check(&full)
+	return b.Defaulted(runtime.NumCPU()), nil
 }
 
 func check(f flags, out io.Writer) (int, error) {
-	b, err := load(f.file)
+	b, err := loaded(f.file)
 	if b.Static != nil {
 		_, wrong := static.Snapshot(b.Static)
 		err = errors.Join(err, wrong)
@@ -135,7 +150,7 @@ func check(f flags, out io.Writer) (int, error) {
 }
 
 func run(f flags) (int, error) {
-	b, err := load(f.file)
+	b, err := loaded(f.file)
 	if err != nil {
 		return supervisor.ExitConfig, err
 	}
@@ -148,7 +163,9 @@ func run(f flags) (int, error) {
 		Log: log,
 	}
 	term := make(chan time.Duration, 2)
-	o.Term = term
+	leave := make(chan struct{}, 1)
+	o.Term, o.Unserved = term, leave
+	o.Restarts, _ = strconv.ParseInt(os.Getenv(supervisor.RestartsEnv), 10, 64) // 0 without a supervisor
 	if f.supervised {
 		if o.Supervisor, o.Kept, err = supervisor.Attach(supervisor.ChildFD, time.Now); err != nil {
 			return 1, err
@@ -158,7 +175,9 @@ func run(f flags) (int, error) {
 	defer cancel(nil)
 	go signals(time.Duration(b.TerminationGraceSeconds)*time.Second, term)
 	if o.Supervisor != nil {
-		go func() { cancel(o.Supervisor.Watch(func(grace time.Duration) { term <- grace })) }()
+		go func() {
+			cancel(o.Supervisor.Watch(func(grace time.Duration) { term <- grace }, func() { leave <- struct{}{} }))
+		}()
 	}
 	end, err := app.Run(ctx, o)
 	return end.Code, err
@@ -180,7 +199,7 @@ func signals(grace time.Duration, term chan<- time.Duration) {
 func supervise(f flags) (int, error) {
 	runtime.GOMAXPROCS(1)
 	runtime.LockOSThread() // the child dies with the thread that started it
-	b, err := load(f.file)
+	b, err := loaded(f.file)
 	if err != nil {
 		return supervisor.ExitConfig, err
 	}
@@ -199,10 +218,46 @@ func supervise(f flags) (int, error) {
 	})
 }
 
+// inSlot is PID 1 of a slot.
+func inSlot(f flags) (int, error) {
+	runtime.GOMAXPROCS(1)
+	b, err := load(f.file)
+	if err == nil {
+		err = static.CheckSlot(&b)
+	}
+	if err != nil {
+		return supervisor.ExitConfig, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return supervisor.ExitConfig, err
+	}
+	log, _ := logger(f.verbosity)
+	return slot.Run(context.Background(), slot.Config{
+		Bootstrap: b, Args: []string{self, "run", "--supervised", "-v", strconv.Itoa(f.verbosity)}, Env: childEnv(b),
+		Now: time.Now, Log: log.WithName("slot").WithValues("slot", b.Slot.Name),
+	})
+}
+
+// slotReady never fails: nothing that it finds is a reason to keep a pod from starting.
+func slotReady(f flags) (int, error) {
+	b, err := load(f.file)
+	if err == nil {
+		err = static.CheckSlot(&b)
+	}
+	if err == nil {
+		err = slot.Ready(slot.Dir(b.Slot.Dir), b.Slot.Name, time.Now)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "axle-sidecar: it is not known whether this slot is ready:", err)
+	}
+	return 0, nil
+}
+
 // childEnv is the environment with the runtime's limits for the proxy.
 func childEnv(b bootstrap.Bootstrap) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		return strings.HasPrefix(kv, "GOMAXPROCS=") || b.MemoryLimitBytes > 0 && strings.HasPrefix(kv, "GOMEMLIMIT=")
+		return strings.HasPrefix(kv, "GOMAXPROCS=") || b.Slot != nil && strings.HasPrefix(kv, bootstrap.Env+"=") || b.MemoryLimitBytes > 0 && strings.HasPrefix(kv, "GOMEMLIMIT=")
 	})
 	env = append(env, "GOMAXPROCS="+strconv.Itoa(b.Loops+1))
 	if b.MemoryLimitBytes > 0 {

@@ -44,12 +44,16 @@ type Options struct {
 	// Supervisor is nil for a process of its own; Kept is what it had kept.
 	Supervisor *supervisor.Child
 	Kept       supervisor.Kept
+	// Restarts is how often the supervisor restarted this process.
+	Restarts int64
 	// Takeover makes a standalone process take over from the one that serves.
 	Takeover bool
 	// Build names this binary.
 	Build string
 	// Term delivers requests to end, with the time that is left.
 	Term <-chan time.Duration
+	// Unserved delivers, in a slot, that nobody is to serve.
+	Unserved <-chan struct{}
 	// Level sets the log's verbosity. Profile adds profiles to the admin pages.
 	Level   func(int)
 	Profile bool
@@ -78,6 +82,7 @@ type app struct {
 	front   *front
 	control *control.Client // nil without an operator
 	xds     *xds.Client     // likewise
+	slot    *inSlot         // nil without slots
 	timer   *time.Timer
 	stop    context.CancelFunc
 	quit    chan struct{} // closed when nobody takes events any more
@@ -121,6 +126,10 @@ func prepare(o Options) (*app, error) {
 		own: a.boot.Node.Generation, operated: a.boot.Operator != nil, takeover: o.Takeover,
 		restarted: len(o.Kept.Sockets) > 0, inPlace: a.boot.Node.InPlace,
 	}
+	if a.boot.Slot != nil {
+		a.slot = newInSlot(*a.boot.Slot, o.Log.WithName("slot"))
+		a.life.slot, a.life.restarted = true, holdsLock(o.Kept.Sockets)
+	}
 	a.timer = time.NewTimer(time.Hour)
 	a.timer.Stop()
 	if o.Takeover {
@@ -161,6 +170,9 @@ func (a *app) begin(ctx context.Context) error {
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
 	a.spawn(func() { a.watchLeft(ctx) })
+	if a.slot != nil {
+		a.spawn(func() { a.slot.keeper.Run(ctx) })
+	}
 	if a.boot.Operator == nil {
 		snap, err := static.Snapshot(a.boot.Static)
 		if err != nil {
@@ -187,6 +199,8 @@ func (a *app) live(ctx context.Context) End {
 		case grace := <-a.Term:
 			a.Log.Info("Asked to end", "grace", grace.String())
 			a.step(ctx, event{term: &grace})
+		case <-a.Unserved:
+			a.step(ctx, event{unserved: true})
 		}
 	}
 	return *a.end
@@ -223,7 +237,10 @@ func (a *app) act(ctx context.Context, act action) {
 		a.mu.Lock()
 		a.offered = act
 		a.mu.Unlock()
+	case actUnlock:
+		a.unlock()
 	case actLeave:
+		a.markLeft()
 		a.Log.Info("Leaving; clients are served until they have gone", "reason", act.why)
 		a.engine.Leave()
 	case actWatchApp:
@@ -237,6 +254,7 @@ func (a *app) act(ctx context.Context, act action) {
 
 // serve makes this process the one that serves, from nothing.
 func (a *app) serve(ctx context.Context) {
+	a.keepForPod()
 	a.engine.Serve()
 	a.gate.admit() // applies, and tries again while a port is taken
 	a.front.start()

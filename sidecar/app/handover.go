@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -157,6 +158,9 @@ func (a *app) give(ctx context.Context) bool {
 			return true
 		}
 		a.note(r)
+		if r.OK {
+			a.tellGave()
+		}
 		a.post(event{donated: &r})
 		if r.OK {
 			return false
@@ -258,6 +262,9 @@ func (a *app) adopt(all []handover.Socket) error {
 			return err
 		}
 	}
+	if a.slot != nil && !holdsLock(all) {
+		return errors.New("the serving process did not send the slots' lock")
+	}
 	return nil
 }
 
@@ -275,6 +282,7 @@ func (a *app) took(ctx context.Context) {
 			}
 		}
 	}
+	a.keepForPod()
 	a.gate.admit()
 	a.front.start()
 	a.desk(ctx)

@@ -55,6 +55,7 @@ type event struct {
 	deadline   bool             // the timer of the last actTimer
 	term       *time.Duration   // asked to end, with the time that is left
 	appGone    bool             // the application's ports are closed
+	unserved   bool             // the slots' file says that nobody is to serve
 }
 
 // action is one thing to do.
@@ -75,6 +76,7 @@ const (
 	actTake                  // take over
 	actTook                  // the handover went well: this process serves
 	actOffer                 // let that candidate begin, or withdraw
+	actUnlock                // let go of the slots' lock that came with a handover which failed
 	actLeave                 // tell clients and finish when they have gone
 	actWatchApp              // tell when the application's ports are closed
 	actTimer                 // replace the timer
@@ -89,6 +91,8 @@ type life struct {
 	operated, takeover, restarted bool
 	// inPlace means that SIGTERM comes before the application's.
 	inPlace bool
+	// slot means that whoever holds the slots' lock serves, whatever is wished: restarted says that this process does.
+	slot bool
 
 	phase      phase
 	configured bool
@@ -121,6 +125,10 @@ func (l *life) step(e event) []action {
 		return l.ended(e)
 	case e.term != nil:
 		return l.term(*e.term)
+	case e.unserved:
+		if l.phase == serving && !l.terminated {
+			return l.leave("nobody is to serve this pod", leaveFor)
+		}
 	case e.appGone:
 		if l.phase == serving {
 			return l.leave("the application has gone", 0)
@@ -147,7 +155,7 @@ func (l *life) begin() []action {
 	}
 	l.wanted, l.unwanted = true, false
 	switch {
-	case !l.operated || l.restarted || l.wish.predecessor == 0:
+	case !l.operated || l.restarted || l.wish.predecessor == 0 && !l.slot:
 		if l.configured {
 			l.phase = serving
 			return append([]action{{do: actServe}}, l.offer()...)
@@ -182,10 +190,10 @@ func (l *life) offer() []action {
 		return l.leave("asked to leave", leaveFor)
 	}
 	next := l.wish
-	if next.generation > l.own && next.predecessor != l.own {
+	if next.generation > l.own && next.predecessor != l.own && !l.slot {
 		return l.leave(fmt.Sprintf("generation %d is wanted, and not from this one (%d)", next.generation, l.own), leaveFor)
 	}
-	if next.generation <= l.own || !next.begin || next.key == "" {
+	if next.generation <= l.own || next.predecessor != l.own || !next.begin || next.key == "" {
 		next = wish{}
 	}
 	if next == l.offered {
@@ -205,7 +213,11 @@ func (l *life) taken(r handover.Result, owns bool) []action {
 		return l.finish(supervisor.ExitCandidate, l.why)
 	}
 	l.phase = lingering
-	return []action{{do: actLeave, why: l.why}, {do: actTimer, wait: lingerFor}}
+	acts := []action{{do: actLeave, why: l.why}, {do: actTimer, wait: lingerFor}}
+	if l.slot {
+		acts = append([]action{{do: actUnlock}}, acts...)
+	}
+	return acts
 }
 
 func (l *life) donated(r handover.Result) []action {

@@ -22,10 +22,13 @@ func (a *app) follow(ctx context.Context) error {
 	cfg := control.Config{
 		Operator: *a.boot.Operator, Token: a.JoinToken, Node: a.boot.Node, Build: a.Build,
 		HandoverMin: handover.MinVersion, HandoverMax: handover.MaxVersion,
-		Kept: a.Kept.State, Report: a.report, Desired: a.desired, Retry: retry, Now: a.Now, Log: a.Log.WithName("control"),
+		Kept: a.known(), Report: a.report, Desired: a.desired, Retry: retry, Now: a.Now, Log: a.Log.WithName("control"),
 	}
 	if a.Supervisor != nil {
-		cfg.Keep = a.Supervisor.Keep
+		cfg.Keep = a.keep
+	}
+	if a.boot.Slot != nil {
+		cfg.TokenFile = a.boot.Slot.TokenFile
 	}
 	var err error
 	if a.control, err = control.New(cfg); err != nil {
@@ -35,7 +38,7 @@ func (a *app) follow(ctx context.Context) error {
 		NodeID: a.boot.Node.ID, Build: a.Build, Conn: a.control.Conn(), Retry: retry, Now: a.Now,
 		Log: a.Log.WithName("xds"), Deliver: a.deliver,
 	})
-	if b := a.Kept.State[keepXDS]; b != nil {
+	if b := cfg.Kept[keepXDS]; b != nil {
 		if err := a.xds.Import(b); err != nil {
 			a.Log.Error(err, "The kept configuration is of no use")
 		}
@@ -62,7 +65,7 @@ func (a *app) deliver(s *config.Snapshot, lastGood []byte) {
 	a.lastGood = lastGood
 	a.mu.Unlock()
 	if a.Supervisor != nil {
-		if err := a.Supervisor.Keep(keepXDS, lastGood); err != nil {
+		if err := a.keep(keepXDS, lastGood); err != nil {
 			a.Log.Error(err, "A restart of the proxy would not find its configuration")
 		}
 	}
@@ -87,6 +90,7 @@ func (a *app) report() (*controlv1.State, *controlv1.HandoverResult) {
 	st.Requests = int64(s.Requests[config.Inbound] + s.Requests[config.Outbound])
 	st.Errors = int64(s.Errors[config.Inbound] + s.Errors[config.Outbound])
 	st.Lost = int64(s.Lost)
+	st.Restarts, st.Term = a.Restarts, a.slot.term()
 	for _, n := range s.Failed {
 		st.Errors += int64(n)
 	}

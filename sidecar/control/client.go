@@ -43,7 +43,9 @@ type Config struct {
 	Operator bootstrap.Operator
 	// Token is the single-use join token; "" when a credential is in Kept.
 	Token string
-	Node  bootstrap.Node
+	// TokenFile, in a slot, holds a projected service account token instead; it is read anew at each join.
+	TokenFile string
+	Node      bootstrap.Node
 	// Build and HandoverMin..Max introduce this binary.
 	Build                    string
 	HandoverMin, HandoverMax uint32
@@ -171,7 +173,7 @@ func (c *Client) session(ctx context.Context) error {
 	if status.Code(err) == codes.Unauthenticated {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		err = errors.Join(err, c.renew(call))
+		err = errors.Join(err, c.refresh(call))
 	}
 	return err
 }
@@ -183,7 +185,19 @@ func (c *Client) authenticate(ctx context.Context) error {
 	case c.credential.get() == nil:
 		return c.join(ctx)
 	case c.untilRenewal() == 0:
-		return c.renew(ctx)
+		return c.refresh(ctx)
+	}
+	return nil
+}
+
+// refresh renews, and joins again where that is possible more than once.
+func (c *Client) refresh(ctx context.Context) error {
+	err := c.renew(ctx)
+	if err == nil || c.cfg.TokenFile == "" {
+		return err
+	}
+	if again := c.join(ctx); again != nil {
+		return errors.Join(err, again)
 	}
 	return nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,18 +52,44 @@ func (c *credential) GetRequestMetadata(ctx context.Context, _ ...string) (map[s
 // RequireTransportSecurity keeps the credential off plain connections.
 func (c *credential) RequireTransportSecurity() bool { return true }
 
-// join exchanges the join token; it works once.
+// maxToken bounds a token file in bytes.
+const maxToken = 64 << 10
+
+// join exchanges the join token, which works once, or the service account token, which works again and again.
 func (c *Client) join(ctx context.Context) error {
-	if c.cfg.Token == "" {
+	req := &controlv1.JoinRequest{Token: c.cfg.Token, PodUid: c.cfg.Node.ID, Container: c.cfg.Node.Container}
+	switch {
+	case c.cfg.TokenFile != "":
+		token, err := readToken(c.cfg.TokenFile)
+		if err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		req.ServiceAccountToken = token
+	case req.GetToken() == "":
 		return errors.New("join: there is neither a credential nor a join token")
 	}
-	got, err := controlv1.NewControlClient(c.conn).Join(ctx, &controlv1.JoinRequest{
-		Token: c.cfg.Token, PodUid: c.cfg.Node.ID, Container: c.cfg.Node.Container,
-	})
+	got, err := controlv1.NewControlClient(c.conn).Join(ctx, req)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	return c.accept("join", got)
+}
+
+func readToken(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxToken))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("read %s: it is empty", path)
+	}
+	return token, nil
 }
 
 // renew exchanges the credential for a fresh one, also when it has expired.

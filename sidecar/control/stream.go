@@ -132,7 +132,7 @@ func (c *Client) obey(cmd *controlv1.Command) {
 func (c *Client) renewInStream(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := c.renew(ctx); err != nil {
+	if err := c.refresh(ctx); err != nil {
 		c.cfg.Log.Info("The credential is not fresh; it is still good for a while", "error", err.Error(), "retry", renewRetry.String())
 		return renewRetry
 	}

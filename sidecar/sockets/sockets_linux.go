@@ -24,6 +24,9 @@ const (
 	Handover = "handover"
 )
 
+// Lock is the key of the slots' lock: no socket, but it moves and is kept with them.
+const Lock = "lock"
+
 // ListenerPrefix and the name of a config.Listener make its key.
 const ListenerPrefix = "listener/"
 
@@ -87,10 +90,12 @@ func (s *Set) Listen(key, network, addr string) (int, error) {
 	return fd, nil
 }
 
-// Adopt takes over a descriptor that another process opened. It must be listening. The set owns fd from here on, and
+// Adopt takes over a descriptor that another process opened. It must be listening, unless it is the Lock. The set owns fd from here on, and
 // closes it on an error; a descriptor that had the key before is closed.
 func (s *Set) Adopt(key string, fd int) error {
-	if err := prepare(fd); err != nil {
+	if key == Lock {
+		unix.CloseOnExec(fd)
+	} else if err := prepare(fd); err != nil {
 		_ = unix.Close(fd)
 		return fmt.Errorf("adopt %s: %w", key, err)
 	}

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/axlemesh/axle/api/bootstrap"
@@ -84,6 +86,30 @@ func Check(b *bootstrap.Bootstrap) error {
 		bad("terminationGraceSeconds: %d is negative", b.TerminationGraceSeconds)
 	}
 	return errors.Join(errs...)
+}
+
+// CheckSlot reports every mistake of the defaulted bootstrap of a slot, which says neither version nor generation.
+func CheckSlot(b *bootstrap.Bootstrap) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	s := cmp.Or(b.Slot, &bootstrap.Slot{})
+	if s.Name != "a" && s.Name != "b" {
+		bad("slot.name: %q is neither a nor b", s.Name)
+	}
+	for _, p := range []struct{ field, path string }{{"slot.dir", s.Dir}, {"slot.file", s.File}, {"slot.tokenFile", s.TokenFile}} {
+		if !filepath.IsAbs(p.path) {
+			bad("%s: %q is no absolute path", p.field, p.path)
+		}
+	}
+	if b.Operator == nil {
+		bad("operator: it is missing; only an operator lets slots take turns")
+	}
+	if strings.Contains(b.Node.ID, "$(") {
+		bad("node.id: %q was not expanded", b.Node.ID)
+	}
+	named := *b
+	named.Node.Version, named.Node.Generation = "from-the-file", 1
+	return errors.Join(append(errs, Check(&named))...)
 }
 
 // Snapshot turns s into a configuration and validates it. Every mistake is reported at once.

@@ -65,25 +65,25 @@ func unixConn(fd int) (*net.UnixConn, error) {
 func (c *Child) inventory() (Kept, error) {
 	kept := Kept{State: make(map[string][]byte)}
 	for {
-		m, err := receive(c.conn)
+		m, err := Receive(c.conn)
 		if err != nil {
 			return kept, err
 		}
-		key := string(m.body)
-		name, isState := strings.CutPrefix(key, statePrefix)
+		key := string(m.Body)
+		name, isState := strings.CutPrefix(key, StatePrefix)
 		switch {
-		case m.kind == msgEnd:
+		case m.Kind == KindEnd:
 			return kept, nil
-		case m.kind != msgAdd || m.fd < 0:
-			return kept, fmt.Errorf("unexpected message %q", m.kind)
+		case m.Kind != KindAdd || m.FD < 0:
+			return kept, fmt.Errorf("unexpected message %q", m.Kind)
 		case isState:
-			data, err := readState(m.fd)
+			data, err := readState(m.FD)
 			if err != nil {
 				return kept, fmt.Errorf("read %s: %w", key, err)
 			}
 			kept.State[name] = data
 		default:
-			kept.Sockets = append(kept.Sockets, handover.Socket{Key: key, FD: m.fd})
+			kept.Sockets = append(kept.Sockets, handover.Socket{Key: key, FD: m.FD})
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (c *Child) Add(key string, fd int) error {
 	if len(key) > maxKey {
 		return fmt.Errorf("keep %q: the key is longer than %d", key, maxKey)
 	}
-	if err := c.send(message{kind: msgAdd, body: []byte(key), fd: fd}); err != nil {
+	if err := c.send(Message{Kind: KindAdd, Body: []byte(key), FD: fd}); err != nil {
 		return fmt.Errorf("keep %q: %w", key, err)
 	}
 	return nil
@@ -125,7 +125,7 @@ func (c *Child) Add(key string, fd int) error {
 
 // Remove drops what is kept under key.
 func (c *Child) Remove(key string) error {
-	return c.send(message{kind: msgRemove, body: []byte(key), fd: -1})
+	return c.send(Message{Kind: KindRemove, Body: []byte(key), FD: -1})
 }
 
 // Keep keeps data under key for the next child, in a sealed memory file that the supervisor does not look into.
@@ -143,35 +143,38 @@ func (c *Child) Keep(key string, data []byte) error {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
 		return fmt.Errorf("keep state %q: seal: %w", key, err)
 	}
-	return c.Add(statePrefix+key, fd)
+	return c.Add(StatePrefix+key, fd)
 }
 
 // Beat says that this process is alive. It has to come more often than the supervisor's Silence.
-func (c *Child) Beat() error { return c.send(message{kind: msgBeat, fd: -1}) }
+func (c *Child) Beat() error { return c.send(Message{Kind: KindBeat, FD: -1}) }
 
 // Phase says what this process does now.
 func (c *Child) Phase(p Phase) error {
-	return c.send(message{kind: msgPhase, body: []byte{byte(p)}, fd: -1})
+	return c.send(Message{Kind: KindPhase, Body: []byte{byte(p)}, FD: -1})
 }
 
 // Words explains the exit that follows.
 func (c *Child) Words(s string) error {
-	return c.send(message{kind: msgWords, body: []byte(s[:min(len(s), maxMessage-1)]), fd: -1})
+	return c.send(Message{Kind: KindWords, Body: []byte(s[:min(len(s), maxMessage-1)]), FD: -1})
 }
 
-// Watch calls term when the supervisor has been asked to end, with the time that is left, and returns when the
-// supervisor is gone or Close was called.
-func (c *Child) Watch(term func(grace time.Duration)) error {
+// Watch calls term when the supervisor has been asked to end, with the time that is left, and leave when nobody is to serve here any
+// more. It returns when the supervisor is gone or Close was called.
+func (c *Child) Watch(term func(grace time.Duration), leave func()) error {
 	for {
-		m, err := receive(c.conn)
+		m, err := Receive(c.conn)
 		if err != nil {
 			return fmt.Errorf("the supervisor is gone: %w", err)
 		}
-		if m.fd >= 0 {
-			_ = unix.Close(m.fd)
+		if m.FD >= 0 {
+			_ = unix.Close(m.FD)
 		}
-		if grace, ok := parseTerm(m.body); ok && m.kind == msgTerm {
+		if grace, ok := parseTerm(m.Body); ok && m.Kind == KindTerm {
 			term(grace)
+		}
+		if m.Kind == KindLeave {
+			leave()
 		}
 	}
 }
@@ -179,4 +182,4 @@ func (c *Child) Watch(term func(grace time.Duration)) error {
 // Close ends Watch.
 func (c *Child) Close() error { return c.conn.Close() }
 
-func (c *Child) send(m message) error { return send(c.conn, c.now().Add(sendPatience), m) }
+func (c *Child) send(m Message) error { return Send(c.conn, c.now().Add(sendPatience), m) }

@@ -23,6 +23,7 @@ const (
 	Starting  Phase = 's' // serves nothing yet, and nobody waits for it
 	Candidate Phase = 'c' // between HELLO and DONE of a handover to it
 	Serving   Phase = 'v' // clients depend on it
+	Gave      Phase = 'g' // a successor serves: whatever its end looks like, it is not started again
 )
 
 // Limits of restarts.
@@ -167,7 +168,7 @@ func (m *Machine) exited(e Event) []Action {
 	m.running = false
 	how := m.describe(e)
 	switch {
-	case e.Signal == 0 && e.Code == 0:
+	case e.Signal == 0 && e.Code == 0 || m.phase == Gave:
 		return m.exit(0, how)
 	case e.Signal == 0 && (e.Code == ExitCandidate || e.Code == ExitConfig):
 		return m.exit(e.Code, how)

@@ -78,7 +78,7 @@ func childForTest() {
 		err := c.Watch(func(grace time.Duration) {
 			_, _ = fmt.Fprintln(os.Stderr, "told to end in", grace)
 			os.Exit(0)
-		})
+		}, func() {})
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(94)
 	}()

@@ -1,12 +1,15 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,32 +37,93 @@ type Config struct {
 	Grace time.Duration
 	// TerminationLog is a file that gets the reason of a non-zero exit; "" means DefaultTerminationLog. It is not created.
 	TerminationLog string
+	// Kept is what the first child finds. The descriptors belong to the supervisor from here on.
+	Kept map[string]int
+	// Observer is told of what the child does; nil for nobody.
+	Observer Observer
+	// Signals brings SIGCHLD, SIGTERM and SIGINT when the caller has taken them over; nil lets the supervisor do it.
+	Signals <-chan os.Signal
+	// Leave is closed when the child is to let its clients go and to end. nil is never.
+	Leave <-chan struct{}
 	// Now is the clock.
 	Now func() time.Time
 	Log logr.Logger
 }
 
+// Observer hears what a supervisor keeps and what its child is. The supervisor waits for it; descriptors stay the supervisor's.
+type Observer interface {
+	// Keeps says that fd is kept under key, also of what was kept from the beginning. Drops says that key is not kept any more.
+	Keeps(key string, fd int)
+	Drops(key string)
+	// Is tells the child's phase, again at each start.
+	Is(Phase)
+}
+
+// Outcome is how supervising ended.
+type Outcome struct {
+	// Code to exit with, and the Reason for people.
+	Code   int
+	Reason string
+	// Phase of the last child.
+	Phase Phase
+	// Kept is what is left. The descriptors belong to the caller.
+	Kept map[string]int
+}
+
 // Run supervises until the child's work is done, ctx ends or the supervisor is terminated, and returns the code to
-// exit with. It takes over SIGCHLD, SIGTERM and SIGINT, and reaps every child of this process.
+// exit with. It takes over SIGCHLD, SIGTERM and SIGINT, and reaps every child of this process. What is kept is dropped at
+// the end, and the reason of a code that is not 0 goes where the kubelet reads it.
 func Run(ctx context.Context, c Config) (int, error) {
+	end, err := Hold(ctx, c)
+	Drop(end.Kept)
+	if err != nil || end.Code == 0 {
+		return end.Code, err
+	}
+	if err := Explain(c.TerminationLog, end.Reason); err != nil && !errors.Is(err, os.ErrNotExist) {
+		c.Log.V(1).Info("No termination message", "error", err.Error())
+	}
+	return end.Code, nil
+}
+
+// Drop closes what was kept.
+func Drop(kept map[string]int) {
+	for _, fd := range kept {
+		_ = unix.Close(fd)
+	}
+}
+
+// Hold is Run for a supervisor that lives on: it gives back what is kept, and explains nothing. When ctx ends, the child is killed
+// and gone before Hold returns. The child dies with the thread that calls: lock it.
+func Hold(ctx context.Context, c Config) (Outcome, error) {
 	if c.Silence == 0 {
 		c.Silence = DefaultSilence
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
-	if c.TerminationLog == "" {
-		c.TerminationLog = DefaultTerminationLog
+	if c.Kept == nil {
+		c.Kept = make(map[string]int)
 	}
+	s := &shell{Config: c, machine: Machine{Silence: c.Silence, Grace: c.Grace}, kept: c.Kept}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return ExitConfig, fmt.Errorf("become a subreaper: %w", err)
+		return Outcome{Code: ExitConfig, Kept: s.kept}, fmt.Errorf("become a subreaper: %w", err)
 	}
-	sig := make(chan os.Signal, 16)
-	signal.Notify(sig, syscall.SIGCHLD, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(sig)
-	s := &shell{Config: c, machine: Machine{Silence: c.Silence, Grace: c.Grace}, kept: make(map[string]int)}
-	defer s.drop()
-	return s.loop(ctx, sig)
+	if c.Signals == nil {
+		sig := make(chan os.Signal, 16)
+		signal.Notify(sig, syscall.SIGCHLD, syscall.SIGTERM, syscall.SIGINT)
+		defer signal.Stop(sig)
+		s.Signals = sig
+	}
+	if s.Observer != nil {
+		for key, fd := range s.kept {
+			s.Observer.Keeps(key, fd)
+		}
+	}
+	err := s.loop(ctx)
+	if s.child != nil {
+		s.child.forget()
+	}
+	return Outcome{Code: s.code, Reason: s.reason, Phase: s.machine.phase, Kept: s.kept}, err
 }
 
 // shell carries out what the machine decides. One goroutine runs it.
@@ -68,19 +132,23 @@ type shell struct {
 	machine Machine
 	kept    map[string]int
 	child   *child
+	starts  int
 	code    int
+	reason  string
 	over    bool
+	left    bool // Leave was closed
 }
 
 // child is one process and the messages that it sends; messages is closed at the end of its stream.
 type child struct {
 	pid      int
 	conn     *net.UnixConn
-	messages chan message
+	messages chan Message
 	gone     chan struct{}
 }
 
-func (s *shell) loop(ctx context.Context, sig <-chan os.Signal) (int, error) {
+func (s *shell) loop(ctx context.Context) error {
+	leave := s.Leave
 	s.step(Event{What: Begun})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -90,15 +158,18 @@ func (s *shell) loop(ctx context.Context, sig <-chan os.Signal) (int, error) {
 		} else {
 			timer.Stop()
 		}
-		var messages chan message
+		var messages chan Message
 		if s.child != nil {
 			messages = s.child.messages
 		}
 		select {
 		case <-ctx.Done():
-			s.kill()
-			return 0, ctx.Err()
-		case got := <-sig:
+			s.end()
+			return ctx.Err()
+		case <-leave:
+			leave, s.left = nil, true
+			s.tell(Message{Kind: KindLeave, FD: -1})
+		case got := <-s.Signals:
 			if got == syscall.SIGCHLD {
 				s.reap()
 			} else {
@@ -115,8 +186,22 @@ func (s *shell) loop(ctx context.Context, sig <-chan os.Signal) (int, error) {
 			s.step(Event{What: Tick})
 		}
 	}
-	return s.code, nil
+	return nil
 }
+
+// end kills the child and waits until it is gone: then nobody holds its descriptors.
+func (s *shell) end() {
+	if s.child == nil {
+		return
+	}
+	s.kill()
+	var ws unix.WaitStatus
+	for errors.Is(waited(unix.Wait4(s.child.pid, &ws, 0, nil)), unix.EINTR) {
+	}
+	s.bury()
+}
+
+func waited(_ int, err error) error { return err }
 
 func (s *shell) step(e Event) {
 	e.At = s.Now()
@@ -133,7 +218,7 @@ func (s *shell) step(e Event) {
 			s.Log.Info("Killing the proxy", "pid", s.child.pid, "reason", a.Reason)
 			s.kill()
 		case TellTerm:
-			s.tell(message{kind: msgTerm, body: termBody(a.Grace), fd: -1})
+			s.tell(Message{Kind: KindTerm, Body: termBody(a.Grace), FD: -1})
 		case Exit:
 			s.exit(a)
 		}
@@ -141,19 +226,13 @@ func (s *shell) step(e Event) {
 }
 
 func (s *shell) exit(a Action) {
-	s.over, s.code = true, a.Code
+	s.over, s.code, s.reason = true, a.Code, a.Reason
 	s.Log.Info("The sidecar ends", "code", a.Code, "reason", a.Reason)
-	if a.Code == 0 {
-		return
-	}
-	if err := explain(s.TerminationLog, a.Reason); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.Log.V(1).Info("No termination message", "error", err.Error())
-	}
 }
 
-// explain writes the reason where the kubelet reads it.
-func explain(path, reason string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+// Explain writes the reason of an exit where the kubelet reads it; path "" means DefaultTerminationLog.
+func Explain(path, reason string) error {
+	f, err := os.OpenFile(cmp.Or(path, DefaultTerminationLog), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -173,7 +252,7 @@ func (s *shell) start() error {
 		return fmt.Errorf("start %s: %w", s.Args[0], err)
 	}
 	pid, err := syscall.ForkExec(s.Args[0], s.Args, &syscall.ProcAttr{
-		Env:   s.Env,
+		Env:   append(slices.Clip(s.Env), RestartsEnv+"="+strconv.Itoa(s.starts)),
 		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
 		// In a group of its own, a terminal's Ctrl-C reaches the supervisor alone.
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
@@ -182,20 +261,25 @@ func (s *shell) start() error {
 		_ = conn.Close()
 		return fmt.Errorf("start %s: %w", s.Args[0], err)
 	}
-	s.child = &child{pid: pid, conn: conn, messages: make(chan message), gone: make(chan struct{})}
+	s.child = &child{pid: pid, conn: conn, messages: make(chan Message), gone: make(chan struct{})}
+	s.starts++
+	s.is(Starting)
 	s.Log.Info("The proxy started", "pid", pid, "kept", len(s.kept))
 	go s.child.pump(s.child.messages) // ends with the child's end of the pair, or with gone
 	for key, fd := range s.kept {
-		s.tell(message{kind: msgAdd, body: []byte(key), fd: fd})
+		s.tell(Message{Kind: KindAdd, Body: []byte(key), FD: fd})
 	}
-	s.tell(message{kind: msgEnd, fd: -1})
+	s.tell(Message{Kind: KindEnd, FD: -1})
+	if s.left {
+		s.tell(Message{Kind: KindLeave, FD: -1})
+	}
 	return nil
 }
 
-func (c *child) pump(to chan<- message) {
+func (c *child) pump(to chan<- Message) {
 	defer close(to)
 	for {
-		m, err := receive(c.conn)
+		m, err := Receive(c.conn)
 		if err != nil {
 			return
 		}
@@ -213,11 +297,11 @@ func (c *child) forget() {
 	_ = c.conn.Close()
 }
 
-func (s *shell) tell(m message) {
+func (s *shell) tell(m Message) {
 	if s.child == nil {
 		return
 	}
-	if err := send(s.child.conn, s.Now().Add(5*time.Second), m); err != nil {
+	if err := Send(s.child.conn, s.Now().Add(5*time.Second), m); err != nil {
 		s.Log.Error(err, "The proxy does not listen to its supervisor", "pid", s.child.pid)
 	}
 }
@@ -264,29 +348,36 @@ func (s *shell) bury() {
 	s.child = nil
 }
 
-func (s *shell) handle(m message) {
-	key := string(m.body)
-	if m.kind == msgAdd && m.fd >= 0 && len(key) <= maxKey && (len(s.kept) < maxStored || s.holds(key)) {
+func (s *shell) handle(m Message) {
+	key := string(m.Body)
+	if m.Kind == KindAdd && m.FD >= 0 && len(key) <= maxKey && (len(s.kept) < maxStored || s.holds(key)) {
 		s.release(key)
-		s.kept[key] = m.fd
+		s.kept[key] = m.FD
+		if s.Observer != nil {
+			s.Observer.Keeps(key, m.FD)
+		}
 		return
 	}
-	if m.fd >= 0 {
-		_ = unix.Close(m.fd)
+	if m.FD >= 0 {
+		_ = unix.Close(m.FD)
 	}
-	switch m.kind {
-	case msgRemove:
+	switch m.Kind {
+	case KindRemove:
 		s.release(key)
-	case msgBeat:
-		s.step(Event{What: Beat})
-	case msgPhase:
-		if len(m.body) == 1 {
-			s.step(Event{What: Said, Phase: Phase(m.body[0])})
+		if s.Observer != nil {
+			s.Observer.Drops(key)
 		}
-	case msgWords:
+	case KindBeat:
+		s.step(Event{What: Beat})
+	case KindPhase:
+		if len(m.Body) == 1 {
+			s.step(Event{What: Said, Phase: Phase(m.Body[0])})
+			s.is(Phase(m.Body[0]))
+		}
+	case KindWords:
 		s.step(Event{What: Said, Words: key})
 	default:
-		s.Log.Info("The proxy said something unknown", "kind", string(rune(m.kind)))
+		s.Log.Info("The proxy said something unknown", "kind", string(rune(m.Kind)))
 	}
 }
 
@@ -299,11 +390,8 @@ func (s *shell) release(key string) {
 	}
 }
 
-func (s *shell) drop() {
-	for key := range s.kept {
-		s.release(key)
-	}
-	if s.child != nil {
-		s.child.forget()
+func (s *shell) is(p Phase) {
+	if s.Observer != nil {
+		s.Observer.Is(p)
 	}
 }

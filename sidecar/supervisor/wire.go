@@ -17,8 +17,11 @@ import (
 // ChildFD is the descriptor at which a supervised child finds its end of the socket pair.
 const ChildFD = 3
 
-// statePrefix starts the keys of memory files in the descriptor store.
-const statePrefix = "state/"
+// RestartsEnv tells the child how often its supervisor restarted it.
+const RestartsEnv = "AXLE_RESTARTS"
+
+// StatePrefix starts the keys of memory files in the descriptor store.
+const StatePrefix = "state/"
 
 // Bounds of what either side believes.
 const (
@@ -28,50 +31,54 @@ const (
 	maxState   = 64 << 20
 )
 
-// kind is the first byte of a message. Messages are packets on a SOCK_SEQPACKET pair; each is at most maxMessage long.
-type kind byte
+// Kind is the first byte of a message. Messages are packets on a SOCK_SEQPACKET pair; each is at most maxMessage long.
+type Kind byte
 
+// The kinds of messages. Between the supervisors of two slots, KindAdd, KindRemove and KindEnd mean the same.
 const (
-	msgAdd    kind = 'A' // key, and one descriptor: keep it, or (downwards) this is what was kept
-	msgRemove kind = 'R' // key: drop it
-	msgBeat   kind = 'B' // the child is alive
-	msgPhase  kind = 'P' // one byte, a Phase
-	msgWords  kind = 'W' // why the child is about to exit
-	msgEnd    kind = 'E' // downwards: everything kept has been sent
-	msgTerm   kind = 'T' // downwards: uint64, milliseconds that are left
+	KindAdd    Kind = 'A' // key, and one descriptor: keep it, or (downwards) this is what was kept
+	KindRemove Kind = 'R' // key: drop it
+	KindBeat   Kind = 'B' // the child is alive
+	KindPhase  Kind = 'P' // one byte, a Phase
+	KindWords  Kind = 'W' // why the child is about to exit
+	KindEnd    Kind = 'E' // downwards: everything kept has been sent
+	KindTerm   Kind = 'T' // downwards: uint64, milliseconds that are left
+	KindLeave  Kind = 'L' // downwards: nobody is to serve here any more
 )
 
-type message struct {
-	kind kind
-	body []byte
-	fd   int // -1 for none
+// Message is one packet.
+type Message struct {
+	Kind Kind
+	Body []byte
+	// FD is a descriptor that travels along; -1 for none.
+	FD int
 }
 
-// send writes one message and never blocks past the deadline.
-func send(c *net.UnixConn, deadline time.Time, m message) error {
-	if len(m.body)+1 > maxMessage {
-		return fmt.Errorf("send %c: %d bytes are too many", m.kind, len(m.body))
+// Send writes one message and never blocks past the deadline.
+func Send(c *net.UnixConn, deadline time.Time, m Message) error {
+	if len(m.Body)+1 > maxMessage {
+		return fmt.Errorf("send %c: %d bytes are too many", m.Kind, len(m.Body))
 	}
 	var oob []byte
-	if m.fd >= 0 {
-		oob = unix.UnixRights(m.fd)
+	if m.FD >= 0 {
+		oob = unix.UnixRights(m.FD)
 	}
 	if err := c.SetWriteDeadline(deadline); err != nil {
-		return fmt.Errorf("send %c: %w", m.kind, err)
+		return fmt.Errorf("send %c: %w", m.Kind, err)
 	}
-	if _, _, err := c.WriteMsgUnix(append([]byte{byte(m.kind)}, m.body...), oob, nil); err != nil {
-		return fmt.Errorf("send %c: %w", m.kind, err)
+	if _, _, err := c.WriteMsgUnix(append([]byte{byte(m.Kind)}, m.Body...), oob, nil); err != nil {
+		return fmt.Errorf("send %c: %w", m.Kind, err)
 	}
 	return nil
 }
 
-// receive reads one message. A descriptor in it belongs to the caller.
-func receive(c *net.UnixConn) (message, error) {
+// Receive reads one message. A descriptor in it belongs to the caller.
+func Receive(c *net.UnixConn) (Message, error) {
 	buf := make([]byte, maxMessage)
 	oob := make([]byte, unix.CmsgSpace(8*4))
 	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob) // sets close-on-exec
 	if err != nil {
-		return message{}, err
+		return Message{}, err
 	}
 	fds, err := rights(oob[:oobn])
 	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
@@ -85,11 +92,11 @@ func receive(c *net.UnixConn) (message, error) {
 	}
 	if err != nil {
 		closeAll(fds)
-		return message{}, err
+		return Message{}, err
 	}
-	m := message{kind: kind(buf[0]), body: buf[1:n:n], fd: -1}
+	m := Message{Kind: Kind(buf[0]), Body: buf[1:n:n], FD: -1}
 	if len(fds) == 1 {
-		m.fd = fds[0]
+		m.FD = fds[0]
 	}
 	return m, nil
 }
