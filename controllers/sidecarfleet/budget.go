@@ -175,17 +175,9 @@ func (p *planner) pinned() bool {
 func (p *planner) allowance() int {
 	total, there, coming := p.progress()
 	index := stepsDone(p.Fleet.Steps, total, there)
-	if index > 0 && index < len(p.Fleet.Steps) {
-		if pause := p.Fleet.Steps[index-1].Pause; pause != nil {
-			since := p.now
-			if int(p.Fleet.StepIndex) == index && !p.Fleet.StepSince.IsZero() {
-				since = p.Fleet.StepSince
-			}
-			if end := since.Add(pause.Duration); p.now.Before(end) {
-				p.look(end)
-				return 0
-			}
-		}
+	if end := pauseEnd(p.Fleet, index, p.now); !end.IsZero() {
+		p.look(end)
+		return 0
 	}
 	want := total
 	if index < len(p.Fleet.Steps) {
@@ -236,12 +228,16 @@ func limitOf(limit intstr.IntOrString, pods int) int {
 	return max(n, 1)
 }
 
-// pauseEnd is used by the status: until when a step's pause holds, or the zero time.
+// pauseEnd is until when the pause after so many steps holds, or the zero time. A step that was completed just now pauses from now on.
 func pauseEnd(f Fleet, index int, now time.Time) time.Time {
-	if index == 0 || index >= len(f.Steps) || f.Steps[index-1].Pause == nil || int(f.StepIndex) != index {
+	if index == 0 || index >= len(f.Steps) || index <= f.Promoted || f.Steps[index-1].Pause == nil {
 		return time.Time{}
 	}
-	if end := f.StepSince.Add(f.Steps[index-1].Pause.Duration); now.Before(end) {
+	since := now.Truncate(time.Second)
+	if int(f.StepIndex) == index && !f.StepSince.IsZero() {
+		since = f.StepSince
+	}
+	if end := since.Add(f.Steps[index-1].Pause.Duration); now.Before(end) {
 		return end
 	}
 	return time.Time{}

@@ -48,7 +48,7 @@ func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("sidecarfleet").
-		For(&axlev1.SidecarFleet{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&axlev1.SidecarFleet{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, promotion()))).
 		Watches(&axlev1.SidecarFleet{}, r.allFleets(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&axlev1.SidecarVersion{}, r.allFleets()).
 		Watches(&corev1.Namespace{}, r.namespaceFleets(), builder.WithPredicates(predicate.LabelChangedPredicate{})).

@@ -43,6 +43,8 @@ type Fleet struct {
 	// Step as the status has it: how many steps are complete, and since when.
 	StepIndex int32
 	StepSince time.Time
+	// Promoted is the last step whose pause somebody has ended, counted from 1.
+	Promoted int
 	// FailedHandovers that are tolerated.
 	FailedHandovers int
 	Deadline        time.Duration

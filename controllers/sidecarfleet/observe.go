@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -248,9 +249,20 @@ func fleetFacts(f *axlev1.SidecarFleet) Fleet {
 	} else if f.Status.Step.Since != nil {
 		fact.StepSince = f.Status.Step.Since.Time
 	}
+	fact.Promoted = promoted(f)
 	fact.Rollback = strategy.OnFailure != axlev1.OnFailurePause
 	fact.Stopped, fact.StoppedBy = stop(f)
 	return fact
+}
+
+// promoted reads the annotation that ends pauses, "VERSION/STEP". One of another version, or that is no number of a step, ends none.
+func promoted(f *axlev1.SidecarFleet) int {
+	version, step, _ := strings.Cut(f.Annotations[axlev1.PromoteAnnotation], "/")
+	n, err := strconv.Atoi(step)
+	if version != f.Spec.Version || err != nil || n < 1 {
+		return 0
+	}
+	return n
 }
 
 // stop reads back what stopped the rollout, if the status says so of this generation of the spec.

@@ -228,6 +228,22 @@ func TestPlan(t *testing.T) {
 			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: 5 * minute, want: []string{"Upgrading b g2 v2 from g1 +stub"},
 		},
 
+		"a promoted step's pause is over": {
+			fleet: fleet(halfway, func(f *Fleet) { f.Promoted = 1 }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
+			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+		"a promotion of an earlier step ends no later pause": {
+			fleet: fleet(halfway, func(f *Fleet) {
+				f.Steps = append([]axlev1.UpdateStep{{Percent: 1}}, f.Steps...)
+				f.StepIndex, f.Promoted = 2, 1
+			}),
+			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute, wake: 4 * minute,
+		},
+		"a pause that was made shorter is over": {
+			fleet: fleet(halfway, func(f *Fleet) { f.Steps[0].Pause.Duration = minute }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
+			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+		},
+
 		// Pods that are different.
 		"a pinned pod goes to its version and no further": {
 			fleet: fleet(), pods: []Pod{pod("a", func(p *Pod) { p.Pin = "v1" }), pod("b", func(p *Pod) { p.Pin = "v3" })},
@@ -312,4 +328,10 @@ func TestPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// halfway has one of two steps behind it, whose pause of five minutes has just begun.
+func halfway(f *Fleet) {
+	f.Steps = []axlev1.UpdateStep{{Percent: 50, Pause: &metav1.Duration{Duration: 5 * minute}}, {Percent: 100}}
+	f.StepIndex, f.StepSince = 1, t0
 }

@@ -234,3 +234,13 @@ func TestAStopOutlivesTheOperator(t *testing.T) {
 		t.Errorf("a changed spec is held by %q", facts.Stopped)
 	}
 }
+
+func TestPromoted(t *testing.T) {
+	for annotation, want := range map[string]int{"v2/1": 1, "v2/12": 12, "v1/1": 0, "v2": 0, "v2/": 0, "v2/x": 0, "v2/-1": 0, "v2/1/2": 0, "": 0} {
+		f := &axlev1.SidecarFleet{}
+		f.Spec.Version, f.Annotations = "v2", map[string]string{axlev1.PromoteAnnotation: annotation}
+		if got := promoted(f); got != want {
+			t.Errorf("%q promotes step %d, want %d", annotation, got, want)
+		}
+	}
+}

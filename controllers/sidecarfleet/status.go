@@ -296,12 +296,16 @@ func (t *tally) noWayBack() string {
 }
 
 func (t *tally) paused() metav1.Condition {
-	index := stepsDone(t.Fleet.Steps, t.total, t.there)
+	f := t.Fleet
+	index := stepsDone(f.Steps, t.total, t.there)
+	end := pauseEnd(f, index, t.now)
 	switch {
-	case t.Fleet.Paused:
+	case f.Paused:
 		return condition(axlev1.ConditionPaused, true, reasonPaused, "spec.paused is true: no pod is changed, except that sidecars which are not wanted leave.")
-	case t.there < t.total && !pauseEnd(t.Fleet, index, t.now).IsZero():
-		return condition(axlev1.ConditionPaused, true, reasonStepPause, fmt.Sprintf("Step %d of %d is complete and its pause holds.", index, len(t.Fleet.Steps)))
+	case t.outcome == going && t.there < t.total && !end.IsZero():
+		return condition(axlev1.ConditionPaused, true, reasonStepPause, fmt.Sprintf(
+			"Step %d of %d is complete and its pause holds until %s. To go on now: kubectl axle rollout promote %s, or: kubectl annotate --overwrite sidecarfleet %s %s=%s/%d",
+			index, len(f.Steps), end.UTC().Format(time.RFC3339), f.Name, f.Name, axlev1.PromoteAnnotation, f.Version, index))
 	}
 	return condition(axlev1.ConditionPaused, false, reasonNotPaused, "The rollout is not paused.")
 }

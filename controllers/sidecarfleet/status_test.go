@@ -18,6 +18,8 @@ func TestSummarize(t *testing.T) {
 		rivals  []string
 		counts  axlev1.FleetPods
 		current string
+		// later the same facts give the same status; an hour later if it is 0.
+		later time.Duration
 		// want are conditions as TYPE=STATUS/REASON.
 		want []string
 		// says is a part of the message of the condition of that type.
@@ -89,6 +91,12 @@ func TestSummarize(t *testing.T) {
 			counts: axlev1.FleetPods{Matched: 2, Injected: 1, InPlace: 1, Updated: 1, Blocked: 1},
 			want:   []string{"Available=True/AllServing", "Degraded=False/Healthy"},
 		},
+		"a step's pause holds": {
+			fleet: fleet(halfway), pods: []Pod{pod("a", runs("v2")), pod("b")}, current: "v1", later: time.Minute,
+			counts: axlev1.FleetPods{Matched: 2, Injected: 2, InPlace: 2, Updated: 1},
+			want:   []string{"Progressing=True/StepPause", "Paused=True/StepPause"},
+			says:   map[string]string{"Paused": "until 2027-01-15T08:05:00Z. To go on now: kubectl axle rollout promote default, or: kubectl annotate --overwrite sidecarfleet default axlemesh.io/promote=v2/1"},
+		},
 		"paused": {
 			fleet: fleet(isPaused), pods: []Pod{pod("a")}, current: "v1",
 			counts: axlev1.FleetPods{Matched: 1, Injected: 1, InPlace: 1},
@@ -126,8 +134,11 @@ func TestSummarize(t *testing.T) {
 					t.Errorf("condition %s: %+v does not say %q", kind, c, part)
 				}
 			}
-			if diff := cmp.Diff(got, Summarize(t0.Add(time.Hour), seen, got, nil)); diff != "" {
-				t.Errorf("an hour later the same facts give another status:\n%s", diff)
+			if tc.later == 0 {
+				tc.later = time.Hour
+			}
+			if diff := cmp.Diff(got, Summarize(t0.Add(tc.later), seen, got, nil)); diff != "" {
+				t.Errorf("later the same facts give another status:\n%s", diff)
 			}
 		})
 	}

@@ -110,6 +110,17 @@ func podChanged() predicate.Predicate {
 	}}
 }
 
+// promotion lets a fleet through whose step was promoted.
+func promotion() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetAnnotations()[axlev1.PromoteAnnotation] != e.ObjectNew.GetAnnotations()[axlev1.PromoteAnnotation]
+		},
+	}
+}
+
 // serviceChanged is for Services, which have no generation.
 func serviceChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {

@@ -135,7 +135,7 @@ func exactlyOne(what string) cobra.PositionalArgs {
 
 func (s *shell) rollout() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rollout", Short: "Pause, resume or undo the rollout of a fleet",
+		Use: "rollout", Short: "Pause, resume, promote or undo the rollout of a fleet",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -150,12 +150,16 @@ func (s *shell) rollout() *cobra.Command {
 	undo := steer("undo", "Bring a fleet back to the version that it ran before", "  kubectl axle rollout undo default\n  kubectl axle rollout undo default --to v1-0-0",
 		func(c *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return c.Undo(f, to) })
 	undo.Flags().StringVar(&to, "to", "", "SidecarVersion to go to; the fleet's status.currentVersion if empty")
+	var full bool
+	promote := steer("promote", "End the pause between two steps of a rollout before its time", "  kubectl axle rollout promote default\n  kubectl axle rollout promote default --full",
+		func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Promote(f, full) })
+	promote.Flags().BoolVar(&full, "full", false, "end all pauses of this rollout, those that are to come as well")
 	cmd.AddCommand(
 		steer("pause", "Hold everything that changes a pod of a fleet", "  kubectl axle rollout pause default",
 			func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Pause(f) }),
 		steer("resume", "Let a paused fleet go on", "  kubectl axle rollout resume default",
 			func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Resume(f) }),
-		undo,
+		promote, undo,
 	)
 	return cmd
 }

@@ -209,7 +209,7 @@ func TestErrors(t *testing.T) {
 		"elsewhere":              {two, "explain pay-0", `no pod "pay-0" in namespace "default"; there is one in payments: use -n`},
 		"no such pod":            {two, "explain pay-9", `no pod "pay-9" in namespace "default" (-n names another)`},
 		"no such format":         {two, "status -o xml", `unknown output "xml": there is json and yaml, and text without -o`},
-		"no such command":        {two, "rollout promote", `unknown command "promote" for "kubectl axle rollout"`},
+		"no such command":        {two, "rollout restart", `unknown command "restart" for "kubectl axle rollout"`},
 		"not installed":          {foreign, "status", "the cluster knows no SidecarFleets: Axle is not installed there, or the context is another cluster's"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,16 +43,40 @@ func TestRollout(t *testing.T) {
 			{Type: axlev1.ConditionDegraded, Status: metav1.ConditionTrue, Message: "HandoverFailed: a/b: died. The rollout of v2 has stopped; no further pod is touched."},
 		}
 	})
+	promote := func(full bool) func(*axlev1.SidecarFleet) (Change, error) {
+		return func(f *axlev1.SidecarFleet) (Change, error) { return Promote(f, full) }
+	}
+	waits := with(func(f *axlev1.SidecarFleet) {
+		f.ResourceVersion, f.Status.UpdateVersion, f.Status.Step.Index = "77", "v2", 1
+		f.Spec.UpdateStrategy.Steps = []axlev1.UpdateStep{{Percent: 1}, {Percent: 10}, {Percent: 100}}
+		f.Status.Conditions = []metav1.Condition{{Type: axlev1.ConditionPaused, Status: metav1.ConditionTrue, Reason: "StepPause", ObservedGeneration: 4}}
+	})
+	annotated, goes, done, unseen := waits.DeepCopy(), waits.DeepCopy(), waits.DeepCopy(), waits.DeepCopy()
+	annotated.Annotations = map[string]string{"a": "b"}
+	goes.Status.Conditions, done.Status.Step.Index, unseen.Generation = nil, 3, 5
 	cases := map[string]struct {
 		do          func(*axlev1.SidecarFleet) (Change, error)
 		fleet       *axlev1.SidecarFleet
 		patch, said string
 	}{
-		"pause":               {Pause, &rolling, `[{"op":"add","path":"/spec/paused","value":true}]`, "SidecarFleet default is paused: spec.paused is true."},
-		"pause, paused":       {Pause, paused, "", "SidecarFleet default is paused already."},
-		"resume":              {Resume, paused, `[{"op":"add","path":"/spec/paused","value":false}]`, "It brings v2 to its pods, and tries again where that failed before."},
-		"resume, not paused":  {Resume, &rolling, "", "SidecarFleet default is not paused."},
-		"resume, stopped":     {Resume, stopped, "", "But the rollout of v2 has stopped. HandoverFailed: a/b: died.\nTo go back to v1: kubectl axle rollout undo default"},
+		"pause":              {Pause, &rolling, `[{"op":"add","path":"/spec/paused","value":true}]`, "SidecarFleet default is paused: spec.paused is true."},
+		"pause, paused":      {Pause, paused, "", "SidecarFleet default is paused already."},
+		"resume":             {Resume, paused, `[{"op":"add","path":"/spec/paused","value":false}]`, "It brings v2 to its pods, and tries again where that failed before."},
+		"resume, not paused": {Resume, &rolling, "", "SidecarFleet default is not paused."},
+		"resume, stopped":    {Resume, stopped, "", "But the rollout of v2 has stopped. HandoverFailed: a/b: died.\nTo go back to v1: kubectl axle rollout undo default"},
+		"promote": {promote(false), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1"}]`,
+			"SidecarFleet default goes on with v2: the pause after step 1 of 3 is over"},
+		"promote, all the way": {promote(true), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/3"}]`,
+			"no further pause holds it"},
+		"promote, the first annotation": {promote(false), waits, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"test","path":"/metadata/resourceVersion","value":"77"},` +
+			`{"op":"add","path":"/metadata/annotations","value":{}},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1"}]`, "(annotation axlemesh.io/promote=v2/1)"},
+		"promote, nothing waits": {promote(false), goes, "", "no pause of a step holds it: step 2 of 3 is under way."},
+		"promote, complete":      {promote(false), done, "", "all 3 steps of v2 are complete."},
+		"promote, not seen":      {promote(false), unseen, "", "promote default: the operator has not looked at its last change yet"},
+		"promote, stopped": {promote(false), with(func(f *axlev1.SidecarFleet) {
+			f.Status.UpdateVersion, f.Status.Conditions = "v2", stopped.Status.Conditions
+		}), "",
+			"the rollout of v2 has stopped: HandoverFailed: a/b: died."},
 		"undo":                {undo(c, ""), &rolling, back("v1"), "SidecarFleet default goes from v2 back to v1."},
 		"undo, paused":        {undo(c, ""), paused, back("v1"), "But it is paused: nothing happens before kubectl axle rollout resume default"},
 		"undo to a version":   {undo(c, "v0"), finished, back("v0"), "SidecarFleet default goes from v2 back to v0."},
