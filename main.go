@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,6 +49,7 @@ import (
 	"github.com/axlemesh/axle/controllers/identity"
 	"github.com/axlemesh/axle/controllers/sidecarfleet"
 	"github.com/axlemesh/axle/controllers/sidecarversion"
+	"github.com/axlemesh/axle/controllers/trafficrule"
 	"github.com/axlemesh/axle/controllers/xds"
 	"github.com/axlemesh/axle/webhook"
 	"github.com/axlemesh/axle/webhook/certs"
@@ -205,7 +207,7 @@ func wire(ctx context.Context, mgr ctrl.Manager, o options, log logr.Logger, tru
 	}
 	channel := &control.Server{
 		Pods: mgr.GetClient(), Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Keys: keys, Clock: clock.RealClock{},
-		Log: log.WithName("control"), Metrics: control.NewMetrics(metrics.Registry), TrustBundle: trust.CABundle,
+		Tokens: control.TokenReviews{Client: direct}, Log: log.WithName("control"), Metrics: control.NewMetrics(metrics.Registry), TrustBundle: trust.CABundle,
 	}
 	end := &endpoint{
 		address: o.controlAddress, trust: trust, channel: channel, source: source, log: log.WithName("endpoint"),
@@ -214,7 +216,7 @@ func wire(ctx context.Context, mgr ctrl.Manager, o options, log logr.Logger, tru
 			return xds.NewServer(ctx, store, mgr.GetClient(), recorder, log.WithName("xds"), xds.NewMetrics(metrics.Registry))
 		},
 	}
-	if err := errors.Join(fleets.Setup(ctx, mgr), versions.Setup(ctx, mgr), source.Setup(ctx, mgr), relay(ctx, mgr, channel)); err != nil {
+	if err := errors.Join(fleets.Setup(ctx, mgr), versions.Setup(ctx, mgr), source.Setup(ctx, mgr), rules(mgr, o, store, recorder, log), relay(ctx, mgr, channel)); err != nil {
 		return fmt.Errorf("set up the controllers: %w", err)
 	}
 	create := &defaults.Creator{Client: direct, File: o.defaultsFile, Clock: clock.RealClock{}, Log: log.WithName("defaults")}
@@ -229,6 +231,20 @@ func wire(ctx context.Context, mgr ctrl.Manager, o options, log logr.Logger, tru
 		mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()),
 		mgr.AddReadyzCheck("control", end.ready),
 	)
+}
+
+// rules sets up what keeps the status of TrafficRules: the leader writes conditions, every replica what its sidecars say.
+func rules(mgr ctrl.Manager, o options, store *xds.Store, recorder events.EventRecorder, log logr.Logger) error {
+	self, err := os.Hostname() // of a pod, its name
+	if err != nil {
+		return fmt.Errorf("find the replica's name: %w", err)
+	}
+	leader := &trafficrule.Reconciler{
+		Client: mgr.GetClient(), Rules: store, Clock: clock.RealClock{}, Events: recorder, Log: log.WithName("trafficrule"),
+		Self: self, Namespace: o.namespace, Account: o.account,
+	}
+	replica := &trafficrule.Reporter{Client: mgr.GetClient(), Rules: store, Clock: clock.RealClock{}, Self: self}
+	return errors.Join(leader.Setup(mgr), replica.Setup(mgr))
 }
 
 // relay feeds every pod event to the control channel.
