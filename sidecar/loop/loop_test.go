@@ -35,7 +35,7 @@ func clock() loop.Clock {
 	return func() time.Duration { return time.Since(start) }
 }
 
-func start(t *testing.T) *loop.Loop {
+func start(t testing.TB) *loop.Loop {
 	t.Helper()
 	l, err := loop.New(clock(), nil)
 	if err != nil {
@@ -53,7 +53,7 @@ func start(t *testing.T) *loop.Loop {
 }
 
 // listen accepts on loopback into l with the handlers that next makes.
-func listen(t *testing.T, l *loop.Loop, next func() loop.Handler) netip.AddrPort {
+func listen(t testing.TB, l *loop.Loop, next func() loop.Handler) netip.AddrPort {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
