@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) error {
 	fs.IntVar(&cfg.Repetitions, "repetitions", 3, "how often everything is measured")
 	fs.DurationVar(&cfg.Window, "window", 1500*time.Millisecond, "measured time of each run")
 	fs.IntVar(&cfg.Tries, "tries", 2, "runs at full load of which the least disturbed counts")
-	fs.DurationVar(&cfg.Quiet, "quiet", 4*time.Second, "how long to wait for the machine to be quiet before each run")
+	fs.DurationVar(&cfg.Quiet, "quiet", 2*time.Second, "how long to wait for the machine to be quiet before each run")
 	fs.Float64Var(&cfg.Rate, "rate", 2000, "requests per second of the open loop")
 	fs.StringVar(&cfg.CSV, "csv", ".work/bench.csv", "file for the single results")
 	fs.StringVar(&cfg.Only, "only", "", "measure one protocol only: bolt or http")
