@@ -30,10 +30,15 @@ var phases = map[controlv1.State_Phase]axlev1.Phase{
 // The serving generation owns everything but Candidate and Joined. Ownership moves up when a later generation says that
 // it serves, and back down only when the handover between the two is known to have failed. A generation that is not connected keeps what it last said:
 // losing the channel loses nothing but news.
+//
+// In a pod with slots a term begins with each cold start, and only its lock's holder serves in it: who serves in a later term owns, whatever the
+// generations and whatever became of handovers before, and what an earlier term said no longer counts.
 func Merge(current axlev1.PodStatus, said []Said) axlev1.PodStatus {
 	next := *current.DeepCopy()
 	said = slices.Clone(said)
-	slices.SortStableFunc(said, func(a, b Said) int { return cmp.Compare(a.Generation, b.Generation) })
+	slices.SortStableFunc(said, func(a, b Said) int {
+		return cmp.Or(cmp.Compare(a.State.GetTerm(), b.State.GetTerm()), cmp.Compare(a.Generation, b.Generation))
+	})
 	for _, s := range said {
 		next.Handover = newer(next.Handover, s.Handover)
 	}
@@ -60,8 +65,10 @@ func Merge(current axlev1.PodStatus, said []Said) axlev1.PodStatus {
 func owns(status axlev1.PodStatus, s Said) bool {
 	phase := s.State.GetPhase()
 	switch {
-	case phase == controlv1.State_PHASE_UNSPECIFIED:
+	case phase == controlv1.State_PHASE_UNSPECIFIED, s.State.GetTerm() < status.Term:
 		return false
+	case s.State.GetTerm() > status.Term && serves(phase):
+		return true
 	case s.Generation == status.Generation:
 		return true
 	case s.Generation < status.Generation:
@@ -79,8 +86,16 @@ func owns(status axlev1.PodStatus, s Said) bool {
 	return false
 }
 
+// serves says whether only the one that holds the slots' lock can be in this phase.
+func serves(p controlv1.State_Phase) bool {
+	return p == controlv1.State_SERVING || p == controlv1.State_HANDING_OVER || p == controlv1.State_LEAVING
+}
+
 func own(status *axlev1.PodStatus, s Said) {
-	status.Generation, status.Version = s.Generation, s.Version
+	status.Generation, status.Version, status.Restarts = s.Generation, s.Version, s.State.GetRestarts()
+	if serves(s.State.GetPhase()) {
+		status.Term = s.State.GetTerm()
+	}
 	status.Phase = phases[s.State.GetPhase()]
 	status.Carrying = s.State.GetCarrying()
 	status.Listening = slices.Compact(slices.Sorted(slices.Values(s.State.GetListening())))
@@ -134,6 +149,7 @@ func sameNews(a, b *controlv1.Report) bool {
 	as, bs := a.GetState(), b.GetState()
 	ah, bh := a.GetHandover(), b.GetHandover()
 	return as.GetPhase() == bs.GetPhase() && as.GetCarrying() == bs.GetCarrying() &&
+		as.GetTerm() == bs.GetTerm() && as.GetRestarts() == bs.GetRestarts() &&
 		slices.Equal(as.GetListening(), bs.GetListening()) &&
 		ah.GetFrom() == bh.GetFrom() && ah.GetTo() == bh.GetTo() && ah.GetOk() == bh.GetOk()
 }

@@ -36,11 +36,7 @@ func TestMerge(t *testing.T) {
 		change(&st)
 		return st
 	}
-	cases := map[string]struct {
-		current axlev1.PodStatus
-		said    []Said
-		want    axlev1.PodStatus
-	}{
+	cases := map[string]mergeCase{
 		"nobody connected, nothing changes": {current: one, want: one},
 		"a first sidecar connects": {
 			current: axlev1.PodStatus{Joined: "axle-g1"}, said: []Said{says(1, "v1", starting)},
@@ -130,6 +126,68 @@ func TestMerge(t *testing.T) {
 			want: axlev1.PodStatus{Generation: 1, Version: "v1", Phase: axlev1.PhaseHandingOver, Listening: []int32{15200}, Candidate: 2},
 		},
 	}
+	checkMerge(t, cases)
+}
+
+func TestMergeOfTerms(t *testing.T) {
+	const (
+		starting = controlv1.State_STARTING
+		serving  = controlv1.State_SERVING
+		handing  = controlv1.State_HANDING_OVER
+		left     = controlv1.State_LEFT
+	)
+	in := func(term int64, s Said) Said {
+		s.State.Term = term
+		return s
+	}
+	two := axlev1.PodStatus{Term: 1, Generation: 2, Version: "v1", Phase: axlev1.PhaseServing, Listening: []int32{15200}}
+	one := axlev1.PodStatus{Term: 2, Generation: 1, Version: "v1", Phase: axlev1.PhaseServing, Listening: []int32{15200}}
+	with := func(st axlev1.PodStatus, change func(*axlev1.PodStatus)) axlev1.PodStatus {
+		st = *st.DeepCopy()
+		change(&st)
+		return st
+	}
+	checkMerge(t, map[string]mergeCase{
+		"the first term": {said: []Said{in(1, says(2, "v1", serving, 15200))}, want: two},
+		"a lower generation serves in a later term, whatever the dead one said last": {
+			current: two, said: []Said{in(1, says(2, "v1", serving, 15200)), in(2, says(1, "v1", serving, 15200))}, want: one,
+		},
+		"what an earlier term said does not come back": {current: one, said: []Said{in(1, says(2, "v1", serving, 15200))}, want: one},
+		"even of the same generation": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Term = 3 }), said: []Said{in(2, says(1, "v1", left))},
+			want: with(one, func(s *axlev1.PodStatus) { s.Term = 3 }),
+		},
+		"a candidate whose handover failed serves in a later term": {
+			current: with(two, func(s *axlev1.PodStatus) { s.Handover = result(2, 3, false) }),
+			said:    []Said{in(2, says(3, "v2", serving, 15200))},
+			want: with(two, func(s *axlev1.PodStatus) {
+				s.Term, s.Generation, s.Version, s.Handover = 2, 3, "v2", result(2, 3, false)
+			}),
+		},
+		"a start in a later term owns nothing yet": {
+			current: with(one, func(s *axlev1.PodStatus) { s.Term = 1 }), said: []Said{in(2, says(2, "v1", starting))},
+			want: with(one, func(s *axlev1.PodStatus) { s.Term, s.Candidate = 1, 2 }),
+		},
+		"a candidate that left owns nothing": {current: one, said: []Said{in(3, says(3, "v2", left))}, want: one},
+		"within a term generations decide": {
+			current: one, said: []Said{in(2, says(1, "v1", handing, 15200)), in(2, says(2, "v1", serving, 15200).ended(1, 2, true))},
+			want: with(one, func(s *axlev1.PodStatus) { s.Generation, s.Handover = 2, result(1, 2, true) }),
+		},
+		"restarts of the proxy": {
+			current: one, said: []Said{{Generation: 1, Version: "v1", State: &controlv1.State{Phase: serving, Listening: []int32{15200}, Term: 2, Restarts: 3}}},
+			want: with(one, func(s *axlev1.PodStatus) { s.Restarts = 3 }),
+		},
+	})
+}
+
+type mergeCase struct {
+	current axlev1.PodStatus
+	said    []Said
+	want    axlev1.PodStatus
+}
+
+func checkMerge(t *testing.T, cases map[string]mergeCase) {
+	t.Helper()
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := *tc.current.DeepCopy()
@@ -161,6 +219,8 @@ func TestSameNews(t *testing.T) {
 		"counters":       {func(r *controlv1.Report) { r.State.Requests, r.State.Connections, r.State.Errors = 9, 9, 9 }, true},
 		"phase":          {func(r *controlv1.Report) { r.State.Phase = controlv1.State_LEAVING }, false},
 		"ports":          {func(r *controlv1.Report) { r.State.Listening = nil }, false},
+		"a term":         {func(r *controlv1.Report) { r.State.Term = 2 }, false},
+		"a restart":      {func(r *controlv1.Report) { r.State.Restarts = 2 }, false},
 		"carrying":       {func(r *controlv1.Report) { r.State.Carrying = true }, false},
 		"a handover":     {func(r *controlv1.Report) { r.Handover.To = 3 }, false},
 		"another ending": {func(r *controlv1.Report) { r.Handover.Ok = false }, false},

@@ -36,6 +36,7 @@ type Server struct {
 	Live client.Reader
 	// Writer patches pods.
 	Writer  client.Writer
+	Tokens  Reviewer
 	Keys    *identity.Ring
 	Clock   clock.Clock
 	Log     logr.Logger
@@ -60,6 +61,9 @@ func (s *Server) Join(ctx context.Context, req *controlv1.JoinRequest) (*control
 }
 
 func (s *Server) join(ctx context.Context, req *controlv1.JoinRequest) (*controlv1.Credential, error) {
+	if req.GetServiceAccountToken() != "" {
+		return s.joinSlot(ctx, req)
+	}
 	j, err := s.Keys.Keys().OpenJoin(req.GetToken(), s.Clock.Now())
 	if err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
@@ -135,7 +139,7 @@ func (s *Server) Connect(str controlv1.Control_ConnectServer) error {
 	if err != nil {
 		return err
 	}
-	generation, err := greeted(first.GetHello(), who.Sidecar)
+	generation, err := s.greeted(ctx, first.GetHello(), who.Sidecar)
 	if err != nil {
 		return err
 	}
@@ -172,12 +176,15 @@ func (s *Server) Connect(str controlv1.Control_ConnectServer) error {
 }
 
 // greeted checks a stream's first report against the credential.
-func greeted(h *controlv1.Hello, who identity.Sidecar) (generation int64, err error) {
+func (s *Server) greeted(ctx context.Context, h *controlv1.Hello, who identity.Sidecar) (generation int64, err error) {
 	if h == nil {
 		return 0, status.Error(codes.InvalidArgument, "the first report needs a hello")
 	}
 	if h.GetPodUid() != who.PodUID || h.GetContainer() != who.Container {
 		return 0, status.Errorf(codes.PermissionDenied, "hello of %s in pod %s does not match the credential", bounded(h.GetContainer(), 64), bounded(h.GetPodUid(), 64))
+	}
+	if isSlot(who.Container) {
+		return h.GetGeneration(), s.isSlotOf(ctx, who, h.GetGeneration())
 	}
 	generation, ok := sidecars.Generation(who.Container)
 	if !ok || generation != h.GetGeneration() {
