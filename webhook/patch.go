@@ -74,8 +74,8 @@ func (p *patch) initContainers(before, after []corev1.Container) {
 		}
 		return
 	}
-	for i := len(before) - 1; i >= 0; i-- {
-		if slices.ContainsFunc(after[slots:], func(c corev1.Container) bool { return c.Name == before[i].Name }) {
+	for i, b := range slices.Backward(before) {
+		if slices.ContainsFunc(after[slots:], func(c corev1.Container) bool { return c.Name == b.Name }) {
 			continue
 		}
 		p.remove(fmt.Sprintf("%s/%d", path, i))
@@ -108,8 +108,8 @@ func (p *patch) environments(path string, before, after []corev1.Container, firs
 			marks++
 		}
 		kept -= marks
-		for j := len(had) - 1; j >= 0; j-- {
-			if kept > 0 && reflect.DeepEqual(had[j], has[marks+kept-1]) {
+		for j, e := range slices.Backward(had) {
+			if kept > 0 && reflect.DeepEqual(e, has[marks+kept-1]) {
 				kept--
 				continue
 			}

@@ -47,25 +47,37 @@ func ClusterName(namespace, service string, port int32) string {
 
 // Way says on which mesh port each application port of a pod is open now; an application port that is missing is reached
 // directly. The sidecar has to say that it listens, its container has to be there, and nobody may have asked it to leave.
+//
+// A port that the sidecar has taken over is the other way round: Services name the mesh port, so that one is right while it is open, and the direct
+// way leads to where the application has moved.
 func Way(pod *corev1.Pod) map[int32]int32 {
 	desired, err := axlev1.ParseDesired(pod.Annotations)
-	if err != nil || desired == nil || desired.Leave {
+	if err != nil || desired == nil {
 		return nil
 	}
-	status, err := axlev1.ParseStatus(pod.Annotations)
-	if err != nil || status == nil || status.Phase != axlev1.PhaseServing && status.Phase != axlev1.PhaseHandingOver {
-		return nil
-	}
-	if sidecars.Serving(status, sidecars.Of(pod)) == 0 {
-		return nil
-	}
+	open := listening(pod, desired)
 	way := map[int32]int32{}
 	for _, p := range desired.Ports {
-		if slices.Contains(status.Listening, p.Mesh()) {
+		switch isOpen := slices.Contains(open, p.Mesh()); {
+		case p.Takeover && !isOpen:
+			way[p.Mesh()] = p.AppPort
+		case !p.Takeover && isOpen:
 			way[p.AppPort] = p.Mesh()
 		}
 	}
 	return way
+}
+
+// listening are the mesh ports of a pod that callers may use now.
+func listening(pod *corev1.Pod, desired *axlev1.PodDesired) []int32 {
+	status, err := axlev1.ParseStatus(pod.Annotations)
+	if err != nil || status == nil || status.Phase != axlev1.PhaseServing && status.Phase != axlev1.PhaseHandingOver {
+		return nil
+	}
+	if desired.Leave || sidecars.Serving(status, sidecars.Of(pod)) == 0 {
+		return nil
+	}
+	return status.Listening
 }
 
 // Generate makes the resources of a Service, its rules worked in. The clusters of subsets are made by Subsets: a Service's

@@ -41,6 +41,9 @@ func TestWay(t *testing.T) {
 		}
 		return d
 	}
+	moved := func(d *axlev1.PodDesired) {
+		d.Ports[0] = axlev1.PortSpec{AppPort: 12199, MeshPort: 12200, Takeover: true}
+	}
 	status := func(phase axlev1.Phase, ports ...int32) *axlev1.PodStatus {
 		return &axlev1.PodStatus{Generation: 1, Phase: phase, Listening: ports}
 	}
@@ -56,7 +59,9 @@ func TestWay(t *testing.T) {
 		"one that was asked to leave":       {pod: meshed(desired(func(d *axlev1.PodDesired) { d.Leave = true }), status(axlev1.PhaseServing, 15200), false)},
 		"one that leaves":                   {pod: meshed(desired(nil), status(axlev1.PhaseLeaving, 15200), false)},
 		"one that has ended":                {pod: meshed(desired(nil), status(axlev1.PhaseServing, 15200), true)},
-		"annotations that nobody can read":  {pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{axlev1.DesiredAnnotation: "{", axlev1.StatusAnnotation: "{"}}}},
+		"a port that was taken over is the right one while it is open": {pod: meshed(desired(moved), status(axlev1.PhaseServing, 12200, 11080), false), want: map[int32]int32{8080: 11080}},
+		"and leads to where the application has moved while it is not": {pod: meshed(desired(moved), status(axlev1.PhaseStarting), false), want: map[int32]int32{12200: 12199}},
+		"annotations that nobody can read":                             {pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{axlev1.DesiredAnnotation: "{", axlev1.StatusAnnotation: "{"}}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
