@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +79,13 @@ var metrics = []metric{
 				put(float64(o.Stats.Failed[f]), f.String())
 			}
 		}),
+	describe("axle_cluster_requests_total", "Requests sent to endpoints, by the cluster that their route has chosen.",
+		prometheus.CounterValue, []string{"cluster"}, clusters),
+	describe("axle_mirrored_requests_total", "Copies of requests that were due; result is answered or dropped.",
+		prometheus.CounterValue, []string{"result"}, func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Stats.Mirrored), "answered")
+			put(float64(o.Stats.MirrorDropped), "dropped")
+		}),
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),
@@ -106,6 +115,26 @@ func responses(o *Observed, put func(float64, ...string)) {
 	for d, name := range map[config.Direction]string{config.Inbound: "inbound", config.Outbound: "outbound"} {
 		put(float64(o.Stats.Answered[d]-o.Stats.Errors[d]), name, "ok")
 		put(float64(o.Stats.Errors[d]), name, "error")
+	}
+}
+
+// maxClusters bounds the series by cluster; the requests of all others are in one series, which is named otherClusters.
+const (
+	maxClusters   = 1000
+	otherClusters = "(other)"
+)
+
+func clusters(o *Observed, put func(float64, ...string)) {
+	rest := uint64(0)
+	for i, name := range slices.Sorted(maps.Keys(o.Stats.Clusters)) {
+		if i >= maxClusters {
+			rest += o.Stats.Clusters[name]
+			continue
+		}
+		put(float64(o.Stats.Clusters[name]), name)
+	}
+	if rest > 0 {
+		put(float64(rest), otherClusters)
 	}
 }
 

@@ -89,6 +89,7 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 			up.conn.Close(nil) // what waits for it is dispatched again, and that is relayed
 		}
 	}
+	w.closeMirrors()
 	for _, p := range w.pairs {
 		p.giveUpDial()
 	}
@@ -278,6 +279,8 @@ func (u *upConn) state() *connState {
 		w.loop.Cancel(&v.timer)
 		state := waitingState{slot: slot.ID(), reply: v.reply, beat: v.beat, left: v.left}
 		switch {
+		case v.mirror:
+			state.left += lateFor // nobody waits for its answer there, which must not meet another request either
 		case v.down == nil:
 		case v.down.gone:
 			state.left += lateFor // its answer is late from now on, and must not meet another request

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -179,7 +180,9 @@ func (e *Engine) checkLeft() {
 // Stats sums up all loops.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
-	s := Stats{Counters: e.base}
+	var s Stats
+	s.add(&e.base)
+	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	e.mu.Unlock()
 	for _, w := range e.workers {
 		w.loop.Call(func() {
@@ -188,7 +191,10 @@ func (e *Engine) Stats() Stats {
 			for d := range w.open {
 				s.Downstream[d] += w.open[d]
 			}
-			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs))
+			for name, c := range w.clusters {
+				s.sent(name, c.requests)
+			}
+			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())
 			}

@@ -150,6 +150,9 @@ func (c *httpClient) begin(b []byte) int {
 		return n
 	}
 	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
+	if to.mirror != nil {
+		c.mirror(req, x.head, b[n:], &to)
+	}
 	c.w.loop.Start(&x.timer, x.timeout)
 	x.connect()
 	return n

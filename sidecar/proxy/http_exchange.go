@@ -41,6 +41,7 @@ func (x *exchange) send() {
 		x.up.conn.Write(x.head)
 	}
 	x.sent = true
+	x.up.cluster.requests++
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w

@@ -36,6 +36,11 @@ func (w *worker) conns() []ConnInfo {
 		}
 		all = append(all, w.info(up.conn, i))
 	}
+	for _, m := range w.mirrorConns {
+		all = append(all, w.info(m.conn, ConnInfo{
+			Kind: "mirror", Protocol: "http1", Cluster: m.to.mirror.name, Endpoint: m.host.Addr.String(),
+		}))
+	}
 	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }

@@ -21,7 +21,11 @@ const (
 // request takes a complete request of d. The frame is valid during the call only.
 func (w *worker) request(d *downstream, f bolt.Frame) {
 	w.count.Requests[d.from.Direction]++
-	w.dispatch(d, f, w.goal(d, f))
+	to := w.goal(d, f)
+	if to.mirror != nil {
+		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
+	}
+	w.dispatch(d, f, to)
 }
 
 // dispatch sends a request to its goal, or keeps a copy while there is no connection to send it on.
@@ -81,6 +85,7 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 	}
 	up.used = w.loop.Now()
 	if f.Kind() == bolt.Oneway {
+		up.cluster.requests++
 		up.conn.Write(f.Bytes())
 		return
 	}
@@ -93,6 +98,7 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 		return
 	}
+	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
 	v.down, v.reply, v.count = d, f.Reply(), up.cluster.pending
 	w.loop.Start(&v.timer, timeout)
@@ -109,6 +115,10 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	v := &slot.Value
+	if v.mirror {
+		v.mirrored()
+		return
+	}
 	to := v.reply
 	d := up.free(v)
 	if v.beat {
@@ -161,7 +171,7 @@ func (w *worker) fail(d *downstream, to bolt.Reply, status bolt.Status) {
 
 // kept is a request that waits for a connection, copied out of the read buffer.
 type kept struct {
-	down  *downstream
+	down  *downstream // nil for a mirror's
 	frame []byte
 	to    goal
 }
@@ -176,6 +186,10 @@ func (k *kept) size() int { return cap(k.frame) }
 // again dispatches a kept request. What the client no longer waits for is dropped.
 func (w *worker) again(k kept) {
 	defer w.loop.Pool().Give(k.frame)
+	if k.down == nil {
+		w.count.MirrorDropped++
+		return
+	}
 	f, err := bolt.Next(k.frame)
 	if err != nil || k.down.gone {
 		return

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/axlemesh/axle/sidecar/config"
+import (
+	"maps"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
 
 // Failure says why a request got an answer of our own, or none.
 type Failure int
@@ -45,7 +49,7 @@ type Counters struct {
 	Errors    ByDirection // of those, with an error status
 	Failed    [failures]uint64
 	Dialled   uint64 // upstream connections opened
-	Late      uint64 // answers that came after a timeout or for a client that had gone
+	Late      uint64 // answers that came after a timeout, for a client that had gone, or to a copy that a handover had cut off
 	Malformed uint64 // connections closed because of what their peer sent
 	Slow      uint64 // connections closed because their peer did not read
 	Refused   uint64 // connections over the limit
@@ -54,6 +58,13 @@ type Counters struct {
 	Mismatch  uint64 // connections whose kernel counters contradicted ours at a handover
 	Reads     uint64 // system calls
 	Writes    uint64
+
+	Mirrored      uint64 // copies that were answered
+	MirrorDropped uint64 // copies that were due and not sent, or not answered
+
+	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
+	// names any more leaves it.
+	Clusters map[string]uint64 `json:",omitempty"`
 }
 
 // each calls fn with every counter of c and its counterpart of o.
@@ -77,12 +88,39 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Mismatch, &o.Mismatch)
 	fn(&c.Reads, &o.Reads)
 	fn(&c.Writes, &o.Writes)
+	fn(&c.Mirrored, &o.Mirrored)
+	fn(&c.MirrorDropped, &o.MirrorDropped)
 }
 
-func (c *Counters) add(o *Counters) { c.each(o, func(c, o *uint64) { *c += *o }) }
+func (c *Counters) add(o *Counters) {
+	c.each(o, func(c, o *uint64) { *c += *o })
+	c.Clusters = maps.Clone(c.Clusters) // a Counters that was copied shares it
+	for name, n := range o.Clusters {
+		c.sent(name, n)
+	}
+}
 
 // sub takes away an earlier reading.
-func (c *Counters) sub(o *Counters) { c.each(o, func(c, o *uint64) { *c -= *o }) }
+func (c *Counters) sub(o *Counters) {
+	c.each(o, func(c, o *uint64) { *c -= *o })
+	c.Clusters = maps.Clone(c.Clusters)
+	for name, n := range o.Clusters {
+		if now, ok := c.Clusters[name]; ok {
+			c.Clusters[name] = now - min(n, now)
+		}
+	}
+}
+
+// sent adds n requests to a cluster's.
+func (c *Counters) sent(cluster string, n uint64) {
+	if n == 0 {
+		return
+	}
+	if c.Clusters == nil {
+		c.Clusters = map[string]uint64{}
+	}
+	c.Clusters[cluster] += n
+}
 
 // Stats are the counters and what is open now.
 type Stats struct {

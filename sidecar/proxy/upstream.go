@@ -27,10 +27,13 @@ const (
 type cluster struct {
 	upstream.Cluster[*upConn]
 	name    string
-	retired bool                         // no snapshot names it any more
-	pending *atomic.Int64                // of all loops; nil while the configuration sets no limit
-	http    *upstream.Cluster[*httpConn] // nil until HTTP is spoken with it
+	retired bool                           // no snapshot names it any more
+	pending *atomic.Int64                  // of all loops; nil while the configuration sets no limit
+	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
+	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
 	seed    uint64
+
+	requests uint64 // sent to its endpoints; copies are not counted
 }
 
 // admit counts one more request of the cluster; false when that is over its limit.
@@ -77,13 +80,15 @@ type waiting struct {
 	down  *downstream // nil for our own heartbeat, and when the client has had its answer
 	reply bolt.Reply  // to the client, with its own id
 	beat  bool
-	count *atomic.Int64 // the cluster's pending requests, when they are limited
-	left  time.Duration // of timer, while the connection is frozen
+	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
+	mirror bool
+	count  *atomic.Int64 // the cluster's pending requests, when they are limited
+	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.count = up, slot, nil, false, nil
+	v.up, v.slot, v.down, v.beat, v.mirror, v.count = up, slot, nil, false, false, nil
 	return v
 }
 
@@ -91,6 +96,9 @@ func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 func (v *waiting) done() *downstream {
 	d := v.down
 	v.down = nil
+	if v.mirror {
+		v.unmirrored()
+	}
 	if v.count != nil {
 		v.count.Add(-1)
 		v.count = nil
@@ -108,8 +116,11 @@ func (u *upConn) free(v *waiting) *downstream {
 
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
-	w, d := v.up.w, v.done()
+	w, mirror := v.up.w, v.mirror
+	d := v.done()
 	switch {
+	case mirror:
+		w.loop.Start(&v.timer, lateFor)
 	case v.beat:
 		v.beat = false
 		w.loop.Start(&v.timer, lateFor)
@@ -183,7 +194,11 @@ func (u *upConn) Connected(*loop.Conn) {
 	queue := u.queue
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
-		if f, err := bolt.Next(k.frame); err == nil && !k.down.gone {
+		switch f, err := bolt.Next(k.frame); {
+		case err != nil:
+		case k.down == nil:
+			u.w.sendMirror(u, f, &k.to)
+		case !k.down.gone:
 			u.w.send(u, k.down, f, k.to.timeout)
 		}
 		u.w.loop.Pool().Give(k.frame)

@@ -29,6 +29,9 @@ type worker struct {
 	clients  map[uint64]*httpClient
 	webs     map[uint64]*httpConn
 
+	mirrors     int // copies of Bolt requests without an answer
+	mirrorConns map[uint64]*mirrorConn
+
 	boltView boltView // what routes look at; they keep nothing between calls
 	httpView httpView
 	hostName []byte // for hostKey
@@ -60,7 +63,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
-		prepared: map[uint64][]restored{},
+		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
 	}
 }
 
@@ -88,12 +91,18 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 // configure takes over a cluster's endpoints.
 func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 	w.retire(c.Update(cfg, w.engine.seed))
-	if c.http == nil {
-		return
+	if c.http != nil {
+		for _, h := range c.http.Update(cfg, w.engine.seed) {
+			for len(h.Conns) > 0 {
+				h.Conns[0].conn.Close(nil) // it rests; those in use close behind their response
+			}
+		}
 	}
-	for _, h := range c.http.Update(cfg, w.engine.seed) {
-		for len(h.Conns) > 0 {
-			h.Conns[0].conn.Close(nil) // it rests; those in use close behind their response
+	if c.mirrors != nil {
+		for _, h := range c.mirrors.Update(cfg, w.engine.seed) {
+			for len(h.Conns) > 0 {
+				h.Conns[0].conn.Close(nil)
+			}
 		}
 	}
 }

@@ -1,0 +1,87 @@
+package proxy
+
+import "github.com/axlemesh/axle/sidecar/codec/bolt"
+
+// A copy of a request is sent and forgotten: what its endpoint answers is dropped, and nothing that happens to it is seen
+// by the client. It is bounded by itself, so that a mirror that is slow or gone costs those who are not. Each copy that was
+// due is counted once, as mirrored when its answer came (a oneway: when it was written), else as dropped. A handover moves
+// no copies; those without an answer are dropped, and none is made while connections move.
+
+// Bounds of what one loop has to do with mirrors.
+const (
+	maxMirrors     = 1024     // Bolt requests without an answer
+	mirrorQueue    = 1 << 20  // bytes unsent on a Bolt connection, requests of clients included
+	maxMirrorConns = 64       // HTTP connections
+	maxMirrorBody  = 64 << 10 // bytes of an HTTP request's body, all of which has to be there with the head
+)
+
+// full says that a cluster has as many open requests as it may: copies leave the room to requests, and take none of it.
+func (c *cluster) full() bool {
+	return c.pending != nil && c.pending.Load() >= int64(c.Config.MaxPending)
+}
+
+// mirror sends a copy of a Bolt request. The frame is valid during the call only.
+func (w *worker) mirror(f bolt.Frame, to *goal) {
+	c := to.mirror
+	if w.moving || w.mirrors >= maxMirrors || c.full() {
+		w.count.MirrorDropped++
+		return
+	}
+	host := c.Pick(w.loop.Now())
+	if host == nil {
+		w.count.MirrorDropped++
+		return
+	}
+	up := w.connTo(c, host)
+	switch {
+	case up == nil || up.queued+len(f.Bytes()) > mirrorQueue:
+		w.count.MirrorDropped++
+	case up.conn.Open():
+		w.sendMirror(up, f, to)
+	default:
+		up.enqueue(w.keep(nil, f, goal{cluster: c, timeout: to.timeout}))
+	}
+}
+
+// sendMirror writes a copy on an open connection.
+func (w *worker) sendMirror(up *upConn, f bolt.Frame, to *goal) {
+	if up.conn.Unsent()+len(f.Bytes()) > mirrorQueue {
+		w.count.MirrorDropped++
+		return
+	}
+	up.used = w.loop.Now()
+	if f.Kind() == bolt.Oneway {
+		up.conn.Write(f.Bytes())
+		w.count.Mirrored++
+		return
+	}
+	slot := up.slots.Take()
+	if slot == nil {
+		w.count.MirrorDropped++
+		return
+	}
+	v := slot.Value.reset(up, slot)
+	v.mirror = true
+	w.mirrors++
+	w.loop.Start(&v.timer, to.timeout)
+	out := up.conn.Extend(len(f.Bytes()))
+	copy(out, f.Bytes())
+	bolt.PutID(out, slot.ID())
+}
+
+// mirrored takes the answer to a copy.
+func (v *waiting) mirrored() {
+	w := v.up.w
+	v.mirror = false
+	w.mirrors--
+	w.count.Mirrored++
+	v.up.free(v)
+}
+
+// unmirrored gives a copy up.
+func (v *waiting) unmirrored() {
+	w := v.up.w
+	v.mirror = false
+	w.mirrors--
+	w.count.MirrorDropped++
+}
