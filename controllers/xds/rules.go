@@ -3,7 +3,6 @@ package xds
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -257,33 +256,4 @@ func methodRank(m *axlev1.ValueMatch) (rank, length int) {
 // older orders rules by age, then by name.
 func older(a, b *axlev1.TrafficRule) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-}
-
-// invalid says what is wrong with a rule that the schema cannot say; empty when nothing is.
-func invalid(rule *axlev1.TrafficRule) string {
-	check := func(t axlev1.MatchType, value, path string) string {
-		if t != axlev1.MatchRegularExpression {
-			return ""
-		}
-		if _, err := regexp.Compile(value); err != nil {
-			return fmt.Sprintf("%s is no RE2 regular expression: %v.", path, err)
-		}
-		return ""
-	}
-	for i := range rule.Spec.Rules {
-		for j, m := range rule.Spec.Rules[i].Matches {
-			path := fmt.Sprintf("rules[%d].matches[%d]", i, j)
-			if m.Method != nil {
-				if bad := check(m.Method.Type, m.Method.Value, path+".method.value"); bad != "" {
-					return bad
-				}
-			}
-			for k, h := range m.Headers {
-				if bad := check(h.Type, h.Value, fmt.Sprintf("%s.headers[%d].value", path, k)); bad != "" {
-					return bad
-				}
-			}
-		}
-	}
-	return ""
 }

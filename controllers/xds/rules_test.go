@@ -179,6 +179,9 @@ func TestRoutes(t *testing.T) {
 			spec: "rules: [{matches: [{headers: [{name: uid, type: RegularExpression, value: '('}]}]}]", unrouted: true, accepting: ReasonInvalidMatch,
 			says: "rules[0].matches[0].headers[0].value is no RE2 regular expression: error parsing regexp: missing closing ): `(`.",
 		},
+		"an expression that is too long when its repetitions are written out": {
+			spec: "rules: [{matches: [{method: {type: RegularExpression, value: '[a-z]{600}'}}]}]", unrouted: true, accepting: ReasonInvalidMatch, says: "at most 500",
+		},
 		"one that RE2 does not have": {
 			spec: "rules: [{matches: [{method: {type: RegularExpression, value: '(?=a)'}}]}]", unrouted: true, accepting: ReasonInvalidMatch, says: "rules[0].matches[0].method.value",
 		},
