@@ -15,11 +15,11 @@ import (
 	"github.com/axlemesh/axle/api/v1alpha1"
 )
 
-// kinds are the two CRDs.
+// kinds are the CRDs.
 func kinds(t *testing.T) []apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
 	var all []apiextensionsv1.CustomResourceDefinition
-	for _, file := range []string{"sidecarfleets", "sidecarversions"} {
+	for _, file := range []string{"sidecarfleets", "sidecarversions", "trafficrules"} {
 		var crd apiextensionsv1.CustomResourceDefinition
 		if err := yaml.UnmarshalStrict([]byte(read(t, "../config/crd/bases/axlemesh.io_"+file+".yaml")), &crd); err != nil {
 			t.Fatal(err)
@@ -35,7 +35,7 @@ var (
 	resources = []string{"crd", "deployment", "events", "lease", "namespace", "pod", "secret"}
 	flags     = []string{"-A", "-c", "-f", "-k", "-n", "-o", "-p", "-w", "--create-namespace", "--field-selector", "--for", "--merge", "--reuse-values", "--set", "--type"}
 	// things that the reader has.
-	examples = []string{"payments", "pay-0", "pay-1"}
+	examples = []string{"payments", "pay-0", "pay-1", "gray"}
 )
 
 // TestCommandsNameWhatExists holds every command for a cluster against the chart, the kinds and this repository.
@@ -52,7 +52,7 @@ func TestCommandsNameWhatExists(t *testing.T) {
 			regexp.MustCompile(`^v1-[0-9]-0$`).MatchString(name)
 	}
 	count := 0
-	for _, doc := range []string{"handover.md", "install.md"} {
+	for _, doc := range []string{"handover.md", "install.md", "traffic.md"} {
 		for _, line := range lines(t, doc, "sh") {
 			count++
 			words := strings.Fields(regexp.MustCompile(`'[^']*'`).ReplaceAllStringFunc(line, func(q string) string { return strings.ReplaceAll(q, " ", "") }))
@@ -229,7 +229,7 @@ func TestValuesAreDocumentedRightly(t *testing.T) {
 // TestFieldsExist follows every spec.x and status.x through the schemas.
 func TestFieldsExist(t *testing.T) {
 	crds := kinds(t)
-	for _, doc := range []string{"handover.md", "install.md"} {
+	for _, doc := range []string{"handover.md", "install.md", "traffic.md"} {
 		for _, m := range regexp.MustCompile("`((?:spec|status)\\.[A-Za-z0-9.]+)[^`]*`").FindAllStringSubmatch(read(t, doc), -1) {
 			if !slices.ContainsFunc(crds, func(crd apiextensionsv1.CustomResourceDefinition) bool {
 				return has(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, strings.Split(m[1], "."))
