@@ -3,7 +3,7 @@
 // merged; role.yaml and the chart's RBAC are generated from both.
 //
 // What is not here on purpose: secrets of the whole cluster, pods/exec, pods/log,
-// creating or deleting pods, changing a user's SidecarFleet, SidecarVersion or
+// creating or deleting pods of other namespaces, changing a user's SidecarFleet, SidecarVersion or
 // TrafficRule, and any wildcard. A test holds on to that.
 package rbac
 
@@ -11,6 +11,9 @@ package rbac
 // patched.
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=pods/ephemeralcontainers,verbs=patch
+
+// Its own pods that pull images onto nodes before an upgrade, in its own namespace.
+// +kubebuilder:rbac:groups="",namespace=axle-system,resources=pods,verbs=create;delete
 
 // What configuration is made from.
 // +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch

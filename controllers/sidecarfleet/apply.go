@@ -36,6 +36,9 @@ func (r *Reconciler) apply(ctx context.Context, s *scene, steps []Step) (again b
 }
 
 func (r *Reconciler) applyOne(ctx context.Context, s *scene, step Step) error {
+	if step.Kind == Pulling || step.Kind == Pulled || step.Kind == NoImage {
+		return r.applyPull(ctx, s, step)
+	}
 	pod := s.pods[step.Pod]
 	written, err := r.write(ctx, s, pod, step)
 	if refused(err) && step.Flip != nil && step.Flip.Slot != "" {
@@ -134,16 +137,15 @@ func (r *Reconciler) recordRefusal(ctx context.Context, s *scene, pod *corev1.Po
 	return nil
 }
 
+func bounded(note string) string { return note[:min(len(note), maxNote)] }
+
 // announce leaves an event on the pod, and on the fleet where it concerns the rollout as a whole.
 func (r *Reconciler) announce(s *scene, pod *corev1.Pod, step Step) {
 	kind := corev1.EventTypeNormal
 	if step.Kind == Fail || step.Kind == NoStart || evident(step.Kind) {
 		kind = corev1.EventTypeWarning
 	}
-	note := step.Note
-	if len(note) > maxNote {
-		note = note[:maxNote]
-	}
+	note := bounded(step.Note)
 	r.Log.Info("step", "fleet", s.seen.Fleet.Name, "kind", string(step.Kind), "pod", step.Pod, "note", note)
 	if step.Kind == Settle || step.Kind == Unskip {
 		return // bookkeeping

@@ -23,6 +23,7 @@ func (p *planner) start() {
 		return
 	}
 	p.injectFirst()
+	p.pull()
 	p.upgradeNext()
 }
 
@@ -114,7 +115,7 @@ func (p *planner) upgradeNext() {
 	open := p.allowance()
 	for i := range p.views {
 		v := &p.views[i]
-		if !p.upgradable(v) {
+		if !p.upgradable(v) || !p.present(v) {
 			continue
 		}
 		if v.Pin == "" && open <= 0 && !p.back {

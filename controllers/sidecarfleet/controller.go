@@ -24,6 +24,7 @@ import (
 // +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarfleets/status,verbs=get;patch
 // +kubebuilder:rbac:groups=axlemesh.io,resources=sidecarversions,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",namespace=axle-system,resources=pods,verbs=create;delete
 // +kubebuilder:rbac:groups="",resources=pods/ephemeralcontainers,verbs=patch
 // +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

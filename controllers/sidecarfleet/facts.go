@@ -23,6 +23,8 @@ type Observed struct {
 	Versions map[string]Version
 	// Pods that the fleet owns, and those that it owned and has to leave; sorted by namespace and name.
 	Pods []Pod
+	// Pulls are the operator's own pods that pull images for this fleet, sorted by name.
+	Pulls []Pull
 	// Rivals are fleets that own pods which this one selects too, sorted; Contested is how many pods.
 	Rivals    []string
 	Contested int
@@ -48,6 +50,8 @@ type Fleet struct {
 	// FailedHandovers that are tolerated.
 	FailedHandovers int
 	Deadline        time.Duration
+	// Prepull lets no pod be upgraded before its node has the image.
+	Prepull bool
 	// Rollback lets pods go back when their version has failed.
 	Rollback bool
 	// Stopped is the message of what stopped this generation's rollout, also when its pod is gone since, and StoppedBy its reason.

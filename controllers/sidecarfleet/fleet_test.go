@@ -183,6 +183,24 @@ var _ = Describe("a fleet with a broken version", func() {
 		Expect(s.serving(ctx)).To(HaveEach(one))
 	})
 
+	It("touches no pod when a node cannot run the image, and takes its own pods away", func(ctx context.Context) {
+		s := newScene(ctx, 2)
+		s.label(ctx, axlev1.InjectionEnabled)
+		one := "1 " + s.first + " Serving"
+		s.settled(ctx, one, one)
+		s.roll(ctx, s.version(ctx, absent))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(And(
+			HavePrefix("True/ImageUnavailable"), ContainSubstring("node node-1"), ContainSubstring("exec format error")))
+		Expect(s.condition(ctx, axlev1.ConditionRolledBack)).To(HavePrefix("True/RolloutFailed"))
+		Expect(s.serving(ctx)).To(HaveEach(one))
+		Expect(s.pod(ctx, "pay-0").Spec.EphemeralContainers).To(HaveLen(1))
+		Eventually(func(g Gomega) {
+			var pods corev1.PodList
+			g.Expect(cluster.List(ctx, &pods, client.InNamespace("axle-system"), client.MatchingLabels{axlev1.GroupName + "/prepull-fleet": s.name})).To(Succeed())
+			g.Expect(pods.Items).To(BeEmpty())
+		}).Should(Succeed())
+	})
+
 	It("stops when a candidate does not connect before the deadline", func(ctx context.Context) {
 		s := newScene(ctx, 1)
 		s.label(ctx, axlev1.InjectionEnabled)

@@ -28,6 +28,7 @@ const (
 	unpullable = "unpullable" // the image cannot be pulled
 	breaks     = "breaks"     // its handover fails
 	hangs      = "hangs"      // it never connects
+	absent     = "absent"     // no node can run its image
 	loses      = "loses"      // its handover costs connections
 	slow       = "slow"       // it waits in its handover until the test says so
 )
@@ -65,6 +66,9 @@ func (n *node) look(ctx context.Context) {
 	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
+		if version := pod.Labels[axlev1.GroupName+"/prepull-version"]; version != "" && pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodPending {
+			n.pull(ctx, pod, version)
+		}
 		for _, c := range pod.Spec.EphemeralContainers {
 			id := string(pod.UID) + c.Name
 			if n.known[id] || pod.DeletionTimestamp != nil {
@@ -81,6 +85,21 @@ func (n *node) look(ctx context.Context) {
 			n.all.Go(func() { s.live(ctx) })
 		}
 	}
+}
+
+// pull plays a node that gets an image, or does not; what is absent counts as failed after the operator's patience only.
+func (n *node) pull(ctx context.Context, pod *corev1.Pod, version string) {
+	st := corev1.ContainerStatus{Name: pod.Spec.Containers[0].Name}
+	pod.Status.Phase = corev1.PodSucceeded
+	switch {
+	case strings.HasPrefix(version, absent):
+		pod.Status.Phase = corev1.PodFailed
+		st.State.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "exec format error"}
+	default:
+		st.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed"}
+	}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{st}
+	_ = cluster.Status().Update(ctx, pod) // the next look tries again
 }
 
 // state writes a container's state into the pod's status, as the kubelet would.

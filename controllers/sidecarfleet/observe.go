@@ -71,6 +71,10 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.seen.Pulls, err = r.pulls(ctx, name); err != nil {
+		return nil, err
+	}
+	s.seen.Fleet.Prepull = true
 	services, err := r.services(ctx, pods)
 	if err != nil {
 		return nil, err

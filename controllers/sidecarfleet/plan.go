@@ -30,6 +30,8 @@ const (
 	Forget  Kind = "Left"
 	Skip    Kind = "Skipped"
 	Unskip  Kind = "Unskipped"
+	Pulling Kind = "ImagePulling" // create the pod that makes an image present on a node
+	Pulled  Kind = "ImagePulled"  // and remove it
 )
 
 // Step is one change of one pod.
@@ -43,6 +45,8 @@ type Step struct {
 	Stub bool
 	// Flip is what changes in a pod with slots; nil when that is nothing.
 	Flip *Flip
+	// Version and Node of a pull.
+	Version, Node string
 	// Note is the event's text, and for Skip the annotation's.
 	Note string
 }
@@ -67,9 +71,11 @@ type planner struct {
 	// stopped versions get no further pods.
 	stopped map[string]bool
 	// back is true when pods that run the fleet's version go back to its current one.
-	back  bool
-	steps []Step
-	wake  time.Duration
+	back bool
+	// noImage says of versions that some node cannot get their image.
+	noImage map[string]string
+	steps   []Step
+	wake    time.Duration
 }
 
 func newPlanner(now time.Time, seen Observed) *planner {
@@ -77,7 +83,9 @@ func newPlanner(now time.Time, seen Observed) *planner {
 	for _, pod := range seen.Pods {
 		p.views = append(p.views, seen.Fleet.assess(pod, now, false))
 	}
+	p.unpullable()
 	p.stopped = stopped(seen.Fleet, p.views)
+	p.halt()
 	p.revert()
 	return p
 }

@@ -68,6 +68,7 @@ func (p *planner) revert() {
 		p.views[i] = f.assess(p.views[i].Pod, p.now, true)
 	}
 	p.stopped = stopped(f, p.views)
+	p.halt()
 	p.stopped[f.Version] = true
 }
 

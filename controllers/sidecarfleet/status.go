@@ -19,6 +19,7 @@ const (
 	reasonComplete      = "Complete"
 	reasonInjecting     = "Injecting"
 	reasonUpgrading     = "Upgrading"
+	reasonNode          = "NodeDoesNotPull"
 	reasonFailed        = "RolloutFailed"
 	reasonNoWayBack     = "NotRolledBack"
 	reasonNotNeeded     = "NotNeeded"
@@ -208,6 +209,9 @@ func (t *tally) progressing() metav1.Condition {
 
 // cause is what stopped the rollout, or failed without stopping it, and the reason that stands for it; "" when nothing failed.
 func (t *tally) cause() (message, reason string) {
+	if image := t.noImage[t.Fleet.Version]; t.firstFailure == "" && image != "" {
+		return image, string(NoImage)
+	}
 	if t.firstFailure == "" {
 		return t.Fleet.Stopped, t.Fleet.StoppedBy
 	}
@@ -231,6 +235,8 @@ func (t *tally) degraded() metav1.Condition {
 		return condition(axlev1.ConditionDegraded, true, reasonTrouble, fmt.Sprintf("Pods could not be changed; trying again: %v", t.trouble))
 	case t.firstBlocked != "":
 		return condition(axlev1.ConditionDegraded, true, reasonBlocked, t.firstBlocked)
+	case t.waiting() != "":
+		return condition(axlev1.ConditionDegraded, true, reasonNode, t.waiting())
 	}
 	return condition(axlev1.ConditionDegraded, false, reasonHealthy, "Nothing has failed.")
 }
@@ -263,6 +269,8 @@ func (t *tally) stranding() string {
 	switch {
 	case t.firstBack != "":
 		return text + "; " + t.firstBack + "."
+	case t.noImage[t.Fleet.Current] != "":
+		return text + "; " + t.noImage[t.Fleet.Current] + "."
 	case t.firstBlocked != "":
 		return text + "; " + t.firstBlocked + "."
 	}

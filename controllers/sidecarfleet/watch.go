@@ -51,6 +51,9 @@ func (r *Reconciler) allFleets() handler.EventHandler {
 func (r *Reconciler) podFleets() handler.EventHandler {
 	return affected(func(ctx context.Context, o client.Object) []string {
 		has := indexFleet(o)
+		if fleet := o.GetLabels()[pullFleet]; fleet != "" && o.GetNamespace() == r.Namespace {
+			has = append(has, fleet)
+		}
 		var ns corev1.Namespace
 		if err := r.Client.Get(ctx, client.ObjectKey{Name: o.GetNamespace()}, &ns); err != nil || !enabled(&ns) {
 			return has
@@ -103,6 +106,9 @@ func podChanged() predicate.Predicate {
 		after, ok2 := e.ObjectNew.(*corev1.Pod)
 		if !ok1 || !ok2 {
 			return true
+		}
+		if after.Labels[pullFleet] != "" {
+			return !equality.Semantic.DeepEqual(before.Status, after.Status)
 		}
 		return isAway(before) != isAway(after) ||
 			!maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations) ||
