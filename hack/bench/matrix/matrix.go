@@ -176,6 +176,7 @@ func (b *bench) best(ctx context.Context, p proxy, l Load, pids ...int) (Row, er
 		}
 	}
 	var best Row
+	least := -1.0 // allocations: what a first run adds, and a collection of garbage, is not the path of a request
 	for range max(tries, 1) {
 		if err := b.quiet(ctx); err != nil {
 			return Row{}, err
@@ -190,12 +191,16 @@ func (b *bench) best(ctx context.Context, p proxy, l Load, pids ...int) (Row, er
 			again, _ := p.ask(ctx) // the difference is what asking costs
 			n := r.RPS * (b.window(l) + warm).Seconds()
 			row.Allocations = max(2*after.mallocs-before.mallocs-again.mallocs, 0) / n
+			if least < 0 || row.Allocations < least {
+				least = row.Allocations
+			}
 			row.Reads, row.Writes = (after.reads-before.reads)/n, (after.writes-before.writes)/n
 		}
 		if r.RPS > best.RPS {
 			best = row
 		}
 	}
+	best.Allocations = least
 	return best, nil
 }
 
