@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,11 +37,7 @@ type slotFile struct {
 
 func newSlotted(t *testing.T) *slotted {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "axle-slots") // t.TempDir is too long for a socket's name
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	s := &slotted{pod: newPod(t), dir: dir, what: slotsFile{Serving: 2, A: slotFile{2, "v1"}, B: slotFile{1, "v1"}}}
 	s.annotate()
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(projectedToken+"\n"), 0o600); err != nil {
@@ -108,6 +103,7 @@ func (s *slotted) serving(generation int64) {
 		got := get(s.meshAPI, "/state")
 		return strings.HasSuffix(got, want) && strings.Contains(got, `"serving"`)
 	})
+	eventually(s.t, "it listens", func() bool { return get(s.admin, "/readyz") == "ok\n" })
 }
 
 func (s *slotted) term() int64 { return slot.Dir(s.dir).Term() }
@@ -120,81 +116,6 @@ func crash(p *process) {
 	_ = syscall.Kill(child, syscall.SIGKILL)
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	p.exit()
-}
-
-// callers connect again and again, and every one of them has to be served.
-type callers struct {
-	t        *testing.T
-	stopping chan struct{}
-	running  sync.WaitGroup
-
-	mu       sync.Mutex
-	count    int
-	failures []error
-	slowest  time.Duration
-}
-
-func newCallers(t *testing.T, port, n int) *callers {
-	c := &callers{t: t, stopping: make(chan struct{})}
-	for range n {
-		c.running.Go(func() {
-			for {
-				select {
-				case <-c.stopping:
-					return
-				default:
-				}
-				began := time.Now()
-				err := call(port)
-				c.mu.Lock()
-				c.count++
-				c.slowest = max(c.slowest, time.Since(began))
-				if err != nil {
-					c.failures = append(c.failures, err)
-				}
-				c.mu.Unlock()
-				time.Sleep(time.Millisecond)
-			}
-		})
-	}
-	return c
-}
-
-func call(port int) error {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return fmt.Errorf("refused: %w", err)
-	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := conn.Write([]byte("ping")); err != nil {
-		return err
-	}
-	_, err = conn.Read(make([]byte, 4))
-	return err
-}
-
-func (c *callers) served() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.count
-}
-
-func (c *callers) refused() []error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []error
-	for _, err := range c.failures {
-		if strings.HasPrefix(err.Error(), "refused") {
-			all = append(all, err)
-		}
-	}
-	return all
-}
-
-func (c *callers) stop() {
-	close(c.stopping)
-	c.running.Wait()
 }
 
 func TestSlotsStartCold(t *testing.T) {
@@ -267,4 +188,160 @@ func TestServingSlotIsKilled(t *testing.T) {
 		t.Errorf("%d of %d calls failed: %v", n, c.served(), c.failures)
 	}
 	t.Logf("%d calls, slowest %s", c.served(), c.slowest)
+}
+
+// flip makes the slot that does not serve the next generation, as the operator and the kubelet do.
+func (s *slotted) flip(name string, generation int64) *process {
+	s.t.Helper()
+	old, self := s.a, &s.what.A
+	if name == "b" {
+		old, self = s.b, &s.what.B
+	}
+	*self = slotFile{generation, fmt.Sprintf("v%d", generation)}
+	s.annotate()
+	if code := old.exit(); code != 0 {
+		s.t.Errorf("the slot whose generation changed exited with %d", code)
+	}
+	return s.start(name)
+}
+
+// handOver lets the candidate begin, and makes it the one that is to serve.
+func (s *slotted) handOver(from, to int64) {
+	s.t.Helper()
+	s.phase(to, controlv1.State_STARTING)
+	s.want(&controlv1.Desired{Generation: to, Predecessor: from, Begin: true, HandoverKey: []byte("one-time")})
+	s.phase(to, controlv1.State_SERVING)
+	s.what.Serving = to
+	s.annotate()
+}
+
+func TestSlotsHandOver(t *testing.T) {
+	s := newSlotted(t)
+	s.want(&controlv1.Desired{Generation: 2})
+	s.start("a")
+	s.start("b")
+	s.serving(2)
+	l := newClients(t, s.port, 20)
+	c := newCallers(t, s.port, 2)
+	l.progress()
+	names := map[int64]string{1: "b", 0: "a"}
+	for g := int64(3); g <= 6; g++ {
+		s.flip(names[g%2], g)
+		s.handOver(g-1, g)
+		s.serving(g)
+		l.progress()
+		idle := s.a
+		if names[g%2] == "a" {
+			idle = s.b
+		}
+		eventually(t, "the old slot idles", func() bool { return len(childrenOf(t, idle.cmd.Process.Pid)) == 0 })
+		if !idle.running() {
+			t.Fatalf("the slot that handed over to generation %d is gone", g)
+		}
+	}
+	s.says(6, "the first term", func(r *controlv1.Report) bool { return r.GetState().GetTerm() == 1 })
+	s.grpc.Stop()
+	from := c.served()
+	crash(s.a) // generation 6; connections are lost, but nobody is refused
+	eventually(t, "callers are served by the other slot", func() bool { return c.served() > from+50 })
+	s.serving(5)
+	if got := s.term(); got != 2 {
+		t.Errorf("term %d, want 2", got)
+	}
+	c.stop()
+	if err := c.refused(); len(err) > 0 {
+		t.Errorf("%d of %d calls were refused: %v", len(err), c.served(), err[0])
+	}
+	if n := len(c.failures); n > 2 { // those that were being answered at the crash
+		t.Errorf("%d of %d calls failed: %v", n, c.served(), c.failures)
+	}
+	for _, err := range l.failed() {
+		if !strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "EOF") {
+			t.Errorf("a client: %v", err)
+		}
+	}
+	close(l.stopping)
+	l.running.Wait()
+}
+
+func TestAWholePodRestartsWithoutAnOperator(t *testing.T) {
+	s := newSlotted(t)
+	s.want(&controlv1.Desired{Generation: 2})
+	s.start("a")
+	s.start("b")
+	s.serving(2)
+	eventually(t, "the configuration is on the disk", func() bool { b, err := slot.Dir(s.dir).State("xds"); return err == nil && len(b) > 0 })
+	s.grpc.Stop()
+	crash(s.a)
+	_ = s.b.cmd.Process.Kill()
+	s.b.exit()
+	s.start("b")
+	s.start("a")
+	s.serving(2)
+	l := newClients(t, s.port, 3)
+	l.progress()
+	l.stop()
+}
+
+func TestFailedCandidateInASlot(t *testing.T) {
+	s := newSlotted(t)
+	s.want(&controlv1.Desired{Generation: 2})
+	s.start("a")
+	s.start("b")
+	s.serving(2)
+	l := newClients(t, s.port, 5)
+	l.progress()
+	b := s.flip("b", 3)
+	s.phase(3, controlv1.State_STARTING)
+	s.mu.Lock()
+	s.keys[3] = []byte("another key")
+	s.mu.Unlock()
+	s.want(&controlv1.Desired{Generation: 3, Predecessor: 2, Begin: true, HandoverKey: []byte("one-time")})
+	if code := b.exit(); code != 10 {
+		t.Errorf("the candidate's slot exited with %d, want 10", code)
+	}
+	b = s.start("b") // by the kubelet
+	time.Sleep(500 * time.Millisecond)
+	if all := childrenOf(t, b.cmd.Process.Pid); len(all) > 0 || !b.running() {
+		t.Errorf("the failed candidate is tried again: children %v", all)
+	}
+	s.want(&controlv1.Desired{Generation: 2})
+	s.flip("b", 4) // and another generation is not held back
+	s.handOver(2, 4)
+	s.serving(4)
+	l.progress()
+	l.stop()
+}
+
+func TestSlotsLeaveAndComeBack(t *testing.T) {
+	s := newSlotted(t)
+	s.want(&controlv1.Desired{Generation: 2})
+	s.start("a")
+	s.start("b")
+	s.serving(2)
+	s.what.Serving = 0
+	s.annotate()
+	s.phase(2, controlv1.State_LEFT)
+	eventually(t, "nobody listens", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	time.Sleep(300 * time.Millisecond)
+	for _, p := range []*process{s.a, s.b} {
+		if all := childrenOf(t, p.cmd.Process.Pid); len(all) > 0 || !p.running() {
+			t.Errorf("%s does not idle: children %v", p.name, all)
+		}
+	}
+	s.what.Serving = 2
+	s.annotate()
+	s.serving(2)
+	l := newClients(t, s.port, 3)
+	l.progress()
+	l.stop()
+	if got := s.term(); got != 2 {
+		t.Errorf("term %d, want 2", got)
+	}
 }

@@ -30,8 +30,6 @@ import (
 const (
 	// farewell bounds what a process does after it has decided to end: the last report, and answers on local endpoints.
 	farewell = 2 * time.Second
-	// beatEvery is how often the supervisor hears that the loops turn.
-	beatEvery = 2 * time.Second
 	// appPoll is how often the application's ports are looked for after SIGTERM.
 	appPoll = 250 * time.Millisecond
 )
@@ -296,42 +294,6 @@ func (a *app) post(e event) {
 	select {
 	case a.events <- e:
 	case <-a.quit:
-	}
-}
-
-func (a *app) tellSupervisor() {
-	if a.Supervisor == nil {
-		return
-	}
-	p := supervisor.Starting
-	switch a.life.phase {
-	case taking, lingering:
-		p = supervisor.Candidate
-	case serving, leaving:
-		p = supervisor.Serving
-	}
-	if err := a.Supervisor.Phase(p); err != nil {
-		a.Log.Error(err, "The supervisor does not listen")
-	}
-}
-
-// beat tells the supervisor that the loops turn. A loop that hangs keeps Stats waiting, and then nothing is told.
-func (a *app) beat(ctx context.Context) {
-	if a.Supervisor == nil {
-		return
-	}
-	t := time.NewTicker(beatEvery)
-	defer t.Stop()
-	for {
-		a.engine.Stats()
-		if err := a.Supervisor.Beat(); err != nil {
-			a.Log.Error(err, "The supervisor does not listen")
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/axlemesh/axle/sidecar/control"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/slot"
-	"github.com/axlemesh/axle/sidecar/supervisor"
 )
 
 // inSlot is what a process in a slot has besides: a directory that it shares with its successors. A nil one has nothing.
@@ -59,9 +59,7 @@ func (a *app) known() map[string][]byte {
 			all[key] = b
 		}
 	}
-	for key, b := range a.Kept.State {
-		all[key] = b
-	}
+	maps.Copy(all, a.Kept.State)
 	return all
 }
 
@@ -77,16 +75,6 @@ func (a *app) keep(key string, data []byte) error {
 func (a *app) keepForPod() {
 	if a.slot != nil {
 		a.slot.keeper.Open()
-	}
-}
-
-// tellGave makes sure that this process is not started again, whatever happens to it now: its successor serves.
-func (a *app) tellGave() {
-	if a.Supervisor == nil {
-		return
-	}
-	if err := a.Supervisor.Phase(supervisor.Gave); err != nil {
-		a.Log.Error(err, "The supervisor does not listen")
 	}
 }
 

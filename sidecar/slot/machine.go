@@ -17,74 +17,6 @@ const (
 	candidateEnds = 2 * time.Second
 )
 
-// Event is one thing that happened, at a time.
-type Event struct {
-	At   time.Time
-	What What
-	// Own and Serving are the generations of File: this slot's, and the one that is to serve.
-	Own, Serving int64
-	// Held says, with Seen, that somebody holds the lock, and with Obtained that somebody did.
-	Held bool
-	// Left says, with Obtained, that the last one who held the lock has left the pod for good.
-	Left bool
-	// Code and Reason of Ended. Gave says that the child handed over before.
-	Code   int
-	Reason string
-	Gave   bool
-	// Phase of Is.
-	Phase Phase
-}
-
-// What happened.
-type What int
-
-// The events.
-const (
-	File     What = iota // the file was read, for the first time or with another content
-	Seen                 // the answer to Look
-	Obtained             // the answer to Wait: the lock is held here
-	Is                   // the child says what it does
-	Ended                // the child and its supervision are over; what it held is closed
-	Term                 // SIGTERM or SIGINT
-	Tick                 // the time that Wake gave has come
-)
-
-// Phase of the child, as far as it matters here.
-type Phase int
-
-// The phases.
-const (
-	Starting Phase = iota // serves nobody yet
-	Taking                // in a handover, or serving what a failed one left to it
-	Serving               // the pod depends on it
-)
-
-// Action is one thing to do.
-type Action struct {
-	Do Do
-	// Code and Reason of Exit, Reason of Stop and of Fail.
-	Code   int
-	Reason string
-}
-
-// Do is the kind of an Action.
-type Do int
-
-// The actions.
-const (
-	Look      Do = iota // say whether the lock is held
-	Wait                // take the lock as soon as it is free
-	Release             // let the lock go that was obtained
-	Serve               // start the child with the lock and every listener that is kept
-	Candidate           // start the child with nothing
-	Stop                // kill the child
-	Leave               // let the child send its clients away and end
-	Forget              // close the listeners that are kept, in the other slot too: the pod is not served
-	Own                 // the child serves: what is kept for another's place is not needed
-	Fail                // write down that this generation's candidate failed
-	Exit                // end with Code
-)
-
 // Machine decides what one slot does. It does no I/O and reads no clock.
 //
 // The truth of who serves is the lock. The file says who should: it decides who goes first when nobody does, and that a higher
@@ -203,6 +135,7 @@ func (m *Machine) file(e Event) []Action {
 // idle ends what is going on: nobody is to serve.
 func (m *Machine) idle() []Action {
 	m.tickAt, m.stopAt = time.Time{}, time.Time{}
+	m.seenHeld, m.freeSince = false, time.Time{} // when somebody is to serve again, the file says who goes first
 	var acts []Action
 	if m.lock == held {
 		m.lock = unlocked
@@ -322,23 +255,21 @@ func (m *Machine) stop(why string) []Action {
 }
 
 func (m *Machine) is(e Event) []Action {
+	before := m.phase
 	m.phase = e.Phase
-	switch {
-	case m.child == candidate && e.Phase == Serving:
-		m.child, m.stopAt = server, time.Time{}
-		m.seenHeld, m.freeSince, m.wasZero = false, time.Time{}, false
-		if m.stopping { // too late: it has the connections
-			m.stopping = false
-		}
-		fallthrough
-	case m.child == server && e.Phase == Serving:
-		if m.serving == 0 {
-			m.stopping = true
-			return []Action{{Do: Own}, {Do: Leave}}
-		}
-		return []Action{{Do: Own}}
+	if e.Phase != Serving || before == Serving || m.child == none {
+		return nil
 	}
-	return nil
+	acts := []Action{{Do: Own}}
+	if m.child == candidate { // it has taken over, and too late for a Stop it has the connections
+		m.child, m.stopping, m.stopAt = server, false, time.Time{}
+		m.seenHeld, m.freeSince, m.wasZero = false, time.Time{}, m.serving == 0
+	}
+	if m.serving == 0 {
+		m.stopping = true
+		acts = append(acts, Action{Do: Leave})
+	}
+	return acts
 }
 
 func (m *Machine) ended(e Event) []Action {
