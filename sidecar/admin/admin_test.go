@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -86,12 +87,22 @@ func TestMetrics(t *testing.T) {
 	o.Stats.Answered = proxy.ByDirection{config.Inbound: 4, config.Outbound: 7}
 	o.Stats.Errors = proxy.ByDirection{config.Inbound: 1}
 	o.Stats.Failed[proxy.FailTimeout] = 2
+	o.Stats.Mirrored, o.Stats.MirrorDropped = 3, 1
+	o.Stats.Clusters = map[string]uint64{"outbound/shop/pay/80/version=v2": 1, "outbound/shop/pay/80/version=v1": 9}
 	o.Stats.Downstream = proxy.ByDirection{config.Inbound: 3}
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 1500, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 9_000_000, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{FreezeP99Micros: 1})
 	r := NewRegistry("v1", "b", 3, func() Observed { return o })
 	want := `
+# HELP axle_cluster_requests_total Requests sent to endpoints, by the cluster that their route has chosen.
+# TYPE axle_cluster_requests_total counter
+axle_cluster_requests_total{cluster="outbound/shop/pay/80/version=v1"} 9
+axle_cluster_requests_total{cluster="outbound/shop/pay/80/version=v2"} 1
+# HELP axle_mirrored_requests_total Copies of requests that were due; result is answered or dropped.
+# TYPE axle_mirrored_requests_total counter
+axle_mirrored_requests_total{result="answered"} 3
+axle_mirrored_requests_total{result="dropped"} 1
 # HELP axle_downstream_connections_active Open client connections.
 # TYPE axle_downstream_connections_active gauge
 axle_downstream_connections_active{direction="inbound"} 3
@@ -131,12 +142,30 @@ axle_handover_freeze_seconds_sum 9.0015
 axle_handover_freeze_seconds_count 2
 `
 	err := testutil.GatherAndCompare(r, strings.NewReader(want), "axle_downstream_connections_active", "axle_handovers_total",
-		"axle_operator_connected", "axle_requests_total", "axle_responses_total", "axle_handover_freeze_seconds")
+		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_responses_total", "axle_handover_freeze_seconds")
 	if err != nil {
 		t.Error(err)
 	}
 	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 		t.Errorf("names: %v, %v", problems, err)
+	}
+}
+
+// TestSeriesByClusterAreBounded has more clusters than anybody wants to see.
+func TestSeriesByClusterAreBounded(t *testing.T) {
+	o := Observed{}
+	o.Stats.Clusters = map[string]uint64{}
+	for i := range maxClusters + 5 {
+		o.Stats.Clusters[fmt.Sprintf("c%04d", i)] = 2
+	}
+	series, rest := 0, 0.0
+	clusters(&o, func(v float64, labels ...string) {
+		if series++; labels[0] == otherClusters {
+			rest = v
+		}
+	})
+	if series != maxClusters+1 || rest != 10 {
+		t.Errorf("%d series, %v requests in the last; want %d and 10", series, rest, maxClusters+1)
 	}
 }
 

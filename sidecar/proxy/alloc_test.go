@@ -3,9 +3,12 @@ package proxy_test
 import (
 	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // answerAll turns every request of size bytes into a response of the same body, without allocating.
@@ -26,51 +29,102 @@ func answerAll(conn net.Conn, size int) {
 	}
 }
 
-func TestARequestAllocatesNothing(t *testing.T) {
+// exchange sends a request n times over one connection, and reads an answer of two bytes less each time.
+func exchange(tb testing.TB, conn net.Conn, request, answer []byte, n int) {
+	tb.Helper()
+	for range n {
+		if _, err := conn.Write(request); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, answer); err != nil {
+			tb.Fatal(err)
+		}
+		if answer[8] != 77 || answer[11] != 0 {
+			tb.Fatalf("the answer begins % x", answer[:20])
+		}
+	}
+}
+
+// ruledRequest asks for echoService with headers that rules may look at.
+var ruledRequest = headed(77, make([]byte, 1000), "sofa_head_method_name", "pay", "user", "test-7", "service", echoService)
+
+// byRules are ways to route ruledRequest, from the plainest to everything at once.
+var byRules = map[string][]config.Route{
+	"one cluster": {{Cluster: "v1"}},
+	"a split":     {canary},
+	"everything": {
+		{Matches: []config.Match{{Name: config.MatchMethod, Kind: config.MatchExact, Value: "refund"}}, Cluster: "v2"},
+		{Matches: []config.Match{{Name: "zone"}}, Cluster: "v2"},
+		{
+			Matches: []config.Match{
+				{Name: config.MatchMethod, Kind: config.MatchRegex, Value: "p.*"}, {Name: "user", Kind: config.MatchPrefix, Value: "test-"},
+				{Name: "user", Kind: config.MatchRegex, Value: "[a-z]+-[0-9]+"},
+			},
+			Split: canary.Split, Mirror: &config.Mirror{Cluster: "v2", Numerator: 1, Denominator: 1},
+		},
+	},
+}
+
+// ruledConn is a connection to an engine that routes by rules, and by now has everything it needs.
+func ruledConn(tb testing.TB, rules []config.Route, answer []byte) net.Conn {
+	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
-	request := frame(1, 77, echoService, make([]byte, 1000))
+	tb.Cleanup(func() { _ = ln.Close() })
 	go func() {
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go answerAll(conn, len(request))
+			go answerAll(conn, len(ruledRequest))
 		}
 	}()
-	addr := freePort(t)
-	started(t, 1, snapshot(addr, &server{addr: ln.Addr().(*net.TCPAddr).AddrPort()}))
+	addr, to := freePort(tb), ln.Addr().(*net.TCPAddr).AddrPort()
+	e, _ := newEngine(tb, 1, 1)
+	tb.Cleanup(e.Stop)
+	if err := e.Apply(ruled(addr, config.Bolt, map[string]netip.AddrPort{"v1": to, "v2": to}, rules...)); err != nil {
+		tb.Fatal(err)
+	}
+	e.Serve()
 	conn, err := net.Dial("tcp", addr.String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	answer := make([]byte, len(request)-2)
-	ask := func(n int) {
-		for range n {
-			if _, err := conn.Write(request); err != nil {
-				t.Fatal(err)
+	tb.Cleanup(func() { _ = conn.Close() })
+	exchange(tb, conn, ruledRequest, answer, 200) // pools fill up
+	return conn
+}
+
+func TestARequestAllocatesNothing(t *testing.T) {
+	for name, rules := range byRules {
+		t.Run(name, func(t *testing.T) {
+			answer := make([]byte, len(ruledRequest)-2)
+			conn := ruledConn(t, rules, answer)
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			var before, after runtime.MemStats
+			const requests = 5000
+			runtime.ReadMemStats(&before)
+			exchange(t, conn, ruledRequest, answer, requests)
+			runtime.ReadMemStats(&after)
+			if per := float64(after.Mallocs-before.Mallocs) / requests; per > 0.01 {
+				t.Errorf("%.3f allocations per request, want 0", per)
 			}
-			if _, err := io.ReadFull(conn, answer); err != nil {
-				t.Fatal(err)
-			}
-			if answer[8] != 77 || answer[11] != 0 {
-				t.Fatalf("the answer begins % x", answer[:20])
-			}
-		}
+		})
 	}
-	ask(200) // pools fill up
-	var before, after runtime.MemStats
-	const requests = 5000
-	runtime.ReadMemStats(&before)
-	ask(requests)
-	runtime.ReadMemStats(&after)
-	if per := float64(after.Mallocs-before.Mallocs) / requests; per > 0.01 {
-		t.Errorf("%.3f allocations per request, want 0", per)
+}
+
+// BenchmarkRequest is one request after the other, peers and kernel included.
+func BenchmarkRequest(b *testing.B) {
+	for name, rules := range byRules {
+		b.Run(name, func(b *testing.B) {
+			answer := make([]byte, len(ruledRequest)-2)
+			conn := ruledConn(b, rules, answer)
+			b.ReportAllocs()
+			b.ResetTimer()
+			exchange(b, conn, ruledRequest, answer, b.N)
+		})
 	}
 }

@@ -145,8 +145,8 @@ func (c *httpClient) begin(b []byte) int {
 		return n
 	}
 	to := c.goal(req)
-	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, to.attempts; x.cluster == nil {
-		x.fail(to.status, to.why)
+	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts); x.cluster == nil {
+		x.fail(int(to.status), to.why)
 		return n
 	}
 	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})

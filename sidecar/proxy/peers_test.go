@@ -138,7 +138,7 @@ func (s *server) handle(conn net.Conn) {
 	}
 }
 
-func freePort(t *testing.T) netip.AddrPort {
+func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,7 +149,7 @@ func freePort(t *testing.T) netip.AddrPort {
 }
 
 // newEngine is a running engine of one generation.
-func newEngine(t *testing.T, generation int64, loops int) (*proxy.Engine, *sockets.Set) {
+func newEngine(t testing.TB, generation int64, loops int) (*proxy.Engine, *sockets.Set) {
 	t.Helper()
 	set := &sockets.Set{}
 	start := time.Now()

@@ -17,14 +17,14 @@ type goal struct {
 	cluster  *cluster // that takes it; nil when it is answered here, with status
 	mirror   *cluster // that gets a copy; nil for none
 	timeout  time.Duration
-	attempts int // to reach an endpoint, this one included
-	status   int // HTTP status of the answer when there is no cluster
+	attempts int8 // to reach an endpoint, this one included
 	why      Failure
+	status   int16 // HTTP status of the answer when there is no cluster
 }
 
 // target is one loop's view of a route.
 type target struct {
-	route    *route.Route
+	first    *cluster   // of clusters
 	clusters []*cluster // as route.Route.Clusters
 	mirror   *cluster
 	places   *places
@@ -39,9 +39,12 @@ func (w *worker) retarget(routes *route.Table) {
 	w.routes, w.places = routes, map[string]*places{}
 	w.targets = make([]target, routes.Len())
 	routes.Each(func(r *route.Route) {
-		t := target{route: r}
+		var t target
 		for _, name := range r.Clusters {
 			t.clusters = append(t.clusters, w.clusters[name])
+		}
+		if len(t.clusters) > 0 {
+			t.first = t.clusters[0]
 		}
 		if r.Mirror != "" {
 			t.mirror = w.clusters[r.Mirror]
@@ -72,29 +75,29 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// decide makes a goal of the route that takes a request; r is nil when none does.
-func (w *worker) decide(r *route.Route, timeout time.Duration) goal {
-	if r == nil {
-		return goal{status: httpNoRoute, why: FailNoRoute}
-	}
-	if r.Status != 0 {
-		return goal{status: r.Status, why: FailRule}
+// decide says where a request goes that r takes; r is nil when no route does.
+func (w *worker) decide(to *goal, r *route.Route) {
+	switch {
+	case r == nil:
+		to.status, to.why = httpNoRoute, FailNoRoute
+		return
+	case r.Status != 0:
+		to.status, to.why = int16(r.Status), FailRule
+		return
+	case r.Timeout > 0:
+		to.timeout = r.Timeout
 	}
 	t := &w.targets[r.Index]
-	g := goal{cluster: t.clusters[0], timeout: timeout, attempts: r.Attempts}
-	if r.Timeout > 0 {
-		g.timeout = r.Timeout
-	}
+	to.cluster, to.attempts = t.first, int8(r.Attempts)
 	if t.places == nil {
-		return g
+		return
 	}
 	if !sabotageSplit {
-		g.cluster = t.clusters[r.Choose(&t.places.split)]
+		to.cluster = t.clusters[r.Choose(&t.places.split)]
 	}
 	if r.Mirrors(&t.places.mirror) {
-		g.mirror = t.mirror
+		to.mirror = t.mirror
 	}
-	return g
 }
 
 // boltView is what a route may ask a Bolt request for.
@@ -107,22 +110,30 @@ func (v *boltView) Path() ([]byte, bool) { return nil, false }
 func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(name) }
 
 // goal routes a Bolt request of d.
-func (w *worker) goal(d *downstream, f bolt.Frame) goal {
-	timeout := f.Timeout()
-	if f.Kind() == bolt.Oneway || timeout == 0 {
-		timeout = config.DefaultTimeout
+func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {
+	to.timeout = f.Timeout()
+	if f.Kind() == bolt.Oneway || to.timeout == 0 {
+		to.timeout = config.DefaultTimeout
 	}
 	if d.from.Cluster != "" {
-		return w.straight(&d.fixed, d.from, timeout)
+		w.straight(&to, &d.fixed, d.from)
+		return to
 	}
 	key := f.Key()
-	w.boltView.frame = f
-	return w.decide(w.routes.Match(key.Service, key.Method, &w.boltView), timeout)
+	routes := w.routes.Host(key.Service)
+	r := route.Plain(routes)
+	if r == nil {
+		w.boltView.frame = f
+		r = route.Match(routes, key.Method, &w.boltView)
+	}
+	w.decide(&to, r)
+	return to
 }
 
-// straight is the goal of what comes from a listener that sends everything to one cluster.
-func (w *worker) straight(known **cluster, from *config.Listener, timeout time.Duration) goal {
-	return goal{cluster: w.fixed(known, from), timeout: timeout, attempts: config.MaxAttempts, status: httpNoRoute, why: FailNoRoute}
+// straight decides for what comes from a listener that sends everything to one cluster.
+func (w *worker) straight(to *goal, known **cluster, from *config.Listener) {
+	to.cluster, to.attempts = w.fixed(known, from), config.MaxAttempts
+	to.status, to.why = httpNoRoute, FailNoRoute
 }
 
 // httpView is what a route may ask an HTTP request for.
@@ -156,13 +167,16 @@ func (v *httpView) Header(name string) ([]byte, bool) {
 }
 
 // goal routes an HTTP request of c.
-func (c *httpClient) goal(req *http1.Request) goal {
+func (c *httpClient) goal(req *http1.Request) (to goal) {
 	w := c.w
+	to.timeout = config.DefaultTimeout
 	if c.from.Cluster != "" {
-		return w.straight(&c.fixed, c.from, config.DefaultTimeout)
+		w.straight(&to, &c.fixed, c.from)
+		return to
 	}
 	w.httpView.req = req
-	return w.decide(w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView), config.DefaultTimeout)
+	w.decide(&to, route.Match(w.routes.Host(w.hostKey(req.Target.Authority)), req.Method, &w.httpView))
+	return to
 }
 
 // Suffixes of a Service's name in DNS, longest first.

@@ -7,7 +7,7 @@ import (
 )
 
 // Failure says why a request got an answer of our own, or none.
-type Failure int
+type Failure int8
 
 // Failures.
 const (

@@ -125,13 +125,25 @@ func (t *Table) Each(fn func(*Route)) {
 	}
 }
 
-// Match returns the first route of the service's host that takes the request, or nil. It allocates nothing, and asks for
-// headers only when a route of that host does.
-func (t *Table) Match(service, method []byte, req Request) *Route {
-	routes, ok := t.hosts[string(service)]
-	if !ok {
-		routes = t.any
+// Host returns the routes of a service, in order; none when nothing is known of it.
+func (t *Table) Host(service []byte) []Route {
+	if routes, ok := t.hosts[string(service)]; ok {
+		return routes
 	}
+	return t.any
+}
+
+// Plain returns the first route if it takes every request, else nil: what most services have, without a look at the request.
+func Plain(routes []Route) *Route {
+	if len(routes) > 0 && len(routes[0].matches) == 0 {
+		return &routes[0]
+	}
+	return nil
+}
+
+// Match returns the first route that takes the request, or nil. It allocates nothing, and asks for headers only when a
+// route does.
+func Match(routes []Route, method []byte, req Request) *Route {
 	for i := range routes {
 		if r := &routes[i]; r.takes(method, req) {
 			return r

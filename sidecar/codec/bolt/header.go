@@ -63,18 +63,19 @@ func (f Frame) Lookup(name string) (value []byte, ok bool) {
 	return value, ok
 }
 
-// headerString reads one length-prefixed string; the length -1 is null, which reads as empty.
+// headerString reads one length-prefixed string; the length -1 is null, which reads as empty. It is small enough to be
+// inlined.
 func headerString(b []byte) (s, rest []byte, ok bool) {
 	if len(b) < 4 {
 		return nil, nil, false
 	}
-	n := int32(binary.BigEndian.Uint32(b))
+	n := binary.BigEndian.Uint32(b)
 	b = b[4:]
-	if n == -1 {
-		return nil, b, true
-	}
-	if n < 0 || int(n) > len(b) {
-		return nil, nil, false
+	if uint64(n) > uint64(len(b)) {
+		return nil, b, n == null
 	}
 	return b[:n], b[n:], true
 }
+
+// null is the length -1.
+const null = 1<<32 - 1
