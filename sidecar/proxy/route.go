@@ -175,7 +175,7 @@ func (c *httpClient) goal(req *http1.Request) (to goal) {
 		return to
 	}
 	w.httpView.req = req
-	w.decide(&to, route.Match(w.routes.Host(w.hostKey(req.Target.Authority)), req.Method, &w.httpView))
+	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
 	return to
 }
 

@@ -133,6 +133,11 @@ func (t *Table) Host(service []byte) []Route {
 	return t.any
 }
 
+// Match returns the route of a service that takes the request, or nil.
+func (t *Table) Match(service, method []byte, req Request) *Route {
+	return Match(t.Host(service), method, req)
+}
+
 // Plain returns the first route if it takes every request, else nil: what most services have, without a look at the request.
 func Plain(routes []Route) *Route {
 	if len(routes) > 0 && len(routes[0].matches) == 0 {

@@ -42,7 +42,7 @@ func TestMatch(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if r := route.Match(table.Host([]byte(tc.service)), []byte(tc.method), request{}); r != nil {
+			if r := table.Match([]byte(tc.service), []byte(tc.method), request{}); r != nil {
 				got = r.Clusters[0]
 			}
 			if got != tc.want {
@@ -88,7 +88,7 @@ func TestMatchOnWhatARequestHas(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			table := route.Compile(map[string]*config.Host{"s": {Routes: []config.Route{{Matches: tc.matches, Cluster: "c"}}}})
-			if got := route.Match(table.Host([]byte("s")), []byte(tc.method), tc.req) != nil; got != tc.want {
+			if got := table.Match([]byte("s"), []byte(tc.method), tc.req) != nil; got != tc.want {
 				t.Errorf("matches: %t, want %t", got, tc.want)
 			}
 		})
@@ -110,8 +110,8 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	req := &fixed{value: []byte("canary1")}
 	var at route.Sequence
 	n := testing.AllocsPerRun(100, func() {
-		route.Match(table.Host(service), refund, req)
-		r := route.Match(table.Host(service), charge, req)
+		table.Match(service, refund, req)
+		r := table.Match(service, charge, req)
 		r.Choose(&at)
 	})
 	if n != 0 {
