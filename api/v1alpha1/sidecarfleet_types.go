@@ -160,7 +160,9 @@ type UpdateStrategy struct {
 	// +kubebuilder:default={}
 	Analysis Analysis `json:"analysis,omitzero"`
 
-	// OnFailure is what happens when the evidence is against the new version.
+	// OnFailure is what happens when the evidence is against the new version. Rollback: the pods that run it go back to status.currentVersion by
+	// hot upgrades, within maxUpdating, and no other pod is touched; spec.version stays, and nothing is tried again before the spec
+	// changes. Pause: every pod keeps what it runs.
 	//
 	// +optional
 	// +kubebuilder:default=Rollback
@@ -183,7 +185,7 @@ type UpdateStep struct {
 	// +kubebuilder:validation:Maximum=100
 	Percent int32 `json:"percent"`
 
-	// Pause after the step.
+	// Pause after the step. The annotation axlemesh.io/promote=VERSION/STEP ends it before its time.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -194,7 +196,7 @@ type UpdateStep struct {
 
 // Analysis is the evidence that lets a rollout go on.
 type Analysis struct {
-	// Interval between two looks.
+	// Interval between two looks at SuccessRate and P99Increase; without them it does nothing. What is acted on is looked at as it happens.
 	//
 	// +optional
 	// +kubebuilder:default="15s"
@@ -203,7 +205,8 @@ type Analysis struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(ms|s|m|h)){1,3}$`
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
-	// FailedHandovers that are tolerated in one rollout.
+	// FailedHandovers that are tolerated in one rollout. An upgrade that cost connections counts as one, and so does a sidecar whose proxy was
+	// restarted three times within the progress deadline. An image that a node cannot get is never tolerated.
 	//
 	// +optional
 	// +kubebuilder:default=0
@@ -211,7 +214,8 @@ type Analysis struct {
 	// +kubebuilder:validation:Maximum=1000000
 	FailedHandovers int32 `json:"failedHandovers,omitempty"`
 
-	// SuccessRate in percent that the upgraded pods' requests have to keep, with up to four decimals.
+	// SuccessRate in percent that the upgraded pods' requests have to keep, with up to four decimals. It is accepted and not
+	// acted on: sidecars do not report requests per pod yet. Failed handovers, lost connections, crash loops, starts and images are.
 	//
 	// +optional
 	// +kubebuilder:default="99.99"
@@ -219,7 +223,8 @@ type Analysis struct {
 	// +kubebuilder:validation:Pattern=`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)$`
 	SuccessRate string `json:"successRate,omitempty"`
 
-	// P99Increase is by how much the upgraded pods' 99th percentile of latency may grow, as a percentage.
+	// P99Increase is by how much the upgraded pods' 99th percentile of latency may grow, as a percentage. It is accepted and not
+	// acted on: sidecars do not report latencies to the operator.
 	//
 	// +optional
 	// +kubebuilder:default="50%"

@@ -16,7 +16,7 @@ package rbac
 // +kubebuilder:rbac:groups="",namespace=axle-system,resources=pods,verbs=create;delete
 
 // What configuration is made from.
-// +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces;nodes;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 
 // What is said to people.

@@ -3,6 +3,7 @@ package sidecarfleet
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -79,7 +80,7 @@ func (p *planner) base() string {
 	return f.Version
 }
 
-// scope counts the pods of a workload, of a node or of the fleet.
+// scope counts the pods of a workload, of a node, of a zone or of the fleet.
 type scope struct{ pods, busy int }
 
 func (s scope) full(limit intstr.IntOrString) bool { return s.busy >= limitOf(limit, s.pods) }
@@ -91,6 +92,9 @@ func (p *planner) upgradeNext() {
 	scopes := map[string]*scope{}
 	busy := func(v *view) []*scope {
 		keys := []string{"all", "node/" + v.Node, "workload/" + v.Namespace + "/" + v.Workload}
+		if v.Zone != "" {
+			keys = append(keys, "zone/"+v.Zone)
+		}
 		mine := make([]*scope, 0, len(keys))
 		for _, k := range keys {
 			if scopes[k] == nil {
@@ -122,7 +126,7 @@ func (p *planner) upgradeNext() {
 			continue
 		}
 		mine := busy(v)
-		if mine[0].full(p.Fleet.MaxUpdating) || mine[1].full(p.Fleet.MaxUpdating) || mine[2].full(p.Fleet.MaxUpdating) {
+		if slices.ContainsFunc(mine, func(s *scope) bool { return s.full(p.Fleet.MaxUpdating) }) {
 			continue
 		}
 		for _, s := range mine {

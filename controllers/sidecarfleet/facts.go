@@ -70,8 +70,8 @@ type Version struct {
 type Pod struct {
 	types.NamespacedName
 	UID types.UID
-	// Workload is the controller that owns it ("Deployment/pay"), Node where it runs.
-	Workload, Node string
+	// Workload is the controller that owns it ("Deployment/pay"), Node where it runs, Zone where that is; "" when the node does not say.
+	Workload, Node, Zone string
 	// Wanted is true while the fleet selects and owns it.
 	Wanted bool
 	// Away pods cannot be changed now: not started yet, finished, or being deleted.

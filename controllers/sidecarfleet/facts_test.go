@@ -39,6 +39,7 @@ func bare(p *Pod)               { p.Sidecars, p.Desired, p.Status = nil, nil, ni
 func unwanted(p *Pod)           { p.Wanted = false }
 func isAwayNow(p *Pod)          { p.Away = true }
 func on(node string) change     { return func(p *Pod) { p.Node = node } }
+func in(zone string) change     { return func(p *Pod) { p.Zone = zone } }
 func of(workload string) change { return func(p *Pod) { p.Workload = workload } }
 func runs(version string) change {
 	return func(p *Pod) { p.Desired.Version, p.Status.Version = version, version }

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,7 +81,24 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 		return nil, err
 	}
 	s.fill(all, byName, pods, services)
-	return s, nil
+	return s, r.locate(ctx, s.seen.Pods)
+}
+
+// locate finds the zones of pods. Of nodes only the metadata is watched.
+func (r *Reconciler) locate(ctx context.Context, pods []Pod) error {
+	nodes := &metav1.PartialObjectMetadataList{}
+	nodes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
+	if err := r.Client.List(ctx, nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	zones := make(map[string]string, len(nodes.Items))
+	for i := range nodes.Items {
+		zones[nodes.Items[i].Name] = nodes.Items[i].Labels[corev1.LabelTopologyZone]
+	}
+	for i := range pods {
+		pods[i].Zone = zones[pods[i].Node]
+	}
+	return nil
 }
 
 // candidates lists the pods that the fleet may own or have to leave: those of labelled namespaces, and those that carry its name.

@@ -205,6 +205,13 @@ func TestPlan(t *testing.T) {
 			// 2 of 5 in all; b shares a workload with a, c shares a node with a.
 			want: []string{"Upgrading a g2 v2 from g1 +stub", "Upgrading d g2 v2 from g1 +stub"},
 		},
+		"and of each zone": {
+			fleet: fleet(upTo("40%")), pods: []Pod{
+				pod("a", of("Deployment/x"), on("n1"), in("z1")), pod("b", of("Deployment/y"), on("n2"), in("z1")),
+				pod("c", of("Deployment/z"), on("n3"), in("z2")), pod("d", of("Deployment/w"), on("n4"), in("z2")),
+			},
+			want: []string{"Upgrading a g2 v2 from g1 +stub", "Upgrading c g2 v2 from g1 +stub"},
+		},
 		"1 % of few pods is one pod": {
 			fleet: fleet(upTo("1%")), pods: []Pod{pod("a"), pod("b")}, want: []string{"Upgrading a g2 v2 from g1 +stub"},
 		},
