@@ -184,8 +184,8 @@ func TestRepositoryOfTheImage(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := render(t, "--set", "sidecar.image="+tc.image, "--show-only", "templates/admission.yaml")
-			if want := `["` + tc.want + `"]`; strings.Count(got, want) != 3 {
-				t.Errorf("%s is not the list of repositories of three policies:\n%s", want, got)
+			if want := `["` + tc.want + `"]`; strings.Count(got, want) != 4 {
+				t.Errorf("%s is not the list of repositories of four policies:\n%s", want, got)
 			}
 		})
 	}
