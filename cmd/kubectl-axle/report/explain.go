@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func (c *Cluster) Explain(w io.Writer, pod *corev1.Pod) error {
 	section("What the sidecar reported", explainStatus(&s))
 	c.explainContainers(&t, &s)
 	if s.status != nil && s.status.Handover != nil {
-		section("Last handover", handoverLong(s.status.Handover))
+		section("Last handover", s.handoverLong(s.status.Handover))
 	}
 	section("Trouble", trouble(&s))
 	section("What happens next", c.next(&s))
@@ -113,7 +114,7 @@ func (c *Cluster) explainOwner(s *stand) string {
 	case rivals > 1:
 		text += fmt.Sprintf(" (of several by priority, here %d, then age, then name)", f.Spec.Priority)
 	}
-	if !f.Spec.InPlace.On() {
+	if !f.Spec.InPlace.On() && !s.slotted() {
 		text += ", but spec.inPlace.enabled is false: it wants no sidecar in running pods"
 	}
 	return text + "."
@@ -135,16 +136,16 @@ func (c *Cluster) explainDesired(s *stand) []string {
 	if d.Since != nil {
 		since = fmt.Sprintf(" (asked %s)", c.ago(d.Since.Time))
 	}
-	mine := named(d.Generation, d.Version)
+	mine := s.named(d.Generation, d.Version)
 	switch {
 	case d.Leave:
 		said = append(said, mine+" is to let its callers go back to the direct way, and to exit"+since+".")
 	case d.Predecessor == 0:
 		said = append(said, mine+" is to serve"+since+".")
 	case d.Begin:
-		said = append(said, fmt.Sprintf("%s is to take over from %s; the handover may begin%s.", mine, sidecars.Name(d.Predecessor), since))
+		said = append(said, fmt.Sprintf("%s is to take over from %s; the handover may begin%s.", mine, s.name(d.Predecessor), since))
 	default:
-		said = append(said, fmt.Sprintf("%s is to take over from %s, but not yet%s.", mine, sidecars.Name(d.Predecessor), since))
+		said = append(said, fmt.Sprintf("%s is to take over from %s, but not yet%s.", mine, s.name(d.Predecessor), since))
 	}
 	if len(d.Ports) == 0 {
 		return append(said, "It serves no port: no Service selects this pod, and the fleet's spec.ports is empty.")
@@ -170,7 +171,7 @@ func explainStatus(s *stand) []string {
 	var said []string
 	switch {
 	case s.serves != 0:
-		said = append(said, fmt.Sprintf("%s was %s when it last spoke.", named(s.serves, s.version), st.Phase))
+		said = append(said, fmt.Sprintf("%s was %s when it last spoke.", s.named(s.serves, s.version), st.Phase))
 		if len(st.Listening) == 0 {
 			said = append(said, "It listens on no port.")
 		} else {
@@ -182,14 +183,14 @@ func explainStatus(s *stand) []string {
 			said = append(said, "Calls of the pod's own application do not go through it.")
 		}
 	case st.Phase == axlev1.PhaseLeft:
-		said = append(said, named(st.Generation, st.Version)+" has left: nothing goes through it any more.")
+		said = append(said, s.named(st.Generation, st.Version)+" has left: nothing goes through it any more.")
 	case st.Generation != 0:
-		said = append(said, fmt.Sprintf("%s was %s when it last spoke, but its container has ended: nothing serves.", named(st.Generation, st.Version), st.Phase))
+		said = append(said, fmt.Sprintf("%s was %s when it last spoke, but its container has ended: nothing serves.", s.named(st.Generation, st.Version), st.Phase))
 	default:
 		said = append(said, "Nothing serves.")
 	}
 	if st.Candidate != 0 {
-		said = append(said, named(st.Candidate, versionOf(s.pod, sidecars.Name(st.Candidate)))+" is connected and waits to take over.")
+		said = append(said, s.named(st.Candidate, s.versionOf(st.Candidate))+" is connected and waits to take over.")
 	}
 	return said
 }
@@ -204,7 +205,7 @@ func (c *Cluster) explainContainers(t *table, s *stand) {
 	}
 	t.row("  CONTAINER", "VERSION", "STATE", "ROLE")
 	for _, one := range s.sidecars {
-		t.row("  "+one.Container, versionOf(s.pod, one.Container), c.state(s.pod, one), s.role(one))
+		t.row("  "+one.Container, s.versionOf(one.Generation), c.state(s.pod, one), s.role(one))
 	}
 }
 
@@ -214,7 +215,7 @@ func (c *Cluster) state(pod *corev1.Pod, one sidecars.Sidecar) string {
 		return fmt.Sprintf("ended %s with %s", c.ago(one.Ended), exit(one))
 	case one.Running:
 		started := time.Time{}
-		for _, st := range pod.Status.EphemeralContainerStatuses {
+		for _, st := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.EphemeralContainerStatuses) {
 			if st.Name == one.Container && st.State.Running != nil {
 				started = st.State.Running.StartedAt.Time
 			}
@@ -235,12 +236,16 @@ func (s *stand) role(one sidecars.Sidecar) string {
 		return "leaves"
 	case one.Generation == s.serves:
 		return "serves"
+	case one.Failed:
+		return "gave up, and idles"
 	case one.Terminated:
 		return ""
 	case d != nil && d.Generation == one.Generation && s.serves == 0:
 		return "starts"
 	case d != nil && d.Generation == one.Generation:
 		return "is to take over"
+	case one.Slot != "":
+		return "idles"
 	}
 	return "is to end"
 }
@@ -258,7 +263,7 @@ func trouble(s *stand) []string {
 	case s.failure != "" && s.recorded:
 		said = append(said, sentence(s.failure))
 	case s.failure != "":
-		said = append(said, fmt.Sprintf("%s %s.", named(d.Generation, d.Version), s.failure))
+		said = append(said, fmt.Sprintf("%s %s.", s.named(d.Generation, d.Version), s.failure))
 	case d != nil && d.Failed != nil:
 		said = append(said, "An earlier attempt failed. "+sentence(d.Failed.Message))
 	}

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
-	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 // next says what will happen to the pod if nobody does anything, and what a person can do about it.
@@ -34,7 +33,7 @@ func (s *stand) nextUnwanted() []string {
 	case s.stage == untouched:
 		return []string{"Nothing: no fleet wants a sidecar in this pod."}
 	case s.stage == leaving && s.serves != 0:
-		return []string{fmt.Sprintf("%s exits when no caller is connected to it any more.", named(s.serves, s.version))}
+		return []string{fmt.Sprintf("%s exits when no caller is connected to it any more.", s.named(s.serves, s.version))}
 	case s.stage == left || s.serves == 0 && !s.running():
 		return []string{"The operator forgets the sidecar; its container's entry stays in the pod until the pod is replaced."}
 	case s.stage == handover:
@@ -59,20 +58,20 @@ func (c *Cluster) nextWanted(s *stand) []string {
 	case fresh:
 		return c.nextFirst(s)
 	case starting:
-		return []string{fmt.Sprintf("%s has to serve%s; else it counts as failed.", named(d.Generation, d.Version), s.by())}
+		return []string{fmt.Sprintf("%s has to serve%s; else it counts as failed.", s.named(d.Generation, d.Version), s.by())}
 	case orphaned:
-		return []string{fmt.Sprintf("What it was to take over from has ended: the operator lets %s start cold.", named(d.Generation, d.Version))}
+		return []string{fmt.Sprintf("What it was to take over from has ended: the operator lets %s start cold.", s.named(d.Generation, d.Version))}
 	case serving:
 		return c.nextServing(s)
 	case unsent, coming, ready:
 		return c.nextCandidate(s)
 	case handover:
 		return []string{
-			fmt.Sprintf("The handover to %s has to be over%s; else it counts as failed.", named(d.Generation, d.Version), s.by()),
-			fmt.Sprintf("If it fails, %s serves on.", named(s.serves, s.version)),
+			fmt.Sprintf("The handover to %s has to be over%s; else it counts as failed.", s.named(d.Generation, d.Version), s.by()),
+			fmt.Sprintf("If it fails, %s serves on.", s.named(s.serves, s.version)),
 		}
 	case obsolete:
-		return []string{fmt.Sprintf("%s is dismissed, and %s serves on. Then the pod goes to %s when its turn comes.", named(d.Generation, d.Version), named(s.serves, s.version), s.target)}
+		return []string{fmt.Sprintf("%s is dismissed, and %s serves on. Then the pod goes to %s when its turn comes.", s.named(d.Generation, d.Version), s.named(s.serves, s.version), s.target)}
 	case broken:
 		return c.nextBroken(s)
 	case leaving, left:
@@ -94,7 +93,10 @@ func (c *Cluster) nextFirst(s *stand) []string {
 	if why := c.held(s.owner, version, version == s.owner.Spec.Version); len(why) > 0 {
 		return why
 	}
-	said := []string{fmt.Sprintf("The operator adds %s to the running pod, as soon as not too many others are starting.", named(s.next(), version))}
+	said := []string{fmt.Sprintf("The operator adds %s to the running pod, as soon as not too many others are starting.", s.named(s.next(), version))}
+	if s.slotted() {
+		said = []string{fmt.Sprintf("The operator lets a slot of the pod start with %s.", version)}
+	}
 	if version != s.target {
 		said = append(said, fmt.Sprintf("That is what other pods of the fleet still run; the pod goes to %s in its turn.", s.target))
 	}
@@ -105,9 +107,12 @@ func (c *Cluster) nextFirst(s *stand) []string {
 func (c *Cluster) nextServing(s *stand) []string {
 	switch {
 	case s.version == s.target:
-		said := []string{fmt.Sprintf("Nothing: %s runs what the fleet wants.", sidecars.Name(s.serves))}
+		said := []string{fmt.Sprintf("Nothing: %s runs what the fleet wants.", s.name(s.serves))}
+		if goesBack(s.owner) {
+			said = []string{fmt.Sprintf("Nothing: the rollout of %s has stopped, and %s does not run it.", s.owner.Spec.Version, s.name(s.serves))}
+		}
 		for _, one := range s.sidecars {
-			if one.Running && one.Generation != s.serves {
+			if one.Running && one.Slot == "" && one.Generation != s.serves {
 				said = append(said, fmt.Sprintf("%s has yet to exit.", one.Container))
 			}
 		}
@@ -115,25 +120,29 @@ func (c *Cluster) nextServing(s *stand) []string {
 	case s.failure != "":
 		return c.nextBroken(s)
 	case s.pod.Annotations[axlev1.SkippedAnnotation] != "":
-		return []string{fmt.Sprintf("Nothing: the pod cannot go to %s, see above; %s serves on.", s.target, named(s.serves, s.version))}
+		return []string{fmt.Sprintf("Nothing: the pod cannot go to %s, see above; %s serves on.", s.target, s.named(s.serves, s.version))}
 	}
 	if why := c.held(s.owner, s.target, s.target == s.owner.Spec.Version); len(why) > 0 {
-		return append(why, fmt.Sprintf("Until then %s serves on.", named(s.serves, s.version)))
+		return append(why, fmt.Sprintf("Until then %s serves on.", s.named(s.serves, s.version)))
 	}
 	limit := "10%"
 	if m := s.owner.Spec.UpdateStrategy.MaxUpdating; m != nil {
 		limit = m.String()
 	}
-	return []string{fmt.Sprintf("When its turn comes (maxUpdating is %s: of all pods, of each workload and of each node), the operator adds %s, which takes over from %s.",
-		limit, named(s.next(), s.target), named(s.serves, s.version))}
+	adds := "adds " + s.named(s.next(), s.target)
+	if s.slotted() {
+		adds = fmt.Sprintf("flips the slot that idles to %s", s.named(s.next(), s.target))
+	}
+	return []string{fmt.Sprintf("When its turn comes (maxUpdating is %s: of all pods, and of each workload, node and zone) and its node has the image, the operator %s, which takes over from %s.",
+		limit, adds, s.named(s.serves, s.version))}
 }
 
 // nextCandidate is for pods whose next generation has not begun to take over.
 func (c *Cluster) nextCandidate(s *stand) []string {
 	if why := c.held(s.owner, s.desired.Version, s.desired.Version == s.owner.Spec.Version); len(why) > 0 && !isTrue(s.owner.Status.Conditions, axlev1.ConditionPaused, "StepPause") {
-		return append(why, fmt.Sprintf("Until then %s serves on.", named(s.serves, s.version)))
+		return append(why, fmt.Sprintf("Until then %s serves on.", s.named(s.serves, s.version)))
 	}
-	mine := named(s.desired.Generation, s.desired.Version)
+	mine := s.named(s.desired.Generation, s.desired.Version)
 	switch s.stage {
 	case unsent:
 		return []string{fmt.Sprintf("The operator adds %s to the pod.", mine)}
@@ -142,7 +151,7 @@ func (c *Cluster) nextCandidate(s *stand) []string {
 	}
 	return []string{
 		fmt.Sprintf("%s has to connect to the operator%s; else it counts as failed. Then the handover begins.", mine, s.by()),
-		fmt.Sprintf("Until then %s serves on.", named(s.serves, s.version)),
+		fmt.Sprintf("Until then %s serves on.", s.named(s.serves, s.version)),
 	}
 }
 
@@ -150,7 +159,7 @@ func (c *Cluster) nextCandidate(s *stand) []string {
 func (c *Cluster) nextBroken(s *stand) []string {
 	state := "Nothing serves: callers go the direct way."
 	if s.serves != 0 {
-		state = fmt.Sprintf("%s serves on.", named(s.serves, s.version))
+		state = fmt.Sprintf("%s serves on.", s.named(s.serves, s.version))
 	}
 	if !s.recorded {
 		return []string{state, "The operator writes the failure down, and stops the rollout if it is one too many."}
@@ -180,10 +189,23 @@ func (c *Cluster) held(f *axlev1.SidecarFleet, version string, rollout bool) []s
 	return nil
 }
 
+// Reasons of the Progressing condition of a rollout that goes back.
+const (
+	rollingBack    = "RollingBack"
+	rolledBack     = "RolledBack"
+	rollbackFailed = "RollbackFailed"
+)
+
+// goesBack says whether the pods that run the fleet's version are to go back to its current one.
+func goesBack(f *axlev1.SidecarFleet) bool {
+	c := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
+	return c != nil && c.ObservedGeneration == f.Generation && slices.Contains([]string{rollingBack, rolledBack, rollbackFailed}, c.Reason)
+}
+
 // stopped says whether the controller has stopped the rollout of the fleet's version, and why.
 func stopped(f *axlev1.SidecarFleet) (why string, ok bool) {
 	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
-	if progress == nil || !slices.Contains([]string{"Stopped", "RollingBack", "RolledBack", "RollbackFailed"}, progress.Reason) || progress.ObservedGeneration != f.Generation {
+	if progress == nil || !slices.Contains([]string{"Stopped", rollingBack, rolledBack, rollbackFailed}, progress.Reason) || progress.ObservedGeneration != f.Generation {
 		return "", false
 	}
 	if d := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded); d != nil && d.Status == metav1.ConditionTrue {

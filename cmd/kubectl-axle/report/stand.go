@@ -71,17 +71,29 @@ func (c *Cluster) stand(pod *corev1.Pod) stand {
 		has = s.desired.Fleet
 	}
 	s.selection = c.selection(pod, has)
-	if s.owner != nil {
-		s.target = s.owner.Spec.Version
-		if pin := pod.Annotations[axlev1.PinVersionAnnotation]; pin != "" {
-			s.target = pin
-		}
-	}
 	if s.serves = sidecars.Serving(s.status, s.sidecars); s.serves != 0 {
 		s.version = s.status.Version
 	}
+	s.target = s.aim()
 	s.assess(c.Now)
 	return s
+}
+
+// aim is the version that the pod is to run; "" when no fleet wants it.
+func (s *stand) aim() string {
+	if s.owner == nil {
+		return ""
+	}
+	version := s.owner.Spec.Version
+	switch pin := s.pod.Annotations[axlev1.PinVersionAnnotation]; {
+	case pin != "":
+		return pin
+	case !goesBack(s.owner):
+		return version
+	case s.serves != 0 && s.version != version:
+		return s.version // what does not run the version that failed is not touched
+	}
+	return s.owner.Status.CurrentVersion
 }
 
 func (s *stand) assess(now time.Time) {
@@ -93,7 +105,7 @@ func (s *stand) assess(now time.Time) {
 		s.stage = untouched
 	case d != nil && d.Leave:
 		s.stage = leaving
-		if s.serves == 0 && (s.status != nil && s.status.Phase == axlev1.PhaseLeft || !s.running()) {
+		if s.serves == 0 && (s.status != nil && s.status.Phase == axlev1.PhaseLeft || s.slotted() || !s.running()) {
 			s.stage = left
 		}
 	case s.serves == 0:
@@ -172,10 +184,16 @@ func (s *stand) assessUpgrade(now time.Time) {
 
 // attempt sets the deadline, and says what the kubelet reports of a sidecar that will not come up, or "".
 func (s *stand) attempt(mine sidecars.Sidecar) string {
-	if d := s.desired; d.Since != nil {
-		s.deadline = d.Since.Add(s.patience())
+	since := s.desired.Since
+	if since == nil && s.slotted() {
+		since = s.pod.Status.StartTime // the webhook does not know when its pod will run
+	}
+	if since != nil {
+		s.deadline = since.Add(s.patience())
 	}
 	switch {
+	case mine.Failed:
+		return "gave up: " + orSay(mine.FailReason, "it did not say why")
 	case mine.Terminated:
 		return "ended with " + exit(mine)
 	case mine.Stuck():

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
-	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 // Status is how far the fleets of a cluster are; its JSON is for scripts.
@@ -130,17 +129,17 @@ func (s *stand) note() string {
 	case fresh:
 		return "waits for its first sidecar"
 	case starting, orphaned:
-		return named(d.Generation, d.Version) + " starts"
+		return s.named(d.Generation, d.Version) + " starts"
 	case unsent:
-		return named(d.Generation, d.Version) + " is about to be added"
+		return s.named(d.Generation, d.Version) + " is about to be added"
 	case coming:
-		return named(d.Generation, d.Version) + " has not connected yet"
+		return s.named(d.Generation, d.Version) + " has not connected yet"
 	case ready:
-		return named(d.Generation, d.Version) + " is ready to take over"
+		return s.named(d.Generation, d.Version) + " is ready to take over"
 	case handover:
-		return fmt.Sprintf("%s takes over from %s", named(d.Generation, d.Version), sidecars.Name(d.Predecessor))
+		return fmt.Sprintf("%s takes over from %s", s.named(d.Generation, d.Version), s.name(d.Predecessor))
 	case obsolete:
-		return named(d.Generation, d.Version) + " is not wanted any more"
+		return s.named(d.Generation, d.Version) + " is not wanted any more"
 	case leaving:
 		return "callers go back to the direct way"
 	case left:

@@ -65,8 +65,8 @@ func failedShort(h *axlev1.HandoverResult) string {
 }
 
 // handoverLong is a handover in sentences.
-func handoverLong(h *axlev1.HandoverResult) []string {
-	from, to := sidecars.Name(h.From), sidecars.Name(h.To)
+func (s *stand) handoverLong(h *axlev1.HandoverResult) []string {
+	from, to := s.name(h.From), s.name(h.To)
 	moved := fmt.Sprintf("%s moved, %d lost.", count(h.Moved, "connection"), h.Lost)
 	if !h.OK {
 		return []string{
@@ -85,14 +85,6 @@ func handoverLong(h *axlev1.HandoverResult) []string {
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
-
-// named is a generation with its version: "axle-g2 (v1-1-0)".
-func named(generation int64, version string) string {
-	if version == "" {
-		return sidecars.Name(generation)
-	}
-	return fmt.Sprintf("%s (%s)", sidecars.Name(generation), version)
-}
 
 // versionOf is the SidecarVersion that a container of the pod was made from, or "". It reads nothing else of its environment, which holds a
 // token.
