@@ -27,6 +27,7 @@ func TestLife(t *testing.T) {
 	term := func(d time.Duration) event { return event{term: &d} }
 	finish := func(code int, why string) []action { return []action{{do: actFinish, code: code, why: why}} }
 	operated := life{own: 2, operated: true, inPlace: true}
+	inSlot, holder := life{own: 2, operated: true, slot: true}, life{own: 2, operated: true, slot: true, restarted: true}
 	cold := []event{begun, configured, want(2, 0, false)}
 	coldActs := [][]action{nil, nil, {{do: actServe}}}
 
@@ -132,6 +133,30 @@ func TestLife(t *testing.T) {
 		"no time left": {
 			life: life{own: 1}, events: []event{begun, configured, term(time.Second), term(0)},
 			want: [][]action{nil, {{do: actServe}}, {{do: actOffer}, {do: actLeave, why: "terminated"}, {do: actTimer, wait: time.Second}}, finish(0, "terminated")}, phase: over,
+		},
+		"in a slot only the lock's holder starts cold": {
+			life: inSlot, events: []event{begun, configured, want(2, 0, false)}, want: [][]action{nil, nil, nil}, phase: starting,
+		},
+		"and it asks nobody": {
+			life: holder, events: []event{begun, configured}, want: [][]action{nil, {{do: actServe}}}, phase: serving,
+		},
+		"a slot that had to step in stays, whatever is wished": {
+			life: holder, events: []event{begun, configured, want(3, 0, false), want(4, 3, true), want(3, 2, true)},
+			want: [][]action{nil, {{do: actServe}}, nil, nil, {{do: actOffer, to: 3, key: "k"}}}, phase: serving,
+		},
+		"a slot leaves when the file says so, once": {
+			life: holder, events: []event{begun, configured, {unserved: true}, {unserved: true}, left},
+			want: [][]action{nil, {{do: actServe}}, {{do: actOffer}, {do: actLeave, why: "nobody is to serve this pod"}, {do: actTimer, wait: leaveFor}}, nil,
+				finish(0, "nobody is to serve this pod, and its last client has gone")}, phase: over,
+		},
+		"a failed candidate in a slot lets go of the lock": {
+			life: inSlot, events: []event{begun, want(2, 1, true), {taken: &failed, owns: true}},
+			want: [][]action{nil, {{do: actTake, from: 1, key: "k"}}, {{do: actUnlock}, {do: actLeave, why: why}, {do: actTimer, wait: lingerFor}}}, phase: lingering,
+		},
+		"a slot that is terminated serves on until its clients have gone": {
+			life: holder, events: []event{begun, configured, term(9 * time.Second), left},
+			want: [][]action{nil, {{do: actServe}}, {{do: actOffer}, {do: actLeave, why: "terminated"}, {do: actTimer, wait: 9 * time.Second}},
+				finish(0, "terminated, and its last client has gone")}, phase: over,
 		},
 		"terminated before it served": {
 			life: operated, events: []event{begun, term(time.Second)}, want: [][]action{nil, finish(0, "terminated")}, phase: over,

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -46,11 +48,17 @@ func (s *sidecar) set(p controlv1.State_Phase) {
 
 func run(t *testing.T, o *operator, ca []byte, kept map[string][]byte) *sidecar {
 	t.Helper()
+	return runWith(t, o, ca, kept, "")
+}
+
+// runWith runs a client that joins with a token file, unless that is "".
+func runWith(t *testing.T, o *operator, ca []byte, kept map[string][]byte, tokenFile string) *sidecar {
+	t.Helper()
 	s := &sidecar{desired: make(chan *controlv1.Desired, 10), kept: &sync.Map{}, log: &strings.Builder{}, phase: controlv1.State_STARTING, result: make(chan error, 1)}
 	var logMu sync.Mutex
 	c, err := New(Config{
 		Operator: bootstrap.Operator{Address: o.addr, ServerName: "operator.test", CA: string(ca)},
-		Token:    "token", Node: bootstrap.Node{ID: "uid", Pod: "pay-1", Namespace: "shop", Container: "axle-g2", Version: "v2", Generation: 2},
+		Token:    "token", TokenFile: tokenFile, Node: bootstrap.Node{ID: "uid", Pod: "pay-1", Namespace: "shop", Container: "axle-g2", Version: "v2", Generation: 2},
 		Build: "b", HandoverMin: 1, HandoverMax: 1, Kept: kept,
 		Keep:    func(k string, b []byte) error { s.kept.Store(k, b); return nil },
 		Report:  s.report,
@@ -194,6 +202,34 @@ func TestARefusedBearerIsRenewed(t *testing.T) {
 	o.mu.Unlock()
 	o.cutAll()
 	eventually(t, "connected with a fresh bearer", func() bool { calls, _ := o.seen(); return calls[len(calls)-1] == "connect bearer-2" })
+}
+
+func TestATokenFileIsReadAgain(t *testing.T) {
+	ca := newAuthority(t)
+	o := newOperator(t, ca.issue(t, "operator.test"))
+	path := filepath.Join(t.TempDir(), "token")
+	runWith(t, o, ca.pem, nil, path) // the kubelet has not written it yet
+	eventually(t, "it tries", func() bool { _, r := o.seen(); return len(r) == 0 })
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	called := func(want string) {
+		t.Helper()
+		eventually(t, want, func() bool { calls, _ := o.seen(); return slices.Contains(calls, want) })
+	}
+	write("first\n")
+	called("join  uid axle-g2 with first")
+	called("connect bearer-1")
+	write("second")
+	o.mu.Lock()
+	o.good, o.strict = map[string]bool{}, true // the operator's keys are new: it knows no bearer of before
+	o.mu.Unlock()
+	o.cutAll()
+	called("join  uid axle-g2 with second")
+	called("connect bearer-2")
 }
 
 func TestRestartWithAKeptCredential(t *testing.T) {

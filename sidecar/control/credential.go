@@ -64,7 +64,7 @@ func (c *Client) join(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("join: %w", err)
 		}
-		req.ServiceAccountToken = token
+		req.Token, req.ServiceAccountToken = "", token
 	case req.GetToken() == "":
 		return errors.New("join: there is neither a credential nor a join token")
 	}

@@ -82,6 +82,7 @@ type operator struct {
 
 	mu       sync.Mutex
 	used     bool
+	strict   bool // only good bearers are renewed
 	issued   int
 	good     map[string]bool
 	renewIn  time.Duration
@@ -122,6 +123,10 @@ func (o *operator) Join(_ context.Context, r *controlv1.JoinRequest) (*controlv1
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.calls = append(o.calls, "join "+r.GetToken()+" "+r.GetPodUid()+" "+r.GetContainer())
+	if token := r.GetServiceAccountToken(); token != "" {
+		o.calls[len(o.calls)-1] += " with " + token
+		return o.issue(), nil
+	}
 	if o.used {
 		return nil, status.Error(codes.PermissionDenied, "the token was used")
 	}
@@ -139,7 +144,7 @@ func (o *operator) Renew(ctx context.Context, _ *controlv1.RenewRequest) (*contr
 	defer o.mu.Unlock()
 	b := bearer(ctx)
 	o.calls = append(o.calls, "renew "+b)
-	if !strings.HasPrefix(b, "bearer-") {
+	if !strings.HasPrefix(b, "bearer-") || o.strict && !o.good[b] {
 		return nil, status.Error(codes.Unauthenticated, "no bearer")
 	}
 	o.renewIn = time.Hour

@@ -110,17 +110,13 @@ func (m *Machine) Settled() bool {
 }
 
 func (m *Machine) file(e Event) []Action {
-	switch {
-	case m.own == 0:
+	if m.own == 0 {
 		m.own = e.Own
-	case e.Own != m.own:
-		m.stale = true
-		if m.child == server && m.phase == Serving {
-			return nil // its clients come first; it ends when it has handed over
-		}
+	}
+	m.stale = e.Own != m.own
+	if m.stale && (m.child != server || m.phase != Serving) { // clients come first: one that serves ends when it has handed over
 		return m.leaveWith(0, fmt.Sprintf("this slot is generation %d now, not %d", e.Own, m.own))
 	}
-	m.stale = false
 	if e.Serving == m.serving && (e.Serving != 0 || m.wasZero) {
 		return nil
 	}
@@ -300,8 +296,9 @@ func (m *Machine) ended(e Event) []Action {
 			return nil
 		}
 	case e.Gave:
-		m.seenHeld = true
+		m.seenHeld, m.declined = true, true // the file may not know yet that this generation's time is over
 	default:
+		m.declined = true
 		acts = append(acts, Action{Do: Forget})
 	}
 	if m.serving == 0 {

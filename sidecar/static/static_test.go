@@ -122,6 +122,38 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCheckSlot(t *testing.T) {
+	good := func() bootstrap.Bootstrap {
+		return bootstrap.Bootstrap{
+			Node:     bootstrap.Node{ID: "uid"},
+			Operator: &bootstrap.Operator{Address: "operator:15010", ServerName: "operator", CA: "pem"},
+			Slot:     &bootstrap.Slot{Name: "a", Dir: "/var/run/axle", File: "/etc/axle/slots", TokenFile: "/etc/axle/token"},
+		}.Defaulted(1)
+	}
+	cases := map[string]struct {
+		change func(*bootstrap.Bootstrap)
+		want   string
+	}{
+		"good":           {change: func(*bootstrap.Bootstrap) {}},
+		"no slot":        {change: func(b *bootstrap.Bootstrap) { b.Slot = nil }, want: `slot.name: "" is neither a nor b`},
+		"another name":   {change: func(b *bootstrap.Bootstrap) { b.Slot.Name = "c" }, want: `slot.name: "c" is neither a nor b`},
+		"relative paths": {change: func(b *bootstrap.Bootstrap) { b.Slot.File = "slots" }, want: `slot.file: "slots" is no absolute path`},
+		"no operator":    {change: func(b *bootstrap.Bootstrap) { b.Operator = nil }, want: "operator: it is missing"},
+		"not expanded":   {change: func(b *bootstrap.Bootstrap) { b.Node.ID = "$(AXLE_POD_UID)" }, want: "was not expanded"},
+		"all the rest":   {change: func(b *bootstrap.Bootstrap) { b.Loops = 65 }, want: "loops: 65"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := good()
+			tc.change(&b)
+			err := CheckSlot(&b)
+			if tc.want == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
 func TestSnapshotReportsEveryMistake(t *testing.T) {
 	_, err := Snapshot(&bootstrap.Static{
 		Listeners: []bootstrap.Listener{

@@ -58,6 +58,11 @@ func TestMachine(t *testing.T) {
 				{{Do: Exit, Code: ExitCandidate, Reason: "the candidate died in its handover: the proxy was ended by signal 9"}}},
 			wake: -1,
 		},
+		"one that has handed over is not restarted, however it ends": {
+			events: []Event{at(0, Event{What: Begun}), at(1, serving), at(2, Event{What: Said, Phase: Gave}), at(3, Event{What: Exited, Signal: 9})},
+			want:   [][]Action{{{Do: Start}}, nil, nil, {{Do: Exit, Reason: "the proxy was ended by signal 9"}}},
+			wake:   -1,
+		},
 		"silence kills once, then restarts": {
 			events: []Event{at(0, Event{What: Begun}), at(1, serving), at(5000, Event{What: Beat}), at(14_999, Event{What: Tick}),
 				at(15_000, Event{What: Tick}), at(15_001, Event{What: Tick}), at(15_002, Event{What: Exited, Signal: 9})},
