@@ -124,7 +124,7 @@ func said(t *testing.T, folder string, types ...string) []string {
 
 // TestEveryReasonIsDocumented holds the troubleshooting tables against the code, both ways.
 func TestEveryReasonIsDocumented(t *testing.T) {
-	exist := slices.Concat(said(t, "controllers/sidecarfleet", "Kind"), said(t, "controllers/sidecarversion"), said(t, "webhook/inject", "Reason"))
+	exist := slices.Concat(said(t, "controllers/sidecarfleet", "Kind", "outcome"), said(t, "controllers/sidecarversion"), said(t, "webhook/inject", "Reason"))
 	if code := sources(t, false, "controllers/xds"); strings.Contains(code, `"ConfigRejected"`) {
 		exist = append(exist, "ConfigRejected")
 	}

@@ -50,6 +50,10 @@ func (s *Scene) Observe(ctx context.Context) (story.Observation, error) {
 // lookAt combines what Kubernetes says about a pod with what its application says.
 func (s *Scene) lookAt(ctx context.Context, p corev1.Pod) (story.Pod, error) {
 	out := facts(p)
+	if out.Added && !allReady([]corev1.Pod{p}) { // it is coming up, or the next look finds it gone
+		out.Mesh.Problem = "the pod is not ready"
+		return out, nil
+	}
 	if err := s.ask(ctx, "GET", p.Name, "mesh", "", &out.Mesh); err != nil {
 		return out, err
 	}
