@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/axlemesh/axle/hack/bench/load"
@@ -119,7 +121,13 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	if err := Table(cfg.Out, rows); err != nil {
 		return Summary{}, err
 	}
-	return Summarize(rows)
+	summary, err := Summarize(rows)
+	if err == nil && cfg.Only != "" {
+		summary.Figures = slices.DeleteFunc(summary.Figures, func(f Figure) bool {
+			return strings.HasPrefix(f.Name, "http_") != (cfg.Only == string(load.HTTP))
+		})
+	}
+	return summary, err
 }
 
 type bench struct {
