@@ -67,6 +67,7 @@ func TestSlotJoins(t *testing.T) {
 	}{
 		"slot a":                          {want: codes.OK},
 		"slot b":                          {container: axlev1.SlotB, want: codes.OK},
+		"before its address is known":     {pod: slotted(""), want: codes.OK},
 		"a container that is no slot":     {container: "app", want: codes.PermissionDenied},
 		"an in-place container":           {container: "axle-g1", want: codes.PermissionDenied},
 		"another pod's token":             {uid: "uid-2", want: codes.PermissionDenied},

@@ -152,6 +152,7 @@ func TestPullFacts(t *testing.T) {
 		"new":       {state(corev1.PodPending, "", nil), Pull{}},
 		"done":      {state(corev1.PodSucceeded, "", &corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}), Pull{Present: true, Seen: true}},
 		"stuck":     {state(corev1.PodPending, "", &corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no"}}), Pull{Seen: true, Reason: "ErrImagePull", Message: "no"}},
+		"ended":     {state(corev1.PodRunning, "", &corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}), Pull{Present: true, Seen: true}},
 		"no room":   {state(corev1.PodFailed, "OutOfpods", nil), Pull{Refused: "(OutOfpods)"}},
 		"evicted":   {state(corev1.PodFailed, "Evicted", &corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137}}), Pull{Seen: true, Refused: "(Evicted)"}},
 		"a bad one": {state(corev1.PodFailed, "", &corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}}), Pull{Seen: true, Broken: "does not run: it exited with code 1 (Error)"}},

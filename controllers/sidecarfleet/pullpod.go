@@ -52,6 +52,8 @@ func pullFacts(pod *corev1.Pod) Pull {
 	}
 	switch {
 	case u.Present:
+	case state.Terminated != nil && state.Terminated.ExitCode == 0: // the pod's phase follows in a moment
+		u.Present = true
 	case state.Terminated != nil && pod.Status.Reason == "":
 		u.Broken = fmt.Sprintf("does not run: it exited with code %d%s", state.Terminated.ExitCode, because(state.Terminated.Reason, state.Terminated.Message))
 	case pod.Status.Phase == corev1.PodFailed:
