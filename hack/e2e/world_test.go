@@ -87,7 +87,7 @@ func noticed(before, after story.Observation, except ...string) []string {
 			{"reconnects", a.Reconnects - b.Reconnects}, {"duplicates", a.Duplicates - b.Duplicates},
 		} {
 			if c.n != 0 {
-				out = append(out, fmt.Sprintf("%s %s=%d %v", p.Name, c.name, c.n, a.Notes))
+				out = append(out, fmt.Sprintf("%s %s=%d (it stood still itself for up to %.0f ms) %v", p.Name, c.name, c.n, a.LongestStallMS, a.Notes))
 			}
 		}
 	}
