@@ -28,9 +28,9 @@ const (
 	visitors     = 1
 	shopPort     = 8081
 
-	webPort    = 8080
-	partOf     = "axle-demo"
-	nameLabel  = "app.kubernetes.io/name"
+	webPort   = 8080
+	partOf    = "axle-demo"
+	nameLabel = "app.kubernetes.io/name"
 
 	// Pods and Connections of the whole application.
 	Pods        = 2*replicas + shopReplicas + visitors
