@@ -165,8 +165,8 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 			t.Errorf("default of %s: documented %q, it is %q", field, documented[field], want)
 		}
 	}
-	if b.Loops != 2 || config.DefaultTimeout != 15*time.Second {
-		t.Errorf("%d loops, a timeout of %s: standalone.md says 2 and 15s", b.Loops, config.DefaultTimeout)
+	if b.Loops != 2 || config.Forgotten != time.Hour {
+		t.Errorf("%d loops, and a request is given up after %s: standalone.md says 2 and an hour at least", b.Loops, config.Forgotten)
 	}
 }
 

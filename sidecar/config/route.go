@@ -29,14 +29,15 @@ type Route struct {
 	Status int
 	// Mirror copies some of the requests; nil copies none.
 	Mirror *Mirror
-	// Timeout of the whole request; 0 leaves the request's own, else DefaultTimeout.
+	// Timeout of the whole request, its answer's last byte included; 0 leaves the request's own, which may be none.
 	Timeout time.Duration
 	// Attempts to reach an endpoint, up to MaxAttempts; 0 means MaxAttempts. A request that was sent is never repeated for it.
 	Attempts int
 }
 
-// DefaultTimeout of a request that names none.
-const DefaultTimeout = 15 * time.Second
+// Forgotten is how long, at least, a request without a timeout is remembered: a Bolt request that is not answered, or an HTTP
+// exchange of which not one byte moves, for at most twice as long. How long an application may take is its own affair, and its callers'.
+const Forgotten = time.Hour
 
 // MaxAttempts is how often a request that reached no endpoint is tried, in all.
 const MaxAttempts = 3

@@ -48,9 +48,10 @@ type exchange struct {
 	repeat   bool // the request may be sent again if its connection turns out to be dead
 	attempt  int
 	attempts int // allowed in all
-	timeout  time.Duration
 	timer    loop.Timer
-	left     time.Duration // of timer, while the connection is frozen
+	due      time.Duration // of the loop's clock, when the whole of it has to be over; 0 for never
+	left     time.Duration // until due, while the connection is frozen
+	moved    uint64        // bytes that its connections had read and written when the timer was started
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
@@ -145,7 +146,7 @@ func (c *httpClient) begin(b []byte) int {
 		return n
 	}
 	to := c.goal(req)
-	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts); x.cluster == nil {
+	if x.cluster, x.attempts = to.cluster, int(to.attempts); x.cluster == nil {
 		x.fail(int(to.status), to.why)
 		return n
 	}
@@ -153,7 +154,7 @@ func (c *httpClient) begin(b []byte) int {
 	if to.mirror != nil {
 		c.mirror(req, x.head, b[n:], &to)
 	}
-	c.w.loop.Start(&x.timer, x.timeout)
+	x.limit(to.timeout)
 	x.connect()
 	return n
 }

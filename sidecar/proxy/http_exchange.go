@@ -90,10 +90,10 @@ func (x *exchange) headOf(b []byte) (int, error) {
 		w.count.Errors[x.client.from.Direction]++
 	}
 	x.forget()
-	w.loop.Cancel(&x.timer)
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
 	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
+		w.loop.Cancel(&x.timer)
 		x.client.conn.Resume()
 		x.client.conn.Reread()
 	}
@@ -120,6 +120,7 @@ func (x *exchange) body(b []byte) (int, error) {
 // finish ends an exchange whose response is complete. clean says that nothing came behind it.
 func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
+	c.w.loop.Cancel(&x.timer)
 	x.up, up.x, x.active = nil, nil, false
 	if clean && up.reusable && x.request.Done() && !x.closing {
 		up.rest()
@@ -188,6 +189,3 @@ var (
 	errTruncated = errors.New("the endpoint ended in the middle of its response")
 	errUnasked   = errors.New("the endpoint sent what nobody had asked for")
 )
-
-// Expire: the endpoint takes too long to answer.
-func (x *exchange) Expire() { x.fail(httpTimeout, FailTimeout) }

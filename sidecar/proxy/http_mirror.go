@@ -54,7 +54,7 @@ func (c *httpClient) mirror(req *http1.Request, head, rest []byte, to *goal) {
 	x.KeepAlive, x.Minor = true, 1 // as it is forwarded
 	m.to, m.exchange, m.busy, m.answered, m.seen = *to, x, true, false, 0
 	if m.opened {
-		w.loop.Start(&m.timer, to.timeout)
+		w.loop.Start(&m.timer, to.copyTimeout())
 		m.conn.Write(head)
 		m.conn.Write(rest[:n])
 		return
@@ -94,7 +94,7 @@ func (w *worker) mirrorConn(c *cluster) *mirrorConn {
 func (m *mirrorConn) Connected(c *loop.Conn) {
 	m.opened = true
 	m.host.Worked()
-	m.w.loop.Start(&m.timer, m.to.timeout)
+	m.w.loop.Start(&m.timer, m.to.copyTimeout())
 	c.Write(m.unsent)
 	m.w.loop.Pool().Give(m.unsent)
 	m.unsent = nil

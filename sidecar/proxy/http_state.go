@@ -73,7 +73,9 @@ func (c *httpClient) state() *connState {
 	if !x.active {
 		return s
 	}
-	x.left = x.timer.Left(c.w.loop.Now())
+	if x.left = 0; x.due > 0 {
+		x.left = max(x.due-c.w.loop.Now(), 1)
+	}
 	c.w.loop.Cancel(&x.timer)
 	s.exchange = exchangeState{
 		over: c.over, active: true, exchange: x.Exchange, request: x.request, response: x.response,
@@ -135,8 +137,8 @@ func (c *httpClient) start() {
 	if !x.active || c.conn.Closed() {
 		return
 	}
-	if x.left > 0 {
-		c.w.loop.Start(&x.timer, x.left)
+	if !x.tunnel {
+		x.limit(x.left)
 	}
 	if x.up == nil && !c.over {
 		x.sent = false
@@ -163,7 +165,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
 		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
-		x.timeout, x.attempts = e.left, config.MaxAttempts
+		x.attempts = config.MaxAttempts
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/axlemesh/axle/sidecar/codec/bolt"
+import (
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/bolt"
+)
 
 // A copy of a request is sent and forgotten: what its endpoint answers is dropped, and nothing that happens to it is seen
 // by the client. It is bounded by itself, so that a mirror that is slow or gone costs those who are not. Each copy that was
@@ -9,6 +13,7 @@ import "github.com/axlemesh/axle/sidecar/codec/bolt"
 
 // Bounds of what one loop has to do with mirrors.
 const (
+	mirrorTimeout  = 15 * time.Second
 	maxMirrors     = 1024     // Bolt requests without an answer
 	mirrorQueue    = 1 << 20  // bytes unsent on a Bolt connection, requests of clients included
 	maxMirrorConns = 64       // HTTP connections
@@ -63,7 +68,7 @@ func (w *worker) sendMirror(up *upConn, f bolt.Frame, to *goal) {
 	v := slot.Value.reset(up, slot)
 	v.mirror = true
 	w.mirrors++
-	w.loop.Start(&v.timer, to.timeout)
+	w.loop.Start(&v.timer, to.copyTimeout())
 	out := up.conn.Extend(len(f.Bytes()))
 	copy(out, f.Bytes())
 	bolt.PutID(out, slot.ID())

@@ -14,12 +14,20 @@ import (
 // goal is what a loop has decided for one request: it is not decided again, but for a request that reached no endpoint of
 // a cluster before a snapshot dropped that cluster.
 type goal struct {
-	cluster  *cluster // that takes it; nil when it is answered here, with status
-	mirror   *cluster // that gets a copy; nil for none
-	timeout  time.Duration
-	attempts int8 // to reach an endpoint, this one included
+	cluster  *cluster      // that takes it; nil when it is answered here, with status
+	mirror   *cluster      // that gets a copy; nil for none
+	timeout  time.Duration // of the whole request; 0 for none (HTTP)
+	attempts int8          // to reach an endpoint, this one included
 	why      Failure
 	status   int16 // HTTP status of the answer when there is no cluster
+}
+
+// copyTimeout is how long the answer to a copy is waited for, which nobody else does.
+func (g *goal) copyTimeout() time.Duration {
+	if g.timeout == 0 {
+		return mirrorTimeout
+	}
+	return min(g.timeout, mirrorTimeout)
 }
 
 // target is one loop's view of a route.
@@ -113,7 +121,7 @@ func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(na
 func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {
 	to.timeout = f.Timeout()
 	if f.Kind() == bolt.Oneway || to.timeout == 0 {
-		to.timeout = config.DefaultTimeout
+		to.timeout = config.Forgotten
 	}
 	if d.from.Cluster != "" {
 		w.straight(&to, &d.fixed, d.from)
@@ -169,7 +177,6 @@ func (v *httpView) Header(name string) ([]byte, bool) {
 // goal routes an HTTP request of c.
 func (c *httpClient) goal(req *http1.Request) (to goal) {
 	w := c.w
-	to.timeout = config.DefaultTimeout
 	if c.from.Cluster != "" {
 		w.straight(&to, &c.fixed, c.from)
 		return to

@@ -1,0 +1,47 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// limit starts the exchange's clock: all of it has to be over within timeout, when there is one, and something has to move
+// every config.Forgotten. A tunnel has no clock.
+func (x *exchange) limit(timeout time.Duration) {
+	w := x.client.w
+	if x.due = 0; timeout > 0 {
+		x.due = w.loop.Now() + timeout
+	}
+	x.watch()
+}
+
+// watch looks at the exchange again when it may be over.
+func (x *exchange) watch() {
+	w := x.client.w
+	next := config.Forgotten
+	if x.due > 0 {
+		next = min(next, max(x.due-w.loop.Now(), 0))
+	}
+	x.moved = x.bytes()
+	w.loop.Start(&x.timer, next)
+}
+
+// bytes counts what the exchange's connections have read and written.
+func (x *exchange) bytes() uint64 {
+	rx, tx := x.client.conn.Totals()
+	if x.up != nil {
+		r, t := x.up.conn.Totals()
+		rx, tx = rx+r, tx+t
+	}
+	return rx + tx
+}
+
+// Expire ends an exchange whose time is over, or that stands still.
+func (x *exchange) Expire() {
+	if x.due > 0 && x.client.w.loop.Now() >= x.due || x.bytes() == x.moved {
+		x.fail(httpTimeout, FailTimeout)
+		return
+	}
+	x.watch()
+}
