@@ -33,7 +33,7 @@ func kinds(t *testing.T) []apiextensionsv1.CustomResourceDefinition {
 var (
 	verbs     = []string{"annotate", "apply", "delete", "describe", "get", "label", "logs", "patch", "port-forward", "rollout", "wait"}
 	resources = []string{"crd", "deployment", "events", "lease", "namespace", "pod", "secret"}
-	flags     = []string{"-A", "-c", "-f", "-k", "-n", "-o", "-p", "-w", "--create-namespace", "--field-selector", "--for", "--merge", "--reuse-values", "--set", "--type"}
+	flags     = []string{"-A", "-c", "-f", "-k", "-n", "-o", "-p", "-w", "--create-namespace", "--field-selector", "--for", "--merge", "--previous", "--reuse-values", "--set", "--type"}
 	// things that the reader has.
 	examples = []string{"payments", "pay-0", "pay-1", "gray"}
 )
@@ -93,7 +93,7 @@ func checkKubectl(t *testing.T, line string, words, resources []string, named fu
 			if w == "-n" && !named(words[i]) && words[i] != "axle-system" {
 				t.Errorf("%s: unknown namespace %s", line, words[i])
 			}
-			if w == "-c" && !strings.HasPrefix(words[i], v1alpha1.InPlacePrefix) {
+			if w == "-c" && !strings.HasPrefix(words[i], v1alpha1.InPlacePrefix) && words[i] != v1alpha1.SlotA && words[i] != v1alpha1.SlotB {
 				t.Errorf("%s: %s is no sidecar", line, words[i])
 			}
 			if w == "-p" {
