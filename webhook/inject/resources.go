@@ -20,6 +20,10 @@ const (
 // limits refuses pods with a container that has none.
 const cpuCeiling = 1000
 
+// guaranteedCPU, in thousandths of a core, is the least that a slot of a Guaranteed pod reserves and is limited to where its version sets no limit.
+// With less, the kernel makes it wait for most of every tenth of a second at each burst, such as its own start.
+const guaranteedCPU = 200
+
 const slotCount = 2
 
 var computed = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
@@ -36,6 +40,9 @@ func slotResources(pod *corev1.Pod, v *v1alpha1.SidecarVersion) (corev1.Resource
 	case corev1.PodQOSGuaranteed:
 		if _, ok := limits[corev1.ResourceCPU]; !ok {
 			limits[corev1.ResourceCPU] = requests[corev1.ResourceCPU]
+			if least := resource.NewMilliQuantity(guaranteedCPU, resource.DecimalSI); requests.Cpu().Cmp(*least) < 0 {
+				limits[corev1.ResourceCPU] = *least
+			}
 			found = append(found, Finding{Guaranteed, fmt.Sprintf(
 				"the pod is Guaranteed, so each slot is limited to the %s of CPU that it reserves; limits.cpu of a SidecarVersion raises both",
 				limits.Cpu())})
