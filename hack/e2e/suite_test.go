@@ -24,6 +24,8 @@ const (
 	drop  = "v1-1-0-drop"
 	reset = "v1-1-0-reset"
 	dup   = "v1-1-0-dup"
+	split = "v1-1-0-split"
+	dies  = "v1-4-0" // in its handover
 )
 
 var upgrades = []string{"v1-1-0", "v1-2-0", "v1-3-0"}
@@ -54,7 +56,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	for _, v := range upgrades {
 		versions = append(versions, stage.Version{Name: v})
 	}
-	versions = append(versions, stage.Version{Name: drop, Break: "drop"}, stage.Version{Name: reset, Break: "reset"}, stage.Version{Name: dup, Break: "dup"})
+	versions = append(versions, stage.Version{Name: drop, Break: "drop"}, stage.Version{Name: reset, Break: "reset"}, stage.Version{Name: dup, Break: "dup"},
+		stage.Version{Name: split, Break: "split"}, stage.Version{Name: dies, Break: "exit"})
 	theater, err = stage.Prepare(ctx, stage.Config{
 		Cluster: machine, Source: "../..", Versions: versions, Out: GinkgoWriter, Clock: clock.RealClock{},
 	})
@@ -79,12 +82,19 @@ type troupe interface {
 
 // tell plays a short story with these upgrades.
 func tell(ctx context.Context, sc troupe, settle time.Duration, upgrades ...string) story.Verdict {
+	return play(ctx, sc, plan(settle, upgrades...))
+}
+
+func plan(settle time.Duration, upgrades ...string) story.Plan {
+	return story.Plan{
+		First: first, Upgrades: upgrades, Pods: stage.Pods, Connections: stage.Connections,
+		Baseline: 5 * time.Second, Steady: 5 * time.Second, Settle: settle, Patience: 3 * time.Minute, Poll: 500 * time.Millisecond,
+	}
+}
+
+func play(ctx context.Context, sc troupe, plan story.Plan) story.Verdict {
 	v := story.Story{
-		Plan: story.Plan{
-			First: first, Upgrades: upgrades, Pods: stage.Pods, Connections: stage.Connections,
-			Baseline: 5 * time.Second, Steady: 5 * time.Second, Settle: settle, Patience: 3 * time.Minute, Poll: 500 * time.Millisecond,
-		},
-		Watcher: sc, Operator: sc, Load: sc,
+		Plan: plan, Watcher: sc, Operator: sc, Load: sc,
 		Say: func(format string, args ...any) {
 			GinkgoWriter.Printf("%s  "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
 		},
