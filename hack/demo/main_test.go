@@ -10,8 +10,9 @@ import (
 )
 
 func TestConfigure(t *testing.T) {
-	healthy := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0"}, {Name: "v1-2-0"}, {Name: "v1-3-0"}}
-	dropping := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0-drop", Break: "drop"}, {Name: "v1-2-0-drop", Break: "drop"}, {Name: "v1-3-0-drop", Break: "drop"}}
+	dies := stage.Version{Name: "v1-4-0", Break: "exit"}
+	healthy := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0"}, {Name: "v1-2-0"}, {Name: "v1-3-0"}, dies}
+	dropping := []stage.Version{{Name: "v1-0-0"}, {Name: "v1-1-0-drop", Break: "drop"}, {Name: "v1-2-0-drop", Break: "drop"}, {Name: "v1-3-0-drop", Break: "drop"}, dies}
 	cases := map[string]struct {
 		env      map[string]string
 		versions []stage.Version
@@ -39,7 +40,7 @@ func TestConfigure(t *testing.T) {
 			if diff := cmp.Diff(tc.versions, got.versions); diff != "" {
 				t.Errorf("versions (-want +got):\n%s", diff)
 			}
-			if got.plan.Baseline != tc.baseline || len(got.plan.Upgrades) != 3 || got.plan.Connections != 100 {
+			if got.plan.Baseline != tc.baseline || len(got.plan.Upgrades) != 3 || got.plan.Broken != dies.Name || got.plan.Connections != stage.Connections {
 				t.Errorf("plan %+v", got.plan)
 			}
 		})

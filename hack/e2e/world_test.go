@@ -119,9 +119,20 @@ func settled(ctx context.Context, sc *stage.Scene, version string) story.Observa
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(len(o.Pods)).To(BeNumerically(">=", stage.Pods))
 		g.Expect(serving(o, version)).To(Equal(len(o.Pods)), "pods that %s serves", version)
-		g.Expect(viaMesh(o)).To(Equal(stage.Connections), "connections through sidecars")
+		g.Expect(viaMesh(o)).To(Equal(stage.Connections), "connections through sidecars; the clients say: %s", clientsSay(o))
 	}).WithTimeout(3 * time.Minute).WithPolling(500 * time.Millisecond).Should(Succeed())
 	return o
+}
+
+// clientsSay is where each client's connections are, and its last words.
+func clientsSay(o story.Observation) string {
+	var out []string
+	for _, p := range o.Pods {
+		if p.Client != nil {
+			out = append(out, fmt.Sprintf("%s: %v, mesh %+v, notes %v", p.Name, p.Client.Via, p.Mesh, p.Client.Notes[max(len(p.Client.Notes)-3, 0):]))
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // calm lets the load run on and expects that nobody notices anything, the clients in except as little as the others: it is

@@ -240,10 +240,7 @@ func (s Story) end(ctx context.Context, t *told) error {
 	if err := s.Load.Pause(ctx); err != nil {
 		return err
 	}
-	if !s.Wait(ctx, 500*time.Millisecond) {
-		return ctx.Err()
-	}
-	o, err := s.look(ctx, t)
+	o, err := s.arrived(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -254,4 +251,20 @@ func (s Story) end(ctx context.Context, t *told) error {
 	}
 	s.Say("   the clients sent %d messages, the servers got %d, none of them twice", sum.sent, sum.executed)
 	return nil
+}
+
+// arrivalPatience is how long a message may be on its way once the clients have paused: on a busy machine a oneway takes its time.
+const arrivalPatience = 10 * time.Second
+
+// arrived waits until the servers have got what the clients have sent, or never will.
+func (s Story) arrived(ctx context.Context, t *told) (Observation, error) {
+	for deadline := s.Now().Add(arrivalPatience); ; {
+		if !s.Wait(ctx, s.Poll) {
+			return t.last, ctx.Err()
+		}
+		o, err := s.look(ctx, t)
+		if err != nil || len(executed(o)) == 0 || s.Now().After(deadline) {
+			return o, err
+		}
+	}
 }
