@@ -38,7 +38,7 @@ func BenchmarkGoal(b *testing.B) {
 			d := &downstream{w: w, from: &config.Listener{Protocol: config.Bolt, Direction: config.Outbound}}
 			b.ReportAllocs()
 			for b.Loop() {
-				if w.goal(d, f).cluster == nil {
+				if w.goal(d, boltFrame(f)).cluster == nil {
 					b.Fatal("no cluster")
 				}
 			}

@@ -46,6 +46,9 @@ const MaxFrame = 8 << 20
 // maxEvent bounds the body of an event, which is a null or one letter.
 const maxEvent = 1 << 10
 
+// FirstByte of every frame.
+const FirstByte = magic0
+
 const (
 	magic0 = 0xda
 	magic1 = 0xbb
