@@ -41,20 +41,20 @@ type rpcReply struct {
 	codec    byte
 }
 
-// nextFrame returns the first frame of b, which a peer has sent that speaks this protocol.
-func nextFrame(p config.Protocol, b []byte) (rpcFrame, error) {
+// next makes r the first frame of b, which a peer has sent that speaks this protocol.
+func (r *rpcFrame) next(p config.Protocol, b []byte) error {
 	if p == config.Dubbo {
 		f, err := dubbo.Next(b)
-		if err != nil {
-			return rpcFrame{}, err
+		if err == nil {
+			r.dubbo(f)
 		}
-		return dubboFrame(f), nil
+		return err
 	}
 	f, err := bolt.Next(b)
-	if err != nil {
-		return rpcFrame{}, err
+	if err == nil {
+		r.bolt(f)
 	}
-	return boltFrame(f), nil
+	return err
 }
 
 // incomplete says that the bytes end inside the frame.
@@ -63,48 +63,45 @@ func incomplete(err error) bool {
 }
 
 // keptFrame reads a frame that a sidecar has written down. Its first byte tells whose it is.
-func keptFrame(b []byte) (rpcFrame, error) {
+func keptFrame(b []byte) (r rpcFrame, err error) {
+	p := config.Bolt
 	if len(b) > 0 && b[0] == dubbo.FirstByte {
-		return nextFrame(config.Dubbo, b)
+		p = config.Dubbo
 	}
-	return nextFrame(config.Bolt, b)
+	err = r.next(p, b)
+	return r, err
 }
 
-func boltFrame(f bolt.Frame) rpcFrame {
-	r := rpcFrame{raw: f.Bytes(), reply: rpcReply{uint64(f.ID()), config.Bolt, f.Version(), f.Codec()}}
+func (r *rpcFrame) bolt(f bolt.Frame) {
+	r.raw, r.kind, r.failed = f.Bytes(), rpcRequest, false
+	r.reply = rpcReply{uint64(f.ID()), config.Bolt, f.Version(), f.Codec()}
 	switch kind := f.Kind(); {
 	case kind == bolt.Response:
-		r.failed = f.Status() != bolt.StatusOK
+		r.kind, r.failed = rpcResponse, f.Status() != bolt.StatusOK
 	case f.Heartbeat():
 		r.kind = rpcHeartbeat
 	case f.GoAway():
 		r.kind = rpcGoAway
 	case kind == bolt.Oneway:
 		r.kind = rpcOneway
-	default:
-		r.kind = rpcRequest
 	}
-	return r
 }
 
-func dubboFrame(f dubbo.Frame) rpcFrame {
-	r := rpcFrame{raw: f.Bytes(), reply: rpcReply{id: f.ID(), protocol: config.Dubbo}}
+func (r *rpcFrame) dubbo(f dubbo.Frame) {
+	r.raw, r.kind, r.failed = f.Bytes(), rpcRequest, false
+	r.reply = rpcReply{id: f.ID(), protocol: config.Dubbo}
 	switch kind := f.Kind(); {
 	case kind == dubbo.Response:
-		r.failed = f.Status() != dubbo.StatusOK
-	case !f.Event():
-		r.kind = rpcRequest
-		if kind == dubbo.Oneway {
-			r.kind = rpcOneway
-		}
+		r.kind, r.failed = rpcResponse, f.Status() != dubbo.StatusOK
 	case f.ReadOnly():
 		r.kind = rpcGoAway
-	case kind == dubbo.Oneway:
+	case f.Event() && kind == dubbo.Oneway:
 		r.kind = rpcNews
-	default:
+	case f.Event():
 		r.kind = rpcHeartbeat
+	case kind == dubbo.Oneway:
+		r.kind = rpcOneway
 	}
-	return r
 }
 
 // putID rewrites the id of a frame of this protocol, which b begins with, in place.

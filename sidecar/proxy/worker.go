@@ -190,8 +190,8 @@ type framer interface{ frame(f rpcFrame) }
 func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string, to framer) int {
 	taken := 0
 	for taken < len(b) {
-		f, err := nextFrame(p, b[taken:])
-		if err != nil {
+		var f rpcFrame
+		if err := f.next(p, b[taken:]); err != nil {
 			if incomplete(err) {
 				break
 			}
