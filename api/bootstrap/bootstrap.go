@@ -99,6 +99,7 @@ const (
 	TCP   Protocol = "tcp"
 	Bolt  Protocol = "bolt"
 	HTTP1 Protocol = "http1"
+	Dubbo Protocol = "dubbo"
 )
 
 // Static is a data-plane configuration in a file.
@@ -120,8 +121,9 @@ type Listener struct {
 // Route says what becomes of requests for one service. The routes of a service are tried in order, and the first whose
 // matches all hold takes the request. Exactly one of Cluster, Split and Status is set.
 type Route struct {
-	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of HTTP the host without its port ("shop.demo"; the
-	// suffixes .svc and .svc.cluster.local are cut off first); or "*" for whatever nothing else matches.
+	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of Dubbo the interface with what it
+	// has of version and group ("com.x.Pay:1.0@gray"), of HTTP the host without its port ("shop.demo"; the suffixes .svc and
+	// .svc.cluster.local are cut off first); or "*" for whatever nothing else matches.
 	Service string `json:"service"`
 	// Match lists conditions; none takes every request.
 	Match []Match `json:"match,omitempty"`
@@ -129,11 +131,12 @@ type Route struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Split spreads them over several clusters.
 	Split []Share `json:"split,omitempty"`
-	// Status answers them: an HTTP status from 200 to 599. A Bolt client is told that there is no processor.
+	// Status answers them: an HTTP status from 200 to 599. A Bolt client is told that there is no processor, a
+	// Dubbo client that there is no service.
 	Status int `json:"status,omitempty"`
 	// Mirror copies requests to another cluster and drops what that answers.
 	Mirror *Mirror `json:"mirror,omitempty"`
-	// Timeout of one request ("800ms"); empty means the request's own, else 15 s.
+	// Timeout of one request ("800ms"); empty means the request's own, else 15 s, and 5 m of Dubbo.
 	Timeout string `json:"timeout,omitempty"`
 	// Attempts to reach an endpoint, 1 to 3; 0 means 3. A request that was sent is not sent again.
 	Attempts int `json:"attempts,omitempty"`
@@ -141,8 +144,8 @@ type Route struct {
 
 // Match is a condition. Exactly one of Present, Exact, Prefix and Regex is set.
 type Match struct {
-	// Header names a header: in any case for HTTP, exactly as clients send it for Bolt; ":method" is the method, and ":path" the
-	// path of HTTP without its query.
+	// Header names a header: in any case for HTTP, exactly as clients send it for Bolt and for Dubbo, where it is an
+	// attachment; ":method" is the method, and ":path" the path of HTTP without its query.
 	Header string `json:"header"`
 	// Present holds for any value, the empty one included.
 	Present bool `json:"present,omitempty"`

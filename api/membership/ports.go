@@ -13,7 +13,7 @@ import (
 )
 
 // The sidecar's own ports on the loopback address. A listener on all addresses would collide with them.
-var reserved = []int32{12220, 12280, 13330, 13331}
+var reserved = []int32{12220, 12230, 12280, 13330, 13331}
 
 const maxPort = 65535
 
@@ -172,7 +172,7 @@ func target(sp corev1.ServicePort, pod *corev1.Pod) int32 {
 	return sp.Port
 }
 
-// protocol of a Service's port. This release reads Bolt and HTTP/1.1; everything else is bytes.
+// protocol of a Service's port. This release reads Bolt, Dubbo and HTTP/1.1; everything else is bytes.
 func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	if sp.AppProtocol == nil {
 		return axlev1.ProtocolTCP
@@ -180,6 +180,8 @@ func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	switch *sp.AppProtocol {
 	case "bolt", axlev1.GroupName + "/bolt":
 		return axlev1.ProtocolBolt
+	case "dubbo", axlev1.GroupName + "/dubbo":
+		return axlev1.ProtocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
 		return axlev1.ProtocolHTTP1
 	}

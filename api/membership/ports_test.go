@@ -52,10 +52,17 @@ func TestPorts(t *testing.T) {
 			services: service(corev1.ServicePort{Port: 80, TargetPort: intstr.FromString("rpc"), AppProtocol: new("axlemesh.io/bolt")}),
 			want:     []axlev1.PortSpec{{AppPort: 12200, MeshPort: 15200, Protocol: bolt}},
 		},
+		"Dubbo, by either name": {
+			pod:      app(),
+			services: service(corev1.ServicePort{Port: 20880, AppProtocol: new("dubbo")}, corev1.ServicePort{Port: 20881, AppProtocol: new("axlemesh.io/dubbo")}),
+			want: []axlev1.PortSpec{
+				{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 20881, MeshPort: 23881, Protocol: axlev1.ProtocolDubbo},
+			},
+		},
 		"mesh ports that are taken or impossible are left out": {
 			pod: app(corev1.ContainerPort{ContainerPort: 11080}),
 			services: service(
-				corev1.ServicePort{Port: 9220},                                  // the sidecar's own
+				corev1.ServicePort{Port: 9220}, corev1.ServicePort{Port: 9230}, // the sidecar's own
 				corev1.ServicePort{Port: 8080},                                  // 11080 is the application's
 				corev1.ServicePort{Port: 64000}, corev1.ServicePort{Port: 7000}, // 10000 is 7000's mesh port
 				corev1.ServicePort{Port: 10000}),

@@ -19,7 +19,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="has(self.meshPort) || self.appPort <= 62535",message="meshPort is needed: appPort + 3000 is no port"
 // +kubebuilder:validation:XValidation:rule="!has(self.meshPort) || self.takeover || self.meshPort != self.appPort",message="meshPort must differ from appPort, which stays the application's"
-// +kubebuilder:validation:XValidation:rule="!((has(self.meshPort) ? self.meshPort : self.appPort + 3000) in [12220, 12280, 13330, 13331])",message="ports 12220, 12280, 13330 and 13331 are the sidecar's own on the loopback address"
+// +kubebuilder:validation:XValidation:rule="!((has(self.meshPort) ? self.meshPort : self.appPort + 3000) in [12220, 12230, 12280, 13330, 13331])",message="ports 12220, 12230, 12280, 13330 and 13331 are the sidecar's own on the loopback address"
 type PortSpec struct {
 	// AppPort is where the application listens.
 	//

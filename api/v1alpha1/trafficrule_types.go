@@ -145,7 +145,7 @@ type Match struct {
 	// +optional
 	Method *ValueMatch `json:"method,omitempty"`
 
-	// Headers of the request: HTTP headers, or the header map of Bolt.
+	// Headers of the request: HTTP headers, the header map of Bolt, or the attachments of Dubbo that are strings.
 	//
 	// +optional
 	// +listType=map
@@ -156,7 +156,8 @@ type Match struct {
 
 // ServiceMatch is one service key.
 type ServiceMatch struct {
-	// Value is the service key, like com.x.Pay:1.0.
+	// Value is the service key, like com.x.Pay:1.0; of Dubbo it is the interface and, where there is one, the version and the
+	// group: com.x.Pay:1.0@gray.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -181,7 +182,7 @@ type ValueMatch struct {
 
 // HeaderMatch compares the value of one header. A request without that header does not match.
 type HeaderMatch struct {
-	// Name of the header. HTTP's do not depend on case, Bolt's do. The name :path stands for HTTP's path and is in no other protocol.
+	// Name of the header. HTTP's do not depend on case, those of others do. The name :path stands for HTTP's path and is in no other protocol.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128

@@ -263,9 +263,25 @@ func (s *Source) pod(ctx context.Context, name types.NamespacedName) error {
 	if desired == nil && !s.Store.knows(name) {
 		return nil
 	}
-	listeners, err := Listeners(desired)
+	spoken, err := s.spoken(ctx, desired)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", name, err)
+	}
+	listeners, err := Listeners(desired, spoken)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
 	return s.Store.SetPod(ctx, name, p.UID, listeners)
+}
+
+// spoken lists the protocols of the version that is to serve a pod; none when that is not known.
+func (s *Source) spoken(ctx context.Context, desired *axlev1.PodDesired) ([]axlev1.Protocol, error) {
+	if desired == nil || desired.Version == "" {
+		return nil, nil
+	}
+	v := &axlev1.SidecarVersion{}
+	if err := s.Client.Get(ctx, types.NamespacedName{Name: desired.Version}, v, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return v.Spec.Protocols, nil
 }

@@ -164,6 +164,42 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+func TestDubboKeysGoToADubboPort(t *testing.T) {
+	cases := map[string]struct {
+		ports []corev1.ServicePort
+		want  map[string]string
+	}{
+		"beside HTTP": {
+			[]corev1.ServicePort{{Name: "web", Port: 80, AppProtocol: new("http")}, {Name: "rpc", Port: 20880, AppProtocol: new("dubbo")}},
+			map[string]string{"com.x.Pay:1.0@gray": "outbound/payments/pay/20880", "com.x.Pay": "outbound/payments/pay/20880", "pay.payments": "outbound/payments/pay/80"},
+		},
+		"alone, by its long name": {
+			[]corev1.ServicePort{{Name: "x", Port: 1}, {Name: "rpc", Port: 20880, AppProtocol: new("axlemesh.io/dubbo")}},
+			map[string]string{"com.x.Pay:1.0@gray": "outbound/payments/pay/20880", "com.x.Pay": "outbound/payments/pay/20880", "pay.payments": "outbound/payments/pay/20880"},
+		},
+		"beside Bolt, whose the keys are": {
+			[]corev1.ServicePort{{Name: "rpc", Port: 20880, AppProtocol: new("dubbo")}, {Name: "bolt", Port: 12200, AppProtocol: new("bolt")}},
+			map[string]string{"com.x.Pay:1.0@gray": "outbound/payments/pay/12200", "com.x.Pay": "outbound/payments/pay/12200", "pay.payments": "outbound/payments/pay/12200"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			svc := payService()
+			svc.Annotations[axlev1.ServicesAnnotation], svc.Spec.Ports = "com.x.Pay:1.0@gray, com.x.Pay", tc.ports
+			got := map[string]string{}
+			for _, h := range Generate(plain(svc, nil, nil)).Hosts {
+				got[h.GetName()] = h.GetRoutes()[0].GetRoute().GetCluster()
+				if err := h.ValidateAll(); err != nil {
+					t.Errorf("host: %v", err)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("routes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 	svc := payService()
 	svc.Spec.Ports = svc.Spec.Ports[3:]
@@ -175,7 +211,8 @@ func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 func TestListeners(t *testing.T) {
 	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
 		{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}, {AppPort: 8080, MeshPort: 11080, Protocol: axlev1.ProtocolTCP},
-	}})
+		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo},
+	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,13 +227,32 @@ func TestListeners(t *testing.T) {
 	want := []string{
 		"inbound/15200 INBOUND 0.0.0.0:15200 axlemesh.io/bolt TcpProxy",
 		"inbound/11080 INBOUND 0.0.0.0:11080 axlemesh.io/tcp TcpProxy",
+		"inbound/23880 INBOUND 0.0.0.0:23880 axlemesh.io/dubbo TcpProxy",
 		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager",
+		"outbound/dubbo OUTBOUND 127.0.0.1:12230 axlemesh.io/dubbo HttpConnectionManager",
 		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
-	if none, err := Listeners(nil); err != nil || len(none) != 0 {
+	if none, err := Listeners(nil, nil); err != nil || len(none) != 0 {
 		t.Errorf("a pod that nothing is wanted of has listeners %v, error %v", none, err)
+	}
+}
+
+// TestASidecarGetsWhatItKnows: one from before Dubbo would refuse a listener of that kind, and all that came with it.
+func TestASidecarGetsWhatItKnows(t *testing.T) {
+	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{{AppPort: 20880, Protocol: axlev1.ProtocolDubbo}}},
+		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range all {
+		got = append(got, l.GetName()+" "+l.GetFilterChains()[0].GetFilters()[0].GetName())
+	}
+	want := []string{"inbound/23880 axlemesh.io/tcp", "outbound/bolt axlemesh.io/bolt", "outbound/http axlemesh.io/http1"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 }

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,35 +17,42 @@ import (
 
 // Filters that choose a listener's protocol.
 const (
-	filterBolt = "axlemesh.io/bolt"
-	filterHTTP = "axlemesh.io/http1"
-	filterTCP  = "axlemesh.io/tcp"
+	filterBolt  = "axlemesh.io/bolt"
+	filterDubbo = "axlemesh.io/dubbo"
+	filterHTTP  = "axlemesh.io/http1"
+	filterTCP   = "axlemesh.io/tcp"
 )
 
 // ways are where the pod's own application calls its sidecar, on the loopback address.
 var ways = []struct {
 	name, filter string
 	port         int32
+	newer        axlev1.Protocol // that the sidecar has to speak; there was a release without it
 }{
-	{"outbound/bolt", filterBolt, 12220},
-	{"outbound/http", filterHTTP, 12280},
+	{"outbound/bolt", filterBolt, 12220, ""},
+	{"outbound/dubbo", filterDubbo, 12230, axlev1.ProtocolDubbo},
+	{"outbound/http", filterHTTP, 12280, ""},
 }
 
 // Listeners makes the listeners of one pod: one for each port that its sidecar serves, and one for each protocol of its application's own calls. A
-// sidecar that is asked to leave keeps them; it closes them itself when nobody is left.
-func Listeners(desired *axlev1.PodDesired) ([]*listenerv3.Listener, error) {
+// sidecar that is asked to leave keeps them; it closes them itself when nobody is left. A sidecar that does not speak a protocol which is newer than
+// the first release gets no such listener, and bytes on such a port: it would refuse what it does not know, and everything that came with it.
+func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol) ([]*listenerv3.Listener, error) {
 	if desired == nil {
 		return nil, nil
 	}
 	var all []*listenerv3.Listener
 	for _, p := range desired.Ports {
-		l, err := inbound(p)
+		l, err := inbound(p, spoken)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, l)
 	}
 	for _, w := range ways {
+		if w.newer != "" && !slices.Contains(spoken, w.newer) {
+			continue
+		}
 		l, err := outbound(w.name, w.filter, w.port)
 		if err != nil {
 			return nil, err
@@ -54,11 +62,15 @@ func Listeners(desired *axlev1.PodDesired) ([]*listenerv3.Listener, error) {
 	return all, nil
 }
 
-func inbound(p axlev1.PortSpec) (*listenerv3.Listener, error) {
+func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener, error) {
 	filter := filterTCP
 	switch p.Protocol {
 	case axlev1.ProtocolBolt:
 		filter = filterBolt
+	case axlev1.ProtocolDubbo:
+		if slices.Contains(spoken, p.Protocol) {
+			filter = filterDubbo
+		}
 	case axlev1.ProtocolHTTP1:
 		filter = filterHTTP
 	}

@@ -51,7 +51,7 @@ type keyed struct {
 }
 
 // keys are the names that callers route by, sorted: those of the annotation, which go to the first Bolt port, and the
-// Service's own, which goes to the first HTTP port. Without such a port both go to the first Bolt port, else to the first port.
+// Service's own, which goes to the first HTTP port. Without such a port both go to the first port of Bolt, else of Dubbo, else to the first.
 func keys(svc *corev1.Service) []keyed {
 	rpc, ok := portOf(svc, protocolBolt)
 	if !ok {
@@ -74,8 +74,9 @@ func ownKey(svc *corev1.Service) string { return svc.Name + "." + svc.Namespace 
 type protocol string
 
 const (
-	protocolBolt protocol = "Bolt"
-	protocolHTTP protocol = "HTTP"
+	protocolBolt  protocol = "Bolt"
+	protocolDubbo protocol = "Dubbo"
+	protocolHTTP  protocol = "HTTP"
 )
 
 // protocolOf a port; empty when the Service does not say.
@@ -86,6 +87,8 @@ func protocolOf(port corev1.ServicePort) protocol {
 	switch *port.AppProtocol {
 	case "bolt", axlev1.GroupName + "/bolt":
 		return protocolBolt
+	case "dubbo", axlev1.GroupName + "/dubbo":
+		return protocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
 		return protocolHTTP
 	}
@@ -99,11 +102,11 @@ func tcpPorts(svc *corev1.Service) []corev1.ServicePort {
 	})
 }
 
-// portOf is the port of a Service that requests of a protocol go to: the first that speaks it, then the first Bolt port,
-// then the first port. ok is false when there is none.
+// portOf is the port of a Service that requests of a protocol go to: the first that speaks it, then the first of Bolt,
+// of Dubbo, and of all. ok is false when there is none.
 func portOf(svc *corev1.Service, wanted protocol) (port corev1.ServicePort, ok bool) {
 	all := tcpPorts(svc)
-	for _, speaks := range []protocol{wanted, protocolBolt} {
+	for _, speaks := range []protocol{wanted, protocolBolt, protocolDubbo} {
 		at := slices.IndexFunc(all, func(p corev1.ServicePort) bool { return protocolOf(p) == speaks })
 		if speaks != "" && at >= 0 {
 			return all[at], true

@@ -30,6 +30,8 @@ import (
 const (
 	// farewell bounds what a process does after it has decided to end: the last report, and answers on local endpoints.
 	farewell = 2 * time.Second
+	// emptyPoll is how often it looks whether everything has been taken.
+	emptyPoll = 10 * time.Millisecond
 	// appPoll is how often the application's ports are looked for after SIGTERM.
 	appPoll = 250 * time.Millisecond
 )
@@ -282,8 +284,24 @@ func (a *app) finish(act action) {
 	}
 	a.stop()
 	a.tasks.Wait()
+	if act.code == 0 {
+		a.empty(ctx)
+	}
 	a.engine.Stop()
 	a.set.Release()
+}
+
+// empty waits until the peers have taken what was written for them, such as the last message of a client that has left.
+func (a *app) empty(ctx context.Context) {
+	t := time.NewTicker(emptyPoll)
+	defer t.Stop()
+	for a.engine.Unsent() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
 }
 
 // spawn runs f in a goroutine that finish waits for.

@@ -25,7 +25,7 @@ type Route struct {
 	Cluster string
 	// Split takes the request with one of several clusters, by weight. A cluster may be there more than once.
 	Split []Share
-	// Status answers the request here: an HTTP status; for Bolt it means that there is no processor.
+	// Status answers the request here: an HTTP status; for Bolt it means that there is no processor, for Dubbo no service.
 	Status int
 	// Mirror copies some of the requests; nil copies none.
 	Mirror *Mirror
@@ -56,7 +56,7 @@ type Mirror struct {
 
 // Names that a Match has for what is no header. No header's name begins with a colon.
 const (
-	MatchMethod = ":method" // Bolt: the header sofa_head_method_name; HTTP: the request's method
+	MatchMethod = ":method" // Bolt: the header sofa_head_method_name; Dubbo: the method; HTTP: the request's method
 	MatchPath   = ":path"   // HTTP: the path without the query; other protocols have none
 )
 
@@ -73,7 +73,7 @@ const (
 
 // Match is a condition on the method, the path or a header of a request. What a request does not have never matches.
 type Match struct {
-	// Name is MatchMethod, MatchPath or a header's: in lower case for HTTP, exactly as the client sends it for Bolt.
+	// Name is MatchMethod, MatchPath or a header's: in lower case for HTTP, exactly as the client sends it for Bolt and Dubbo.
 	Name string
 	Kind MatchKind
 	// Value is nothing for MatchPresent; for MatchRegex it is in RE2's syntax and has to match all of the request's value.

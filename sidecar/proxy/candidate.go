@@ -140,11 +140,11 @@ func untouched(c handover.Conn, s *connState) error {
 
 func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 	switch s.role {
-	case roleDownstream:
+	case roleDownstream, roleDubboClient:
 		d := w.remote(s.image.ID, home, &s.listener)
 		d.conn = w.loop.Restore(fd, s.image, d)
 		return restored{conn: d.conn, down: d}, nil
-	case roleUpstream:
+	case roleUpstream, roleDubboEndpoint:
 		return w.restoreUp(fd, s, home)
 	case roleTCPClient:
 		p := &pair{w: w, from: &s.listener, over: s.image.Lingering}
@@ -181,7 +181,7 @@ func (w *worker) clusterNamed(name string) *cluster {
 
 func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 	c := w.clusterNamed(s.cluster)
-	up := &upConn{w: w, cluster: c, host: c.Adopt(s.endpoint), opened: true, leaving: s.leaving}
+	up := &upConn{w: w, cluster: c, host: c.Adopt(s.endpoint), protocol: s.role.protocol(), opened: true, leaving: s.leaving}
 	up.used, up.heard = w.loop.Now(), w.loop.Now()
 	up.watch.Owner = up
 	ids := make([]uint32, len(s.waiting))

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/upstream"
@@ -99,8 +98,7 @@ func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
 	for key, reply := range w.relayed {
 		if d := w.downs[key.down]; d != nil {
-			w.count.Failed[FailHandover]++
-			w.fail(d, reply, bolt.StatusCommunication)
+			w.fail(d, reply, FailHandover)
 		}
 	}
 	clear(w.relayed)
@@ -112,10 +110,10 @@ func (w *worker) endMove() {
 
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
-func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
+func (w *worker) dispatchMoving(d *downstream, f rpcFrame, to goal) {
 	for range to.cluster.Len() {
 		for _, up := range to.cluster.Pick(w.loop.Now()).Conns {
-			if up.conn.Open() && !up.conn.Frozen() {
+			if up.protocol == f.reply.protocol && up.conn.Open() && !up.conn.Frozen() {
 				w.send(up, d, f, to.timeout)
 				return
 			}
@@ -125,7 +123,7 @@ func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
 	case w.pending == 0:
 		w.relayRequest(d, f)
 	case w.parkedBytes > maxParked:
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.refuse(d, f, FailBusy)
 	default:
 		k := w.keep(d, f, to)
 		w.parkedBytes += k.size()
@@ -142,7 +140,7 @@ func (w *worker) relayParked(d *downstream) {
 			continue
 		}
 		w.parkedBytes -= k.size()
-		if f, err := bolt.Next(k.frame); err == nil {
+		if f, err := keptFrame(k.frame); err == nil {
 			w.relayRequest(d, f)
 		}
 		w.loop.Pool().Give(k.frame)
@@ -250,7 +248,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	out = w.frozenHTTP(b, out)
 	for _, d := range b.downs {
 		w.loop.Cancel(&d.patience)
-		out = append(out, w.frozenConn(d.conn, &connState{role: roleDownstream, listener: *d.from}))
+		out = append(out, w.frozenConn(d.conn, &connState{role: rpcRole(roleDownstream, d.from.Protocol), listener: *d.from}))
 	}
 	return out
 }
@@ -272,7 +270,7 @@ func (w *worker) frozenConn(c *loop.Conn, s *connState) handover.Conn {
 func (u *upConn) state() *connState {
 	w := u.w
 	w.loop.Cancel(&u.watch)
-	s := &connState{role: roleUpstream, cluster: u.cluster.name, endpoint: u.host.Addr, leaving: u.leaving}
+	s := &connState{role: rpcRole(roleUpstream, u.protocol), cluster: u.cluster.name, endpoint: u.host.Addr, leaving: u.leaving}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
 		v.left = v.timer.Left(w.loop.Now())
@@ -347,7 +345,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
 			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
-				w.relayed[relayed{d.id, v.reply.ID}] = v.reply
+				w.relayed[relayed{d.id, v.reply.id}] = v.reply
 			}
 		})
 	}

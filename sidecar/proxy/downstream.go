@@ -1,12 +1,11 @@
 package proxy
 
 import (
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
-// downstream is a client of ours that speaks Bolt. During a handover it may exist before its connection has arrived
+// downstream is a client of ours that speaks Bolt or Dubbo. During a handover it may exist before its connection has arrived
 // (remote), because requests of it are already here.
 type downstream struct {
 	w     *worker
@@ -35,19 +34,18 @@ func (d *downstream) Connected(*loop.Conn) {}
 
 // Data takes every complete frame.
 func (d *downstream) Data(c *loop.Conn, b []byte) int {
-	return d.w.frames(c, b, d.from.Name, d)
+	return d.w.frames(c, b, d.from.Protocol, d.from.Name, d)
 }
 
-func (d *downstream) frame(f bolt.Frame) {
-	switch {
-	case f.Kind() == bolt.Response:
-		d.w.count.Late++ // we ask clients nothing, so this answers nobody
-	case f.Heartbeat():
-		d.w.scratch = f.Reply().AppendHeartbeatAck(d.w.scratch[:0])
-		d.write(d.w.scratch)
-	case f.GoAway():
-	default:
+func (d *downstream) frame(f rpcFrame) {
+	switch f.kind {
+	case rpcRequest, rpcOneway:
 		d.w.request(d, f)
+	case rpcHeartbeat:
+		d.w.scratch = f.appendAck(d.w.scratch[:0])
+		d.write(d.w.scratch)
+	case rpcResponse:
+		d.w.count.Late++ // we ask clients nothing, so this answers nobody
 	}
 }
 

@@ -170,6 +170,19 @@ func (e *Engine) Leave() {
 // Left is closed when Leave was called and no client is connected.
 func (e *Engine) Left() <-chan struct{} { return e.left }
 
+// Unsent is how many bytes wait for a peer to read them, or for a connection to be open.
+func (e *Engine) Unsent() (n int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			w.loop.Each(func(c *loop.Conn) { n += c.Unsent() })
+			for _, up := range w.ups {
+				n += up.queued
+			}
+		})
+	}
+	return n
+}
+
 // checkLeft runs on any goroutine, and so takes no lock.
 func (e *Engine) checkLeft() {
 	if e.leaving.Load() && e.open[config.Inbound].Load()+e.open[config.Outbound].Load() == 0 {

@@ -4,20 +4,24 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
+
+// rpcNames are the protocols of those connections that multiplex.
+var rpcNames = map[config.Protocol]string{config.Bolt: "bolt", config.Dubbo: "dubbo"}
 
 // conns describes the connections of one worker, oldest first.
 func (w *worker) conns() []ConnInfo {
 	var all []ConnInfo
 	for _, d := range w.downs {
 		if d.conn != nil {
-			all = append(all, w.info(d.conn, ConnInfo{Kind: "downstream", Protocol: "bolt", Listener: d.from.Name}))
+			all = append(all, w.info(d.conn, ConnInfo{Kind: "downstream", Protocol: rpcNames[d.from.Protocol], Listener: d.from.Name}))
 		}
 	}
 	for _, up := range w.ups {
 		all = append(all, w.info(up.conn, ConnInfo{
-			Kind: "upstream", Protocol: "bolt", Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.slots.Len(),
+			Kind: "upstream", Protocol: rpcNames[up.protocol], Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.slots.Len(),
 		}))
 	}
 	for _, p := range w.pairs {

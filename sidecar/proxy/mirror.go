@@ -1,10 +1,6 @@
 package proxy
 
-import (
-	"time"
-
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
-)
+import "time"
 
 // A copy of a request is sent and forgotten: what its endpoint answers is dropped, and nothing that happens to it is seen
 // by the client. It is bounded by itself, so that a mirror that is slow or gone costs those who are not. Each copy that was
@@ -14,8 +10,8 @@ import (
 // Bounds of what one loop has to do with mirrors.
 const (
 	mirrorTimeout  = 15 * time.Second
-	maxMirrors     = 1024     // Bolt requests without an answer
-	mirrorQueue    = 1 << 20  // bytes unsent on a Bolt connection, requests of clients included
+	maxMirrors     = 1024     // Bolt and Dubbo requests without an answer
+	mirrorQueue    = 1 << 20  // bytes unsent on a Bolt or Dubbo connection, requests of clients included
 	maxMirrorConns = 64       // HTTP connections
 	maxMirrorBody  = 64 << 10 // bytes of an HTTP request's body, all of which has to be there with the head
 )
@@ -25,8 +21,8 @@ func (c *cluster) full() bool {
 	return c.pending != nil && c.pending.Load() >= int64(c.Config.MaxPending)
 }
 
-// mirror sends a copy of a Bolt request. The frame is valid during the call only.
-func (w *worker) mirror(f bolt.Frame, to *goal) {
+// mirror sends a copy of a Bolt or Dubbo request. The frame is valid during the call only.
+func (w *worker) mirror(f rpcFrame, to *goal) {
 	c := to.mirror
 	if w.moving || w.mirrors >= maxMirrors || c.full() {
 		w.count.MirrorDropped++
@@ -37,9 +33,9 @@ func (w *worker) mirror(f bolt.Frame, to *goal) {
 		w.count.MirrorDropped++
 		return
 	}
-	up := w.connTo(c, host)
+	up := w.connTo(c, host, f.reply.protocol)
 	switch {
-	case up == nil || up.queued+len(f.Bytes()) > mirrorQueue:
+	case up == nil || up.queued+len(f.raw) > mirrorQueue:
 		w.count.MirrorDropped++
 	case up.conn.Open():
 		w.sendMirror(up, f, to)
@@ -49,14 +45,14 @@ func (w *worker) mirror(f bolt.Frame, to *goal) {
 }
 
 // sendMirror writes a copy on an open connection.
-func (w *worker) sendMirror(up *upConn, f bolt.Frame, to *goal) {
-	if up.conn.Unsent()+len(f.Bytes()) > mirrorQueue {
+func (w *worker) sendMirror(up *upConn, f rpcFrame, to *goal) {
+	if up.conn.Unsent()+len(f.raw) > mirrorQueue {
 		w.count.MirrorDropped++
 		return
 	}
 	up.used = w.loop.Now()
-	if f.Kind() == bolt.Oneway {
-		up.conn.Write(f.Bytes())
+	if f.kind == rpcOneway {
+		up.conn.Write(f.raw)
 		w.count.Mirrored++
 		return
 	}
@@ -69,9 +65,9 @@ func (w *worker) sendMirror(up *upConn, f bolt.Frame, to *goal) {
 	v.mirror = true
 	w.mirrors++
 	w.loop.Start(&v.timer, to.copyTimeout())
-	out := up.conn.Extend(len(f.Bytes()))
-	copy(out, f.Bytes())
-	bolt.PutID(out, slot.ID())
+	out := up.conn.Extend(len(f.raw))
+	copy(out, f.raw)
+	putID(up.protocol, out, uint64(slot.ID()))
 }
 
 // mirrored takes the answer to a copy.

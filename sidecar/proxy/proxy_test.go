@@ -157,6 +157,22 @@ func TestOnewayIsForwarded(t *testing.T) {
 	}
 }
 
+// TestAClientMaySendAOnewayAndLeave also while the connection to the endpoint is only being opened.
+func TestAClientMaySendAOnewayAndLeave(t *testing.T) {
+	a := serve(t, nil)
+	addr := freePort(t)
+	started(t, 1, snapshot(addr, a))
+	const clients = 50
+	for range clients {
+		c := dial(t, addr)
+		if _, err := c.conn.Write(frame(2, 1, echoService, []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.conn.Close()
+	}
+	until(t, "every oneway arrives", func() bool { return a.oneways.Load() == clients })
+}
+
 func TestAnEndpointThatLeavesFinishesWhatItHas(t *testing.T) {
 	a, b := serve(t, func(int64) time.Duration { return 50 * time.Millisecond }), serve(t, nil)
 	addr := freePort(t)

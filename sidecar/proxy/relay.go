@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 )
@@ -24,7 +23,7 @@ const (
 // relayed names a request that the candidate answers for a client of the donor.
 type relayed struct {
 	down uint64
-	id   uint32
+	id   uint64
 }
 
 // relayState is one relay, written down.
@@ -61,15 +60,15 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
-func (w *worker) relayRequest(d *downstream, f bolt.Frame) {
+func (w *worker) relayRequest(d *downstream, f rpcFrame) {
 	if w.relay == nil {
-		w.refuse(d, f, bolt.StatusCommunication, FailHandover)
+		w.refuse(d, f, FailHandover)
 		return
 	}
-	if f.Kind() != bolt.Oneway {
-		w.relayed[relayed{d.id, f.ID()}] = f.Reply()
+	if f.kind != rpcOneway {
+		w.relayed[relayed{d.id, f.reply.id}] = f.reply
 	}
-	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.Bytes()}
+	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 }
 
@@ -94,7 +93,7 @@ func (w *worker) relayClosed(d *downstream) {
 // answered takes an answer from the candidate. A client that has moved meanwhile gets it there: it goes back. After an
 // abort it comes too late: endMove has answered everything.
 func (w *worker) answered(r relayState) {
-	f, err := bolt.Next(r.frame)
+	f, err := keptFrame(r.frame)
 	if err != nil {
 		return
 	}
@@ -102,7 +101,7 @@ func (w *worker) answered(r relayState) {
 		w.count.Late++
 		return
 	}
-	delete(w.relayed, relayed{r.down, f.ID()})
+	delete(w.relayed, relayed{r.down, f.reply.id})
 	if d := w.downs[r.down]; d != nil {
 		w.give(d, r.frame)
 		return
@@ -121,7 +120,7 @@ func (w *worker) bounce(down uint64, frame []byte) {
 func (w *worker) fromDonor(r relayState, home int) {
 	switch r.kind {
 	case relayRequest:
-		f, err := bolt.Next(r.frame)
+		f, err := keptFrame(r.frame)
 		if err != nil {
 			return
 		}

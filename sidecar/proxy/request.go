@@ -19,7 +19,7 @@ const (
 )
 
 // request takes a complete request of d. The frame is valid during the call only.
-func (w *worker) request(d *downstream, f bolt.Frame) {
+func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
 	if to.mirror != nil {
@@ -29,23 +29,23 @@ func (w *worker) request(d *downstream, f bolt.Frame) {
 }
 
 // dispatch sends a request to its goal, or keeps a copy while there is no connection to send it on.
-func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
+func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 	if to.cluster == nil {
-		w.refuse(d, f, bolt.StatusNoProcessor, to.why)
+		w.refuse(d, f, to.why)
 		return
 	}
 	if w.moving {
 		w.dispatchMoving(d, f, to)
 		return
 	}
-	up := w.reach(&to)
+	up := w.reach(&to, f.reply.protocol)
 	switch {
 	case up == nil:
-		w.refuse(d, f, bolt.StatusCommunication, to.why)
+		w.refuse(d, f, to.why)
 	case up.conn.Open():
 		w.send(up, d, f, to.timeout)
-	case up.queued > 0 && up.queued+len(f.Bytes()) > maxQueue:
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+	case up.queued > 0 && up.queued+len(f.raw) > maxQueue:
+		w.refuse(d, f, FailBusy)
 	default:
 		up.enqueue(w.keep(d, f, to))
 	}
@@ -53,14 +53,14 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 
 // reach returns a connection to an endpoint of the goal's cluster, open or not yet. It takes one attempt off the goal for
 // each endpoint that cannot be dialled; when there is none left it returns nil and says why.
-func (w *worker) reach(to *goal) *upConn {
+func (w *worker) reach(to *goal, p config.Protocol) *upConn {
 	for ; to.attempts > 0; to.attempts-- {
 		host := to.cluster.Pick(w.loop.Now())
 		if host == nil {
 			to.why = FailNoEndpoint
 			return nil
 		}
-		if up := w.connTo(to.cluster, host); up != nil {
+		if up := w.connTo(to.cluster, host, p); up != nil {
 			return up
 		}
 	}
@@ -78,15 +78,15 @@ func (w *worker) fixed(known **cluster, from *config.Listener) *cluster {
 }
 
 // send writes a request on an open connection, under an id of that connection.
-func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Duration) {
-	if n := up.conn.Unsent(); n > 0 && n+len(f.Bytes()) > maxQueue {
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+func (w *worker) send(up *upConn, d *downstream, f rpcFrame, timeout time.Duration) {
+	if n := up.conn.Unsent(); n > 0 && n+len(f.raw) > maxQueue {
+		w.refuse(d, f, FailBusy)
 		return
 	}
 	up.used = w.loop.Now()
-	if f.Kind() == bolt.Oneway {
+	if f.kind == rpcOneway {
 		up.cluster.requests++
-		up.conn.Write(f.Bytes())
+		up.conn.Write(f.raw)
 		return
 	}
 	slot := up.slots.Take()
@@ -95,22 +95,23 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		slot = nil
 	}
 	if slot == nil {
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.refuse(d, f, FailBusy)
 		return
 	}
 	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
-	v.down, v.reply, v.count = d, f.Reply(), up.cluster.pending
+	v.down, v.reply, v.count = d, f.reply, up.cluster.pending
 	w.loop.Start(&v.timer, timeout)
-	out := up.conn.Extend(len(f.Bytes()))
-	copy(out, f.Bytes())
-	bolt.PutID(out, slot.ID())
+	out := up.conn.Extend(len(f.raw))
+	copy(out, f.raw)
+	putID(up.protocol, out, uint64(slot.ID()))
 }
 
 // answer takes a complete response of an endpoint to whoever waits for it.
-func (w *worker) answer(up *upConn, f bolt.Frame) {
-	slot := up.slots.Find(f.ID())
-	if slot == nil {
+func (w *worker) answer(up *upConn, f rpcFrame) {
+	id, ok := f.slot()
+	slot := up.slots.Find(id)
+	if slot == nil || !ok {
 		w.count.Late++
 		return
 	}
@@ -129,15 +130,10 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	w.count.Answered[d.from.Direction]++
-	if f.Status() != bolt.StatusOK {
+	if f.failed {
 		w.count.Errors[d.from.Direction]++
 	}
-	f.SetID(to.ID)
-	if !f.Suits(to.Version) {
-		w.give(d, f.AppendAs(nil, to.Version))
-		return
-	}
-	w.give(d, f.Bytes())
+	w.give(d, f.answering(to))
 }
 
 // give delivers a response frame, which has the client's own id, wherever that client's connection is now.
@@ -156,16 +152,17 @@ func (w *worker) give(d *downstream, frame []byte) {
 }
 
 // refuse answers a request ourselves. A oneway is only counted.
-func (w *worker) refuse(d *downstream, f bolt.Frame, status bolt.Status, why Failure) {
-	w.count.Failed[why]++
-	if f.Kind() == bolt.Oneway {
+func (w *worker) refuse(d *downstream, f rpcFrame, why Failure) {
+	if f.kind == rpcOneway {
+		w.count.Failed[why]++
 		return
 	}
-	w.fail(d, f.Reply(), status)
+	w.fail(d, f.reply, why)
 }
 
-func (w *worker) fail(d *downstream, to bolt.Reply, status bolt.Status) {
-	w.scratch = to.AppendStatus(w.scratch[:0], status)
+func (w *worker) fail(d *downstream, to rpcReply, why Failure) {
+	w.count.Failed[why]++
+	w.scratch = to.appendFailure(w.scratch[:0], why)
 	w.give(d, w.scratch)
 }
 
@@ -176,9 +173,12 @@ type kept struct {
 	to    goal
 }
 
-func (w *worker) keep(d *downstream, f bolt.Frame, to goal) kept {
-	return kept{down: d, frame: w.loop.Pool().Append(nil, f.Bytes()), to: to}
+func (w *worker) keep(d *downstream, f rpcFrame, to goal) kept {
+	return kept{down: d, frame: w.loop.Pool().Append(nil, f.raw), to: to}
 }
+
+// unwanted says that nobody waits for what the request would bring any more. A oneway brings nothing: its client may send it and leave.
+func (k *kept) unwanted(f rpcFrame) bool { return k.down.gone && f.kind != rpcOneway }
 
 // size is the memory that a kept request takes, at least.
 func (k *kept) size() int { return cap(k.frame) }
@@ -190,12 +190,12 @@ func (w *worker) again(k kept) {
 		w.count.MirrorDropped++
 		return
 	}
-	f, err := bolt.Next(k.frame)
-	if err != nil || k.down.gone {
+	f, err := keptFrame(k.frame)
+	if err != nil || k.unwanted(f) {
 		return
 	}
 	if k.to.attempts < 1 {
-		w.refuse(k.down, f, bolt.StatusCommunication, FailConnect)
+		w.refuse(k.down, f, FailConnect)
 		return
 	}
 	if k.to.cluster.retired {

@@ -117,8 +117,15 @@ func (v *boltView) Path() ([]byte, bool) { return nil, false }
 // Header looks a name up in the header map.
 func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(name) }
 
-// goal routes a Bolt request of d.
-func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {
+// goal routes a request of d.
+func (w *worker) goal(d *downstream, f rpcFrame) goal {
+	if f.reply.protocol == config.Dubbo {
+		return w.dubboGoal(d, f)
+	}
+	return w.boltGoal(d, bolt.Seen(f.raw))
+}
+
+func (w *worker) boltGoal(d *downstream, f bolt.Frame) (to goal) {
 	to.timeout = f.Timeout()
 	if f.Kind() == bolt.Oneway || to.timeout == 0 {
 		to.timeout = config.Forgotten

@@ -26,7 +26,7 @@ func BenchmarkGoal(b *testing.B) {
 	}
 	raw := append(bolt.V1.AppendHeartbeat(nil, 1, 5000), header...)
 	binary.BigEndian.PutUint16(raw[16:], uint16(len(header)))
-	f, err := bolt.Next(raw)
+	kept, err := keptFrame(raw)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func BenchmarkGoal(b *testing.B) {
 			d := &downstream{w: w, from: &config.Listener{Protocol: config.Bolt, Direction: config.Outbound}}
 			b.ReportAllocs()
 			for b.Loop() {
-				if w.goal(d, f).cluster == nil {
+				if w.goal(d, kept).cluster == nil {
 					b.Fatal("no cluster")
 				}
 			}

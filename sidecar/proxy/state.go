@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -26,7 +27,28 @@ const (
 	roleTCPEndpoint
 	roleHTTPClient
 	roleHTTPEndpoint
+	roleDubboClient   // a roleDownstream that speaks Dubbo: a build that does not know Dubbo must not take it for Bolt
+	roleDubboEndpoint // and a roleUpstream
 )
+
+// rpcRole is the role of a connection that multiplexes in this protocol, where it is r in Bolt.
+func rpcRole(r role, p config.Protocol) role {
+	switch {
+	case p != config.Dubbo:
+		return r
+	case r == roleDownstream:
+		return roleDubboClient
+	}
+	return roleDubboEndpoint
+}
+
+// protocol that a connection to an endpoint multiplexes in.
+func (r role) protocol() config.Protocol {
+	if r == roleDubboEndpoint {
+		return config.Dubbo
+	}
+	return config.Bolt
+}
 
 // connState is one connection, written down: everything that a new process needs to carry on at this byte. Which fields
 // have a meaning depends on the role.
@@ -50,7 +72,7 @@ type waitingState struct {
 	slot  uint32 // its id on the upstream connection
 	down  uint64 // the client's connection; 0 when the client has had its answer
 	from  config.Direction
-	reply bolt.Reply // to the client, with its own id
+	reply rpcReply // to the client, with its own id
 	beat  bool
 	left  time.Duration
 }
@@ -62,9 +84,9 @@ func (s *connState) write() []byte {
 	e.byte(byte(s.role))
 	e.image(&s.image)
 	switch s.role {
-	case roleDownstream, roleTCPClient:
+	case roleDownstream, roleTCPClient, roleDubboClient:
 		e.listener(&s.listener)
-	case roleUpstream:
+	case roleUpstream, roleDubboEndpoint:
 		e.string(s.cluster)
 		e.addr(s.endpoint)
 		e.bool(s.leaving)
@@ -101,12 +123,13 @@ func parseState(b []byte) (*connState, error) {
 	s := &connState{role: role(d.byte())}
 	d.image(&s.image)
 	switch s.role {
-	case roleDownstream, roleTCPClient:
+	case roleDownstream, roleTCPClient, roleDubboClient:
 		d.listener(&s.listener)
-	case roleUpstream:
+		d.bad = d.bad || (s.role == roleDubboClient) != (s.listener.Protocol == config.Dubbo)
+	case roleUpstream, roleDubboEndpoint:
 		s.cluster, s.endpoint, s.leaving = d.string(), d.addr(), d.bool()
 		for n := d.uint(); n > 0 && !d.bad; n-- {
-			s.waiting = append(s.waiting, d.waiting())
+			s.waiting = append(s.waiting, d.waiting(s.role.protocol()))
 		}
 	case roleTCPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
@@ -172,9 +195,9 @@ func (e *encoder) waiting(v *waitingState) {
 	e.uint(uint64(v.slot))
 	e.uint(v.down)
 	e.byte(byte(v.from))
-	e.byte(byte(v.reply.Version))
-	e.uint(uint64(v.reply.ID))
-	e.byte(v.reply.Codec)
+	e.byte(byte(v.reply.version))
+	e.uint(v.reply.id)
+	e.byte(v.reply.codec)
 	e.bool(v.beat)
 	e.uint(uint64(v.left))
 }
@@ -244,13 +267,16 @@ func (d *decoder) listener(l *config.Listener) {
 	}
 }
 
-func (d *decoder) waiting() waitingState {
+func (d *decoder) waiting(p config.Protocol) waitingState {
 	v := waitingState{
 		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()),
-		reply: bolt.Reply{Version: bolt.Version(d.byte()), ID: uint32(d.uint()), Codec: d.byte()},
+		reply: rpcReply{protocol: p, version: bolt.Version(d.byte()), id: d.uint(), codec: d.byte()},
 		beat:  d.bool(), left: time.Duration(d.uint()),
 	}
-	if v.from > config.Outbound || v.reply.Version > bolt.V2CRC || v.left < 0 {
+	if p == config.Dubbo && (v.reply.version != 0 || v.reply.codec != 0) || p == config.Bolt && v.reply.id > math.MaxUint32 {
+		d.bad = true
+	}
+	if v.from > config.Outbound || v.reply.version > bolt.V2CRC || v.left < 0 {
 		d.bad = true
 	}
 	return v

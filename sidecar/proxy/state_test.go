@@ -22,6 +22,8 @@ func states() map[string]*connState {
 		panic(err)
 	}
 	listener := config.Listener{Name: "outbound/bolt", Address: addr, Protocol: config.Bolt, Direction: config.Outbound}
+	dubbo := listener
+	dubbo.Protocol = config.Dubbo
 	return map[string]*connState{
 		"a client":                  {role: roleDownstream, image: image, listener: listener},
 		"a plain client":            {role: roleTCPClient, image: image, listener: listener},
@@ -34,18 +36,26 @@ func states() map[string]*connState {
 		"an HTTP endpoint": {
 			role: roleHTTPEndpoint, image: image, cluster: "shop", endpoint: addr, client: 9, used: true, reusable: true,
 		},
+		"a Dubbo client": {role: roleDubboClient, image: image, listener: dubbo},
+		"a Dubbo endpoint with requests": {
+			role: roleDubboEndpoint, image: image, cluster: "outbound/a/b/80", endpoint: addr,
+			waiting: []waitingState{
+				{slot: 3, down: 5, from: config.Outbound, reply: rpcReply{id: 1<<64 - 1, protocol: config.Dubbo}, left: time.Minute},
+				{slot: 4, beat: true, reply: rpcReply{protocol: config.Dubbo}},
+			},
+		},
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{
-				{slot: 3 << 20, down: 5, from: config.Outbound, reply: bolt.Reply{Version: bolt.V2CRC, ID: 1<<32 - 1, Codec: 11}, left: 3 * time.Second},
-				{slot: 1, beat: true},
+				{slot: 3 << 20, down: 5, from: config.Outbound, reply: rpcReply{1<<32 - 1, config.Bolt, bolt.V2CRC, 11}, left: 3 * time.Second},
+				{slot: 1, beat: true, reply: rpcReply{protocol: config.Bolt}},
 			},
 		},
 	}
 }
 
 var exported = cmp.Options{
-	cmp.AllowUnexported(connState{}, waitingState{}, exchangeState{}, http1.Body{}),
+	cmp.AllowUnexported(connState{}, waitingState{}, rpcReply{}, exchangeState{}, http1.Body{}),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(bytes.Equal),
 }

@@ -19,13 +19,14 @@ const (
 	FailUpstreamClosed                // the endpoint closed the connection before it had answered
 	FailHandover                      // the process that had taken the request died
 	FailRule                          // a route answers with a status
+	FailUnreadable                    // nothing says where it goes
 	failures
 )
 
 // String is the failure's label in metrics.
 func (f Failure) String() string {
 	return [failures]string{
-		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule",
+		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "unreadable",
 	}[f]
 }
 

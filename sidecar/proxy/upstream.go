@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
@@ -57,19 +57,20 @@ type host = upstream.Host[*upConn]
 
 // upConn is one connection to an endpoint, shared by the requests of many clients.
 type upConn struct {
-	w       *worker
-	cluster *cluster
-	host    *host
-	conn    *loop.Conn
-	slots   upstream.Slots[waiting]
-	queue   []kept // while connecting
-	queued  int    // bytes in queue
-	watch   loop.Timer
-	used    time.Duration // last request
-	heard   time.Duration // last bytes
-	strikes int           // heartbeats without an answer
-	opened  bool
-	leaving bool // takes no further requests
+	w        *worker
+	cluster  *cluster
+	host     *host
+	protocol config.Protocol
+	conn     *loop.Conn
+	slots    upstream.Slots[waiting]
+	queue    []kept // while connecting
+	queued   int    // bytes in queue
+	watch    loop.Timer
+	used     time.Duration // last request
+	heard    time.Duration // last bytes
+	strikes  int           // heartbeats without an answer
+	opened   bool
+	leaving  bool // takes no further requests
 }
 
 // waiting is one request that was sent and has no answer yet. It lives in its slot.
@@ -78,7 +79,7 @@ type waiting struct {
 	up    *upConn
 	slot  *upstream.Slot[waiting]
 	down  *downstream // nil for our own heartbeat, and when the client has had its answer
-	reply bolt.Reply  // to the client, with its own id
+	reply rpcReply    // to the client, with its own id
 	beat  bool
 	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
 	mirror bool
@@ -130,22 +131,26 @@ func (v *waiting) Expire() {
 		v.up.leaveIfIdle()
 	default:
 		w.loop.Start(&v.timer, lateFor)
-		w.count.Failed[FailTimeout]++
-		w.fail(d, v.reply, bolt.StatusTimeout)
+		w.fail(d, v.reply, FailTimeout)
 	}
 }
 
-// connTo returns a connection to h, opening one when there are fewer than configured; nil when none can be opened.
-func (w *worker) connTo(c *cluster, h *host) *upConn {
-	if len(h.Conns) < max(c.Config.Connections, 1) {
-		if up := w.dial(c, h); up != nil {
-			return up
+// connTo returns a connection to h of this protocol, opening one when there are fewer than configured; nil when none can
+// be opened.
+func (w *worker) connTo(c *cluster, h *host, p config.Protocol) *upConn {
+	var best *upConn
+	n := 0
+	for _, up := range h.Conns {
+		if up.protocol != p {
+			continue
+		}
+		if n++; best == nil || up.load() < best.load() {
+			best = up
 		}
 	}
-	var best *upConn
-	for _, up := range h.Conns {
-		if best == nil || up.load() < best.load() {
-			best = up
+	if n < max(c.Config.Connections, 1) {
+		if up := w.dial(c, h, p); up != nil {
+			return up
 		}
 	}
 	return best
@@ -159,8 +164,8 @@ func (u *upConn) enqueue(k kept) {
 
 func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
-func (w *worker) dial(c *cluster, h *host) *upConn {
-	up := &upConn{w: w, cluster: c, host: h, used: w.loop.Now(), heard: w.loop.Now()}
+func (w *worker) dial(c *cluster, h *host, p config.Protocol) *upConn {
+	up := &upConn{w: w, cluster: c, host: h, protocol: p, used: w.loop.Now(), heard: w.loop.Now()}
 	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
 	if err != nil {
 		h.Failed(w.loop.Now())
@@ -194,11 +199,11 @@ func (u *upConn) Connected(*loop.Conn) {
 	queue := u.queue
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
-		switch f, err := bolt.Next(k.frame); {
+		switch f, err := keptFrame(k.frame); {
 		case err != nil:
 		case k.down == nil:
 			u.w.sendMirror(u, f, &k.to)
-		case !k.down.gone:
+		case !k.unwanted(f):
 			u.w.send(u, k.down, f, k.to.timeout)
 		}
 		u.w.loop.Pool().Give(k.frame)
@@ -209,21 +214,21 @@ func (u *upConn) Connected(*loop.Conn) {
 // Data takes every complete frame.
 func (u *upConn) Data(c *loop.Conn, b []byte) int {
 	u.heard, u.strikes = u.w.loop.Now(), 0
-	return u.w.frames(c, b, u.cluster.name, u)
+	return u.w.frames(c, b, u.protocol, u.cluster.name, u)
 }
 
-func (u *upConn) frame(f bolt.Frame) {
-	switch {
-	case f.Kind() == bolt.Response:
+func (u *upConn) frame(f rpcFrame) {
+	switch f.kind {
+	case rpcResponse:
 		u.w.answer(u, f)
 		u.leaveIfIdle()
-	case f.GoAway():
+	case rpcGoAway:
 		u.leave()
-	case f.Heartbeat():
+	case rpcHeartbeat:
 		if u.conn.Unsent() > clientQueue {
 			return // it asks and does not read
 		}
-		u.w.scratch = f.Reply().AppendHeartbeatAck(u.w.scratch[:0])
+		u.w.scratch = f.appendAck(u.w.scratch[:0])
 		u.conn.Write(u.w.scratch)
 	}
 }
@@ -273,7 +278,7 @@ func (u *upConn) beat() {
 	}
 	slot.Value.reset(u, slot).beat = true
 	u.w.loop.Start(&slot.Value.timer, beatTimeout)
-	u.w.scratch = bolt.AppendHeartbeat(u.w.scratch[:0], slot.ID(), uint32(beatTimeout/time.Millisecond))
+	u.w.scratch = appendHeartbeat(u.w.scratch[:0], u.protocol, slot.ID())
 	u.conn.Write(u.w.scratch)
 }
 
@@ -316,8 +321,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
 		if d := u.free(v); d != nil {
-			w.count.Failed[FailUpstreamClosed]++
-			w.fail(d, v.reply, bolt.StatusCommunication)
+			w.fail(d, v.reply, FailUpstreamClosed)
 		}
 	})
 }

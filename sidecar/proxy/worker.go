@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"errors"
 	"sync/atomic"
 
-	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
@@ -29,12 +27,14 @@ type worker struct {
 	clients  map[uint64]*httpClient
 	webs     map[uint64]*httpConn
 
-	mirrors     int // copies of Bolt requests without an answer
+	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
 
-	boltView boltView // what routes look at; they keep nothing between calls
-	httpView httpView
-	hostName []byte // for hostKey
+	boltView   boltView // what routes look at; they keep nothing between calls
+	dubboView  dubboView
+	httpView   httpView
+	serviceKey []byte // of a Dubbo request
+	hostName   []byte // for hostKey
 
 	httpRequest  http1.Request // for the head that is being read; it keeps nothing between calls
 	httpResponse http1.Response
@@ -48,7 +48,7 @@ type worker struct {
 	pending     int    // frozen batches with upstream connections that are not committed
 	parked      []kept // requests that wait for those
 	parkedBytes int
-	relayed     map[relayed]bolt.Reply
+	relayed     map[relayed]rpcReply
 	frozen      map[uint64]*frozen
 	// On both sides: where frames for the other generation go; nil without a handover.
 	relay func(handover.Relay)
@@ -62,7 +62,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		engine: e, index: index, loop: l, routes: route.Compile(nil),
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
-		relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
+		relayed: map[relayed]rpcReply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
 	}
 }
@@ -184,21 +184,21 @@ func (w *worker) closeAll() {
 }
 
 // framer is who takes the frames of a connection.
-type framer interface{ frame(f bolt.Frame) }
+type framer interface{ frame(f rpcFrame) }
 
 // frames gives every complete frame of b to its taker and returns how many bytes those have.
-func (w *worker) frames(c *loop.Conn, b []byte, where string, to framer) int {
+func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string, to framer) int {
 	taken := 0
 	for taken < len(b) {
-		f, err := bolt.Next(b[taken:])
-		if errors.Is(err, bolt.ErrShort) {
-			break
-		}
-		if err != nil {
+		var f rpcFrame
+		if err := f.next(p, b[taken:]); err != nil {
+			if incomplete(err) {
+				break
+			}
 			w.malformed(c, where, err)
 			return len(b)
 		}
-		taken += len(f.Bytes())
+		taken += len(f.raw)
 		to.frame(f)
 		if c.Closed() {
 			return len(b)

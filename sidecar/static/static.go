@@ -150,10 +150,12 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 		out.Protocol = config.TCP
 	case bootstrap.Bolt:
 		out.Protocol = config.Bolt
+	case bootstrap.Dubbo:
+		out.Protocol = config.Dubbo
 	case bootstrap.HTTP1:
 		out.Protocol = config.HTTP1
 	default:
-		t.fault("%s.protocol: %q is none of tcp, bolt, http1", at, l.Protocol)
+		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1", at, l.Protocol)
 	}
 	if l.Cluster == "" {
 		out.Direction = config.Outbound // it routes by service, as calls of an application do

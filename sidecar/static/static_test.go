@@ -26,6 +26,7 @@ static:
   listeners:
   - {name: in, address: ":12200", protocol: bolt, cluster: app}
   - {name: out, address: "127.0.0.1:12220", protocol: bolt}
+  - {name: dubbo, address: "127.0.0.1:12230", protocol: dubbo}
   routes:
   - {service: "*", cluster: app, timeout: 800ms}
   clusters:
@@ -59,6 +60,7 @@ func TestParseAndSnapshot(t *testing.T) {
 		Listeners: []config.Listener{
 			{Name: "in", Address: ap("0.0.0.0:12200"), Protocol: config.Bolt, Direction: config.Inbound, Cluster: "app"},
 			{Name: "out", Address: ap("127.0.0.1:12220"), Protocol: config.Bolt, Direction: config.Outbound},
+			{Name: "dubbo", Address: ap("127.0.0.1:12230"), Protocol: config.Dubbo, Direction: config.Outbound},
 		},
 		Hosts: map[string]*config.Host{"*": {Name: "*", Routes: []config.Route{{Name: "*", Cluster: "app", Timeout: 800 * time.Millisecond}}}},
 		Clusters: map[string]*config.Cluster{"app": {
@@ -171,7 +173,7 @@ func TestSnapshotReportsEveryMistake(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`static.listeners[0].address: address nowhere: missing port`, `static.listeners[0].protocol: "http" is none of tcp, bolt, http1`,
+		`static.listeners[0].address: address nowhere: missing port`, `static.listeners[0].protocol: "http" is none of tcp, bolt, dubbo, http1`,
 		`static.listeners[1].address: host "example.com" is no IP address`, `static.routes[0].service: it is missing`,
 		`static.routes[1].timeout: time: invalid duration "soon"`, `static.routes[2].service: "s" has a route already`,
 		`static.clusters[0].name: it is missing`, `static.clusters[1].endpoints[0]: port "99999"`,

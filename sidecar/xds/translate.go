@@ -25,6 +25,7 @@ import (
 // Names of the network filters that choose a listener's protocol.
 const (
 	FilterBolt  = "axlemesh.io/bolt"
+	FilterDubbo = "axlemesh.io/dubbo"
 	FilterTCP   = "axlemesh.io/tcp"
 	FilterHTTP1 = "axlemesh.io/http1"
 )
@@ -85,12 +86,14 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 	switch f.GetName() {
 	case FilterBolt:
 		out.Protocol = config.Bolt
+	case FilterDubbo:
+		out.Protocol = config.Dubbo
 	case FilterTCP:
 		out.Protocol = config.TCP
 	case FilterHTTP1:
 		out.Protocol = config.HTTP1
 	default:
-		return fmt.Errorf("name: %q is unknown to this version: use %s, %s or %s", f.GetName(), FilterBolt, FilterHTTP1, FilterTCP)
+		return fmt.Errorf("name: %q is unknown to this version: use %s, %s, %s or %s", f.GetName(), FilterBolt, FilterDubbo, FilterHTTP1, FilterTCP)
 	}
 	typed := f.GetTypedConfig()
 	tcp, hcm := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}

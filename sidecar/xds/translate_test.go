@@ -56,6 +56,14 @@ func TestTranslateListener(t *testing.T) {
 			in:   outbound(),
 			want: config.Listener{Name: "outbound/bolt", Address: ap("127.0.0.1:12220"), Protocol: config.Bolt, Direction: config.Outbound},
 		},
+		"inbound dubbo": {
+			in:   listener("inbound/23880", "0.0.0.0", 23880, in, FilterDubbo, tcpProxy("inbound/20880")),
+			want: config.Listener{Name: "inbound/23880", Address: ap("0.0.0.0:23880"), Protocol: config.Dubbo, Cluster: "inbound/20880"},
+		},
+		"outbound dubbo is routed by service": {
+			in:   listener("outbound/dubbo", "127.0.0.1", 12230, out, FilterDubbo, routed()),
+			want: config.Listener{Name: "outbound/dubbo", Address: ap("127.0.0.1:12230"), Protocol: config.Dubbo, Direction: config.Outbound},
+		},
 		"no address":            {in: &listenerv3.Listener{Name: "l"}, err: "address: send a socket_address"},
 		"a name as address":     {in: listener("l", "localhost", 1, in, FilterTCP, tcpProxy("c")), err: `"localhost" is no IP address`},
 		"a port out of range":   {in: listener("l", "::", 65536, in, FilterTCP, tcpProxy("c")), err: "65536 is no port"},

@@ -102,6 +102,17 @@ func Next(b []byte) (Frame, error) {
 	return Frame{raw: b[:end:end], headerAt: head + class, contentAt: head + class + header, version: v}, nil
 }
 
+// Seen returns the frame that b is, of which Next has returned the same view before.
+func Seen(b []byte) Frame {
+	v, kind, err := start(b)
+	if err != nil {
+		return Frame{}
+	}
+	head := v.head(kind)
+	headerAt := head + int(binary.BigEndian.Uint16(b[head-8:]))
+	return Frame{raw: b, headerAt: headerAt, contentAt: headerAt + int(binary.BigEndian.Uint16(b[head-6:])), version: v}
+}
+
 // Need returns how many bytes the frame that b begins has in all, or 0 when b does not say yet.
 func Need(b []byte) int {
 	v, kind, err := start(b)
