@@ -99,6 +99,8 @@ const (
 	TCP   Protocol = "tcp"
 	Bolt  Protocol = "bolt"
 	HTTP1 Protocol = "http1"
+	HTTP2 Protocol = "http2" // without TLS, by prior knowledge
+	GRPC  Protocol = "grpc"  // another word for http2
 )
 
 // Static is a data-plane configuration in a file.

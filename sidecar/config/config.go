@@ -15,6 +15,7 @@ const (
 	TCP Protocol = iota
 	Bolt
 	HTTP1
+	HTTP2
 )
 
 // Direction of a listener, seen from the application that the sidecar belongs to.

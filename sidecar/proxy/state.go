@@ -26,6 +26,8 @@ const (
 	roleTCPEndpoint
 	roleHTTPClient
 	roleHTTPEndpoint
+	roleHTTP2Client
+	roleHTTP2Endpoint
 )
 
 // connState is one connection, written down: everything that a new process needs to carry on at this byte. Which fields
@@ -43,6 +45,7 @@ type connState struct {
 	exchange exchangeState
 	used     bool // of an HTTP endpoint's connection
 	reusable bool
+	http2    []byte // the protocol's state of an HTTP/2 connection, and of a client's its exchanges
 }
 
 // waitingState is one request without an answer.
@@ -85,6 +88,14 @@ func (s *connState) write() []byte {
 		e.uint(s.client)
 		e.bool(s.used)
 		e.bool(s.reusable)
+	case roleHTTP2Client:
+		e.listener(&s.listener)
+		e.bytes(s.http2)
+	case roleHTTP2Endpoint:
+		e.string(s.cluster)
+		e.addr(s.endpoint)
+		e.bool(s.leaving)
+		e.bytes(s.http2)
 	}
 	return e.b
 }
@@ -116,6 +127,11 @@ func parseState(b []byte) (*connState, error) {
 	case roleHTTPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
 		s.used, s.reusable = d.bool(), d.bool()
+	case roleHTTP2Client:
+		d.listener(&s.listener)
+		s.http2 = d.bytes()
+	case roleHTTP2Endpoint:
+		s.cluster, s.endpoint, s.leaving, s.http2 = d.string(), d.addr(), d.bool(), d.bytes()
 	default:
 		return nil, fmt.Errorf("%w: role %d", errState, s.role)
 	}
