@@ -100,6 +100,8 @@ const (
 	Bolt  Protocol = "bolt"
 	HTTP1 Protocol = "http1"
 	Dubbo Protocol = "dubbo"
+	HTTP2 Protocol = "http2" // without TLS, by prior knowledge
+	GRPC  Protocol = "grpc"  // another word for http2
 )
 
 // Static is a data-plane configuration in a file.

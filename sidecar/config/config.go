@@ -16,6 +16,7 @@ const (
 	Bolt
 	HTTP1
 	Dubbo
+	HTTP2
 )
 
 // Direction of a listener, seen from the application that the sidecar belongs to.

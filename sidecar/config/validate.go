@@ -46,7 +46,7 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	if !l.Address.Addr().IsValid() {
 		errs = append(errs, fmt.Errorf("%s: it has no address", name))
 	}
-	if l.Protocol > Dubbo {
+	if l.Protocol > HTTP2 {
 		errs = append(errs, fmt.Errorf("%s: unknown protocol %d", name, l.Protocol))
 	}
 	if l.Direction != Inbound && l.Direction != Outbound {

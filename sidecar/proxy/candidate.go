@@ -26,6 +26,9 @@ type restored struct {
 	pair *pair
 
 	client *httpClient
+
+	http2Up     *http2Up
+	http2Client *http2Client
 }
 
 // Warm takes the donor's counters: ours go on from there.
@@ -165,6 +168,10 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		return w.restoreHTTPClient(fd, s), nil
 	case roleHTTPEndpoint:
 		return w.restoreHTTPEndpoint(fd, s)
+	case roleHTTP2Client:
+		return w.restoreHTTP2Client(fd, s)
+	case roleHTTP2Endpoint:
+		return w.restoreHTTP2Endpoint(fd, s)
 	}
 	return restored{}, errState
 }
@@ -242,6 +249,8 @@ func (w *worker) activate(batch []restored) {
 			w.takenOver(r.pair.from)
 		case r.client != nil:
 			w.takenOver(r.client.from)
+		case r.http2Client != nil:
+			w.takenOver(r.http2Client.from)
 		}
 	}
 	for _, r := range batch {
@@ -253,6 +262,10 @@ func (w *worker) activate(batch []restored) {
 			r.down.hurry()
 		case r.client != nil:
 			r.client.start()
+		case r.http2Up != nil:
+			r.http2Up.start()
+		case r.http2Client != nil:
+			r.http2Client.start()
 		}
 	}
 	w.sabotageMoved(batch)
@@ -283,6 +296,7 @@ func (w *worker) drop(batch []restored) {
 		if r.client != nil {
 			w.dropHTTP(r.client)
 		}
+		w.dropHTTP2(r)
 		r.conn.Release()
 	}
 }
@@ -321,6 +335,7 @@ func (c candidate) EndMove() {
 	for _, w := range c.workers {
 		w.loop.Call(func() {
 			w.relay = nil
+			clear(w.http2.bodies)
 			for id, d := range w.downs {
 				if d.remote {
 					d.gone = true

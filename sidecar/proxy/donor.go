@@ -29,6 +29,9 @@ type frozen struct {
 	pairs []*pair
 
 	clients []*httpClient
+
+	http2Ups     []*http2Up
+	http2Clients []*http2Client
 }
 
 // Warm returns the counters, from which the candidate goes on.
@@ -106,6 +109,7 @@ func (w *worker) endMove() {
 	for _, p := range w.pairs {
 		p.carryOn()
 	}
+	w.endMoveHTTP2()
 }
 
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
@@ -157,9 +161,9 @@ func (w *worker) unpark() {
 	}
 }
 
-// Freeze takes the next connections: those to endpoints first, then plain pairs, then clients.
+// Freeze takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
 func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
-	for _, pick := range []func(*worker, *frozen, int){(*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns} {
+	for _, pick := range []func(*worker, *frozen, int){(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
 			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
@@ -245,7 +249,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 			out = append(out, w.frozenConn(c, p.state(c)))
 		}
 	}
-	out = w.frozenHTTP(b, out)
+	out = w.frozenHTTP2(b, w.frozenHTTP(b, out))
 	for _, d := range b.downs {
 		w.loop.Cancel(&d.patience)
 		out = append(out, w.frozenConn(d.conn, &connState{role: rpcRole(roleDownstream, d.from.Protocol), listener: *d.from}))
@@ -329,6 +333,7 @@ func (w *worker) thaw(b *frozen) {
 		p.carryOn()
 	}
 	w.thawHTTP(b)
+	w.thawHTTP2(b)
 	for _, d := range b.downs {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
@@ -355,6 +360,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		w.givenAway(p.from)
 	}
 	w.releaseHTTP(b)
+	w.releaseHTTP2(b)
 	for _, d := range b.downs {
 		w.relayParked(d)
 		d.gone = true

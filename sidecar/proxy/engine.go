@@ -207,9 +207,12 @@ func (e *Engine) Stats() Stats {
 			for name, c := range w.clusters {
 				s.sent(name, c.requests)
 			}
-			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns))
+			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns) + len(w.http2.ups))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())
+			}
+			for _, up := range w.http2.ups {
+				s.Waiting += uint64(up.load())
 			}
 		})
 	}

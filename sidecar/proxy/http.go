@@ -66,6 +66,11 @@ func (c *httpClient) Connected(*loop.Conn) {}
 
 // Data takes what the exchange can use now. When it can use nothing before the other side has moved, reading pauses.
 func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
+	if may, whole := greeted(conn, b); whole && may {
+		return c.upgrade(b)
+	} else if may {
+		return 0
+	}
 	c.busy = true
 	defer func() { c.busy = false }()
 	taken := 0

@@ -40,6 +40,14 @@ func (w *worker) conns() []ConnInfo {
 		}
 		all = append(all, w.info(up.conn, i))
 	}
+	for _, c := range w.http2.clients {
+		all = append(all, w.info(c.conn, ConnInfo{Kind: "downstream", Protocol: "http2", Listener: c.from.Name}))
+	}
+	for _, up := range w.http2.ups {
+		all = append(all, w.info(up.conn, ConnInfo{
+			Kind: "upstream", Protocol: "http2", Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.load(),
+		}))
+	}
 	for _, m := range w.mirrorConns {
 		all = append(all, w.info(m.conn, ConnInfo{
 			Kind: "mirror", Protocol: "http1", Cluster: m.to.mirror.name, Endpoint: m.host.Addr.String(),

@@ -18,6 +18,8 @@ const (
 	relayGone
 	// relayCounters, donor to candidate: what was counted since WARM, as JSON.
 	relayCounters
+	// relayBody, donor to candidate: what an HTTP/2 stream has to pass on, ahead of its connection.
+	relayBody
 )
 
 // relayed names a request that the candidate answers for a client of the donor.
@@ -56,7 +58,7 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 	if r.kind != relayGone {
 		r.frame = d.bytes()
 	}
-	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayCounters
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayBody
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
@@ -132,6 +134,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		} else {
 			w.count.Late++ // its client ended in between
 		}
+	case relayBody:
+		w.takeBody(r.frame)
 	case relayGone:
 		if d := w.downs[r.down]; d != nil && d.remote {
 			d.gone = true

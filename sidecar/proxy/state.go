@@ -29,6 +29,8 @@ const (
 	roleHTTPEndpoint
 	roleDubboClient   // a roleDownstream that speaks Dubbo: a build that does not know Dubbo must not take it for Bolt
 	roleDubboEndpoint // and a roleUpstream
+	roleHTTP2Client
+	roleHTTP2Endpoint
 )
 
 // rpcRole is the role of a connection that multiplexes in this protocol, where it is r in Bolt.
@@ -65,6 +67,7 @@ type connState struct {
 	exchange exchangeState
 	used     bool // of an HTTP endpoint's connection
 	reusable bool
+	http2    []byte // the protocol's state of an HTTP/2 connection, and of a client's its exchanges
 }
 
 // waitingState is one request without an answer.
@@ -107,6 +110,14 @@ func (s *connState) write() []byte {
 		e.uint(s.client)
 		e.bool(s.used)
 		e.bool(s.reusable)
+	case roleHTTP2Client:
+		e.listener(&s.listener)
+		e.bytes(s.http2)
+	case roleHTTP2Endpoint:
+		e.string(s.cluster)
+		e.addr(s.endpoint)
+		e.bool(s.leaving)
+		e.bytes(s.http2)
 	}
 	return e.b
 }
@@ -139,6 +150,11 @@ func parseState(b []byte) (*connState, error) {
 	case roleHTTPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
 		s.used, s.reusable = d.bool(), d.bool()
+	case roleHTTP2Client:
+		d.listener(&s.listener)
+		s.http2 = d.bytes()
+	case roleHTTP2Endpoint:
+		s.cluster, s.endpoint, s.leaving, s.http2 = d.string(), d.addr(), d.bool(), d.bytes()
 	default:
 		return nil, fmt.Errorf("%w: role %d", errState, s.role)
 	}

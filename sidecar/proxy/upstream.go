@@ -30,6 +30,7 @@ type cluster struct {
 	retired bool                           // no snapshot names it any more
 	pending *atomic.Int64                  // of all loops; nil while the configuration sets no limit
 	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
+	http2   *upstream.Cluster[*http2Up]    // nil until HTTP/2 is spoken with it
 	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
 	seed    uint64
 

@@ -26,6 +26,7 @@ type worker struct {
 	pairs    map[uint64]*pair // by their client's connection
 	clients  map[uint64]*httpClient
 	webs     map[uint64]*httpConn
+	http2    http2Loop
 
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
@@ -64,6 +65,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]rpcReply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
+		http2: newHTTP2Loop(),
 	}
 }
 
@@ -98,6 +100,13 @@ func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 			}
 		}
 	}
+	if c.http2 != nil {
+		for _, h := range c.http2.Update(cfg, w.engine.seed) {
+			for len(h.Conns) > 0 {
+				h.Conns[0].leave()
+			}
+		}
+	}
 	if c.mirrors != nil {
 		for _, h := range c.mirrors.Update(cfg, w.engine.seed) {
 			for len(h.Conns) > 0 {
@@ -126,6 +135,10 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 	}
 	if from.Protocol == config.HTTP1 {
 		w.acceptedHTTP(fd, id, from)
+		return
+	}
+	if from.Protocol == config.HTTP2 {
+		w.acceptedHTTP2(fd, id, from)
 		return
 	}
 	d := w.newDownstream(id, from)

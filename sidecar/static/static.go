@@ -154,8 +154,10 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 		out.Protocol = config.Dubbo
 	case bootstrap.HTTP1:
 		out.Protocol = config.HTTP1
+	case bootstrap.HTTP2, bootstrap.GRPC:
+		out.Protocol = config.HTTP2
 	default:
-		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1", at, l.Protocol)
+		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1, http2, grpc", at, l.Protocol)
 	}
 	if l.Cluster == "" {
 		out.Direction = config.Outbound // it routes by service, as calls of an application do

@@ -28,6 +28,7 @@ const (
 	FilterDubbo = "axlemesh.io/dubbo"
 	FilterTCP   = "axlemesh.io/tcp"
 	FilterHTTP1 = "axlemesh.io/http1"
+	FilterHTTP2 = "axlemesh.io/http2"
 )
 
 // inboundPrefix and a port name the cluster that is the pod's own application; nobody sends it.
@@ -92,8 +93,10 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 		out.Protocol = config.TCP
 	case FilterHTTP1:
 		out.Protocol = config.HTTP1
+	case FilterHTTP2:
+		out.Protocol = config.HTTP2
 	default:
-		return fmt.Errorf("name: %q is unknown to this version: use %s, %s, %s or %s", f.GetName(), FilterBolt, FilterDubbo, FilterHTTP1, FilterTCP)
+		return fmt.Errorf("name: %q is unknown to this version: use %s, %s, %s, %s or %s", f.GetName(), FilterBolt, FilterDubbo, FilterHTTP1, FilterHTTP2, FilterTCP)
 	}
 	typed := f.GetTypedConfig()
 	tcp, hcm := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}

@@ -1,0 +1,103 @@
+package http2
+
+import (
+	"errors"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// TestAttacks has peers that make us work for nothing. They are stopped, and what they cost until then is bounded.
+func TestAttacks(t *testing.T) {
+	cases := map[string]func(s *script, i int){
+		"rapid reset": func(s *script, i int) {
+			id := uint32(2*i + 1)
+			s.headers(id, true, get...)
+			_ = s.WriteRSTStream(id, http2.ErrCodeCancel)
+		},
+		"a flood of continuations": func(s *script, i int) {
+			if i == 0 {
+				_ = s.WriteRawFrame(frameHeaders, 0, 1, nil)
+			}
+			_ = s.WriteContinuation(1, false, make([]byte, 64))
+		},
+		"a flood of empty continuations": func(s *script, i int) {
+			if i == 0 {
+				_ = s.WriteRawFrame(frameHeaders, 0, 1, nil)
+			}
+			_ = s.WriteContinuation(1, false, nil)
+		},
+		"a flood of settings": func(s *script, _ int) { _ = s.WriteSettings() },
+		"a flood of pings":    func(s *script, _ int) { _ = s.WritePing(false, [8]byte{}) },
+		"a flood of empty data": func(s *script, i int) {
+			if i == 0 {
+				s.headers(1, false, get...)
+			}
+			_ = s.WriteData(1, false, nil)
+		},
+		"a flood of tiny windows": func(s *script, _ int) { _ = s.WriteWindowUpdate(0, 1) },
+		"a flood of priorities":   func(s *script, _ int) { _ = s.WritePriority(1, http2.PriorityParam{StreamDep: 3}) },
+		"requests that are refused": func(s *script, i int) {
+			s.headers(uint32(2*i+1), true, with(get, "connection: close")...)
+		},
+		"streams beyond the limit": func(s *script, i int) { s.headers(uint32(2*i+1), false, get...) },
+		"data for a closed stream": func(s *script, i int) {
+			if i == 0 {
+				s.headers(1, true, get...)
+				_ = s.WriteRSTStream(1, http2.ErrCodeCancel)
+			}
+			_ = s.WriteData(1, false, []byte("x"))
+		},
+	}
+	for name, write := range cases {
+		t.Run(name, func(t *testing.T) {
+			var c Conn
+			c.Start(false, nil)
+			turn := &Turn{}
+			s := newScript(true)
+			for i := range 25_000 {
+				write(s, i)
+				_, _, err := run(&c, s.Bytes(), turn)
+				if err != nil {
+					var end *Error
+					if !errors.As(err, &end) || end.Code != EnhanceYourCalm {
+						t.Errorf("it ends with %v", err)
+					}
+					if out, limit := len(turn.Out), 64<<10; out > limit || cap(c.block) > 2*maxBlock {
+						t.Errorf("%d bytes of answers, %d of a block; want at most %d", out, cap(c.block), limit)
+					}
+					return
+				}
+				s.Buffer.Reset()
+			}
+			t.Error("25000 of them were taken")
+		})
+	}
+}
+
+// TestWellBehavedPeersAreLeftAlone serves a hundred thousand requests on a connection that is relaxed as its owner does.
+func TestWellBehavedPeersAreLeftAlone(t *testing.T) {
+	var c Conn
+	c.Start(false, nil)
+	turn := &Turn{}
+	s := newScript(true)
+	var ok Fields
+	ok.AddStatus(200)
+	for i := range 100_000 {
+		id := uint32(2*i + 1)
+		s.headers(id, false, get...)
+		_ = s.WriteData(id, true, []byte("body"))
+		if i%100 == 0 {
+			_ = s.WritePing(false, [8]byte{})
+			c.Relax()
+		}
+		if _, _, err := run(&c, s.Bytes(), turn); err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		turn.Out = c.AppendHeaders(turn.Out[:0], c.Stream(id), &ok, true)
+		s.Buffer.Reset()
+	}
+	if c.Streams() != 0 {
+		t.Errorf("%d streams are left", c.Streams())
+	}
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// Bounds of HTTP/2. What a stream's receiver does not take yet is kept here, at most what its sender was allowed to send
+// (http2's window of a stream), and at most http2Held for all streams of a loop: a stream that is over it is reset.
+const (
+	// http2HighWater is how many bytes of a connection may wait for the kernel before bodies wait, stream by stream.
+	http2HighWater = 64 << 10
+	// http2Queue is how many may wait in all, with what is not body; a peer that lets more pile up is closed.
+	http2Queue = 1 << 20
+	http2Held  = 32 << 20
+)
+
+// http2Loop is what a worker needs for HTTP/2.
+type http2Loop struct {
+	clients map[uint64]*http2Client
+	ups     map[uint64]*http2Up
+	turn    http2.Turn   // for the frame that is being read
+	fields  http2.Fields // for what is written
+	spare   []*http2Exchange
+	view    http2View
+	held    int
+	moved   bool // during a handover: the connections to endpoints are the candidate's, and so is every further request
+	bodies  map[http2Place][]byte
+}
+
+func newHTTP2Loop() http2Loop {
+	return http2Loop{clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
+}
+
+// http2Wire is one connection that speaks HTTP/2, on either side of us.
+type http2Wire struct {
+	w       *worker
+	conn    *loop.Conn
+	proto   http2.Conn
+	blocked []*http2Pipe // whose bytes wait for this connection
+	spare   []*http2Pipe // memory for blocked
+	relaxed time.Duration
+	dead    bool // broken: what comes is dropped
+}
+
+// read takes every complete frame of b and gives what it means to event.
+func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err error) {
+	if now := h.w.loop.Now(); now-h.relaxed >= time.Second {
+		h.relaxed = now
+		h.proto.Relax()
+	}
+	if h.dead {
+		return len(b), nil
+	}
+	t := &h.w.http2.turn
+	for taken < len(b) && !h.conn.Closed() {
+		n, err := h.proto.Take(b[taken:], t)
+		if len(t.Out) > 0 {
+			h.conn.Write(t.Out)
+			t.Out = t.Out[:0]
+		}
+		if err != nil {
+			return len(b), err
+		}
+		if n == 0 {
+			break
+		}
+		taken += n
+		if h.conn.Unsent() > http2Queue {
+			return len(b), loop.ErrSlow
+		}
+		if t.Kind != http2.Nothing {
+			event(t)
+		}
+	}
+	return taken, nil
+}
+
+// broken ends the connection of a peer that broke the protocol, and tells it why.
+func (h *http2Wire) broken(where string, why error) {
+	if errors.Is(why, loop.ErrSlow) {
+		h.w.count.Slow++
+		h.conn.Close(why)
+		return
+	}
+	h.dead = true
+	h.w.count.Malformed++
+	h.w.engine.log.Info("closing a connection whose peer broke the protocol", "on", where, "reason", why.Error())
+	code := http2.ProtocolError
+	if end := (*http2.Error)(nil); errors.As(why, &end) {
+		code = end.Code
+	}
+	h.w.scratch = h.proto.AppendGoAway(h.w.scratch[:0], code)
+	h.conn.Write(h.w.scratch)
+	h.conn.CloseAfterWrite()
+}
+
+// headers writes the head of a message, or its trailers.
+func (h *http2Wire) headers(s *http2.Stream, f *http2.Fields, end bool) {
+	h.w.scratch = h.proto.AppendHeaders(h.w.scratch[:0], s, f, end)
+	h.conn.Write(h.w.scratch)
+}
+
+// reset ends a stream on both sides; it may have ended already.
+func (h *http2Wire) reset(s *http2.Stream, code http2.Code) {
+	h.w.scratch = h.proto.AppendReset(h.w.scratch[:0], s, code)
+	if len(h.w.scratch) > 0 {
+		h.conn.Write(h.w.scratch)
+	}
+}
+
+// credit grants a stream's sender n bytes again, which have gone on.
+func (h *http2Wire) credit(s *http2.Stream, n int) {
+	h.w.scratch = h.proto.AppendCredit(h.w.scratch[:0], s, n)
+	if len(h.w.scratch) > 0 {
+		h.conn.Write(h.w.scratch)
+	}
+}
+
+// room is how many bytes of body may be written for s now, in one frame.
+func (h *http2Wire) room(s *http2.Stream) int {
+	if h.conn.Unsent() >= http2HighWater {
+		h.conn.TellDrained()
+		return 0
+	}
+	return h.proto.Sendable(s)
+}
+
+// flush writes what waits for this connection, a frame of each stream in turn, as far as the peer allows.
+func (h *http2Wire) flush() {
+	for progress := true; progress && len(h.blocked) > 0 && !h.proto.Full(); {
+		progress = false
+		turn := h.blocked
+		h.blocked, h.spare = h.spare[:0], nil
+		for _, p := range turn {
+			p.queued = false
+		}
+		for _, p := range turn {
+			progress = p.flush() || progress
+		}
+		h.spare = turn
+	}
+}

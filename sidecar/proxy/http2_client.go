@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// http2Client is a client that speaks HTTP/2.
+type http2Client struct {
+	http2Wire
+	id    uint64
+	from  *config.Listener
+	fixed *cluster
+}
+
+func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
+	c := &http2Client{id: id, from: from}
+	c.w = w
+	w.http2.clients[id] = c
+	return c
+}
+
+func (w *worker) acceptedHTTP2(fd int, id uint64, from *config.Listener) {
+	c := w.newHTTP2Client(id, from)
+	conn, err := w.loop.Add(fd, id, c)
+	if c.conn = conn; err != nil {
+		c.Closed(conn, err)
+		return
+	}
+	c.greet()
+}
+
+func (c *http2Client) greet() {
+	c.w.scratch = c.proto.Start(false, c.w.scratch[:0])
+	c.conn.Write(c.w.scratch)
+}
+
+// greeted says that b, which is all that has ever come on a connection, may be HTTP/2's preface; whole that it is.
+func greeted(c *loop.Conn, b []byte) (may, whole bool) {
+	if rx, _ := c.Totals(); rx != uint64(len(b)) {
+		return false, false
+	}
+	n := min(len(b), len(http2.Preface))
+	return string(b[:n]) == http2.Preface[:n], n == len(http2.Preface)
+}
+
+// upgrade goes on with HTTP/2 on a connection that was taken for HTTP/1 until now.
+func (c *httpClient) upgrade(b []byte) int {
+	w, conn := c.w, c.conn
+	delete(w.clients, conn.ID)
+	to := w.newHTTP2Client(conn.ID, c.from)
+	to.conn, conn.Handler = conn, to
+	to.greet()
+	return to.Data(conn, b)
+}
+
+// Connected is not called for accepted connections.
+func (c *http2Client) Connected(*loop.Conn) {}
+
+// Data takes every complete frame.
+func (c *http2Client) Data(conn *loop.Conn, b []byte) int {
+	if c.w.http2.moved {
+		conn.Pause() // whoever owns the connection after the handover reads on
+		return 0
+	}
+	taken, err := c.read(b, c.event)
+	if err != nil {
+		c.broken(c.from.Name, err)
+		c.giveUp()
+	}
+	return taken
+}
+
+func (c *http2Client) event(t *http2.Turn) {
+	if t.Kind == http2.Headers {
+		c.begin(t)
+		return
+	}
+	if t.Stream == nil {
+		c.flush() // a window
+		return
+	}
+	x, _ := t.Stream.Owner.(*http2Exchange)
+	if x == nil || x.over {
+		return
+	}
+	switch t.Kind {
+	case http2.Data:
+		x.request.take(t.Data, t.End)
+		x.settle()
+	case http2.Trailers:
+		x.trail(&x.request, &t.Fields)
+		x.settle()
+	case http2.Window:
+		if x.response.queued {
+			c.flush()
+		}
+	case http2.Reset:
+		x.leaveEndpoint(http2.Cancel)
+		x.finish()
+	}
+}
+
+// begin takes a request.
+func (c *http2Client) begin(t *http2.Turn) {
+	w := c.w
+	w.count.Requests[c.from.Direction]++
+	x := w.newHTTP2Exchange(c, t.Stream)
+	x.request.end = t.End
+	if t.Fields.Over() {
+		w.count.Malformed++
+		x.reply(httpFieldsTooLarge)
+		c.reset(x.down, http2.NoError)
+		x.finish()
+		return
+	}
+	x.begin(&t.Fields)
+}
+
+const httpFieldsTooLarge = 431
+
+// EOF ends the connection: a client that sends nothing more cannot even grant a window.
+func (c *http2Client) EOF(conn *loop.Conn) { conn.Close(nil) }
+
+// Drained lets responses go on.
+func (c *http2Client) Drained(*loop.Conn) { c.flush() }
+
+// Closed gives up all exchanges.
+func (c *http2Client) Closed(conn *loop.Conn, why error) {
+	delete(c.w.http2.clients, conn.ID)
+	c.giveUp()
+	c.w.closed(c.from, why)
+}
+
+// giveUp calls all requests off.
+func (c *http2Client) giveUp() {
+	c.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil && !x.over {
+			x.leaveEndpoint(http2.Cancel)
+			x.finish()
+		}
+		s.Owner = nil
+	})
+}

@@ -1,0 +1,260 @@
+package proxy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/upstream"
+)
+
+// maxHTTP2Conns is how many connections one loop opens to an endpoint when streams run out on those that are configured.
+const maxHTTP2Conns = 16
+
+// http2Early is how many requests wait for a connection that is not open yet.
+const http2Early = 100
+
+type http2Host = upstream.Host[*http2Up]
+
+// http2Up is one connection to an endpoint, shared by the requests of many clients.
+type http2Up struct {
+	http2Wire
+	cluster *cluster
+	host    *http2Host
+	queue   []*http2Exchange // that wait for it to open, or for a stream
+	watch   loop.Timer
+	used    time.Duration // last request
+	opened  bool
+	leaving bool // takes no further requests
+}
+
+// streams is the cluster's view of its endpoints for HTTP/2.
+func (c *cluster) streams() *upstream.Cluster[*http2Up] {
+	if c.http2 == nil {
+		c.http2 = &upstream.Cluster[*http2Up]{}
+		c.http2.Update(c.Config, c.seed)
+	}
+	return c.http2
+}
+
+// http2To returns the connection to h that has the fewest streams, opening one when there are fewer than configured or none
+// has room; nil when none can be opened.
+func (w *worker) http2To(c *cluster, h *http2Host) *http2Up {
+	var best *http2Up
+	for _, up := range h.Conns {
+		if best == nil || up.load() < best.load() {
+			best = up
+		}
+	}
+	few := len(h.Conns) < max(c.Config.Connections, 1)
+	if few || len(h.Conns) < maxHTTP2Conns && !best.roomy() {
+		if up := w.dialHTTP2(c, h); up != nil {
+			return up
+		}
+	}
+	return best
+}
+
+func (u *http2Up) load() int { return u.proto.Streams() + len(u.queue) }
+
+func (u *http2Up) roomy() bool {
+	if !u.opened {
+		return len(u.queue) < http2Early
+	}
+	return u.proto.Room() > len(u.queue)
+}
+
+// ready says that a request can be sent at once.
+func (u *http2Up) ready() bool { return u.opened && len(u.queue) == 0 && u.proto.Room() > 0 }
+
+func (w *worker) dialHTTP2(c *cluster, h *http2Host) *http2Up {
+	up := &http2Up{cluster: c, host: h, used: w.loop.Now()}
+	up.w = w
+	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
+	if err != nil {
+		h.Failed(w.loop.Now())
+		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
+		return nil
+	}
+	w.count.Dialled++
+	up.adopt(conn)
+	w.loop.Start(&up.watch, c.connectTimeout())
+	return up
+}
+
+// adopt makes conn the connection of u and u one of its host.
+func (u *http2Up) adopt(conn *loop.Conn) {
+	u.conn, u.watch.Owner = conn, u
+	u.w.http2.ups[conn.ID] = u
+	u.join()
+}
+
+// join makes u one of its host, so that it gets requests.
+func (u *http2Up) join() {
+	if u.leaving = u.leaving || u.host.Gone; !u.leaving && !slices.Contains(u.host.Conns, u) {
+		u.host.Conns = append(u.host.Conns, u)
+	}
+}
+
+// Connected sends what has waited for the connection.
+func (u *http2Up) Connected(*loop.Conn) {
+	u.host.Worked()
+	u.opened = true
+	u.w.loop.Start(&u.watch, beatEvery)
+	u.w.scratch = u.proto.Start(true, u.w.scratch[:0])
+	u.conn.Write(u.w.scratch)
+	u.next()
+}
+
+// next sends what waits, as far as there are streams, and closes a connection that leaves and has nothing to do.
+func (u *http2Up) next() {
+	for u.opened && len(u.queue) > 0 && u.proto.Room() > 0 && u.conn.Open() {
+		x := u.queue[0]
+		u.queue = slices.Delete(u.queue, 0, 1)
+		x.sendKept()
+	}
+	if u.leaving && u.opened && u.load() == 0 && u.conn.Open() {
+		u.conn.CloseAfterWrite()
+	}
+}
+
+func (u *http2Up) unqueue(x *http2Exchange) {
+	u.queue = slices.DeleteFunc(u.queue, func(y *http2Exchange) bool { return x == y })
+}
+
+// Data takes every complete frame.
+func (u *http2Up) Data(_ *loop.Conn, b []byte) int {
+	taken, err := u.read(b, u.event)
+	if err != nil {
+		u.broken(u.cluster.name, err)
+		u.giveUp()
+	}
+	return taken
+}
+
+func (u *http2Up) event(t *http2.Turn) {
+	switch {
+	case t.Kind == http2.GoAway:
+		u.refuse(t.Last)
+		return
+	case t.Stream == nil:
+		u.flush()
+		u.next()
+		return
+	}
+	x, _ := t.Stream.Owner.(*http2Exchange)
+	if x == nil || x.over {
+		return
+	}
+	switch t.Kind {
+	case http2.Headers:
+		x.respond(&t.Fields, t.End)
+	case http2.Data:
+		x.response.take(t.Data, t.End)
+	case http2.Trailers:
+		x.judge(&t.Fields)
+		x.trail(&x.response, &t.Fields)
+	case http2.Window:
+		if x.request.queued {
+			u.flush()
+		}
+	case http2.Reset:
+		u.wasReset(x, t)
+	}
+}
+
+// wasReset passes a reset on: the client may know better than we whether to try again. One that only says that the rest of the
+// request is not wanted lets the response go on.
+func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
+	switch {
+	case x.response.end && t.Code == http2.NoError:
+		x.request.drop()
+		x.settle()
+	case t.Local && !x.answered:
+		u.w.count.Malformed++
+		x.fail(httpBadGateway, FailUpstreamClosed)
+	default:
+		u.w.count.Failed[FailUpstreamClosed]++
+		x.abort(t.Code)
+	}
+}
+
+// refuse takes the connection out of use. Streams above last were not worked on: their clients may send them again.
+func (u *http2Up) refuse(last uint32) {
+	u.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil && s.ID > last {
+			u.w.count.Failed[FailUpstreamClosed]++
+			x.abort(http2.RefusedStream)
+		}
+	})
+	u.leave()
+}
+
+// leave takes the connection out of use; it is closed after its last stream. What waits here goes elsewhere.
+func (u *http2Up) leave() {
+	u.leaving = true
+	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *http2Up) bool { return x == u })
+	if u.opened {
+		for _, x := range u.queue {
+			x.attempt-- // this was none
+		}
+		u.elsewhere()
+	}
+	u.next()
+}
+
+// elsewhere has what waits here wait for another connection.
+func (u *http2Up) elsewhere() {
+	queue := u.queue
+	u.queue = nil
+	for _, x := range queue {
+		x.up = nil
+		x.connect(nil)
+	}
+}
+
+// Expire looks after a connection: it may take too long to open, or have nothing to do.
+func (u *http2Up) Expire() {
+	switch {
+	case !u.conn.Open():
+		u.conn.Close(errConnectTimeout)
+		return
+	case u.leaving && u.load() == 0:
+		u.conn.Close(loop.ErrSlow) // it does not even take what was left to say
+		return
+	case u.load() == 0 && u.w.loop.Now()-u.used >= idleFor:
+		u.leave()
+	}
+	u.w.loop.Start(&u.watch, beatEvery)
+}
+
+// EOF closes: an endpoint that has ended answers nothing more.
+func (u *http2Up) EOF(c *loop.Conn) { c.Close(errEndpointClosed) }
+
+// Drained lets requests go on.
+func (u *http2Up) Drained(*loop.Conn) { u.flush() }
+
+// Closed ends what is on the connection.
+func (u *http2Up) Closed(c *loop.Conn, why error) {
+	w := u.w
+	w.loop.Cancel(&u.watch)
+	delete(w.http2.ups, c.ID)
+	if !u.opened && why != nil {
+		u.host.Failed(w.loop.Now())
+		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(), "reason", why.Error())
+	}
+	u.giveUp()
+}
+
+// giveUp answers everything that was sent here. What was not is tried elsewhere.
+func (u *http2Up) giveUp() {
+	u.leaving = true
+	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *http2Up) bool { return x == u })
+	u.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil {
+			x.fail(httpBadGateway, FailUpstreamClosed)
+		}
+	})
+	u.elsewhere()
+}

@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// http2Exchange is one request and its response: a stream of a client, and one of an endpoint's connection.
+type http2Exchange struct {
+	w        *worker
+	client   *http2Client
+	down     *http2.Stream // of the client
+	cluster  *cluster
+	up       *http2Up      // that it is sent on, or waits for
+	sent     *http2.Stream // of up, once it was sent
+	head     []byte        // of the request, written down while it waits
+	request  http2Pipe
+	response http2Pipe
+	grpc     bool
+	over     bool // it has ended; what calls it still does so for nothing
+	gone     bool // the endpoint's side has ended in an earlier process
+	answered bool // the response's head was passed on
+	attempt  int
+	attempts int
+	count    *atomic.Int64 // the cluster's pending requests, when they are limited
+	timeout  time.Duration // 0 for none
+	timer    loop.Timer
+	left     time.Duration // of timer, while the connections are frozen
+}
+
+func (w *worker) newHTTP2Exchange(c *http2Client, s *http2.Stream) *http2Exchange {
+	var x *http2Exchange
+	if last := len(w.http2.spare) - 1; last >= 0 {
+		x = w.http2.spare[last]
+		w.http2.spare = w.http2.spare[:last]
+	} else {
+		x = &http2Exchange{}
+	}
+	*x = http2Exchange{w: w, client: c, down: s}
+	x.timer.Owner = x
+	x.request.x, x.response.x, x.response.response = x, x, true
+	s.Owner = x
+	return x
+}
+
+// begin takes the head of a request.
+func (x *http2Exchange) begin(f *http2.Fields) {
+	w := x.w
+	x.grpc = f.GRPC()
+	to := x.goal(f)
+	x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts)
+	if x.cluster == nil {
+		x.fail(int(to.status), to.why)
+		return
+	}
+	if to.mirror != nil {
+		w.count.MirrorDropped++ // streams are not copied
+	}
+	if c := x.cluster; !c.admit() {
+		x.fail(httpUnavailable, FailBusy)
+		return
+	}
+	x.count = x.cluster.pending
+	if x.timeout > 0 {
+		w.loop.Start(&x.timer, x.timeout)
+	}
+	x.connect(f)
+}
+
+// connect sends the request on a connection to an endpoint, or has it wait for one. f is its head, nil when it was kept.
+func (x *http2Exchange) connect(f *http2.Fields) {
+	w := x.w
+	for {
+		if x.attempt++; x.attempt > x.attempts {
+			x.fail(httpUnavailable, FailConnect)
+			return
+		}
+		h := x.cluster.streams().Pick(w.loop.Now())
+		if h == nil {
+			x.fail(httpUnavailable, FailNoEndpoint)
+			return
+		}
+		if x.up = w.http2To(x.cluster, h); x.up != nil {
+			break
+		}
+	}
+	if x.up.ready() && f != nil {
+		x.send(f)
+		return
+	}
+	if f != nil {
+		x.head = f.AppendBinary(w.loop.Pool().Take(1 << 10))
+	}
+	x.up.queue = append(x.up.queue, x)
+	x.up.next()
+}
+
+// send writes the head on an open connection with room; what has come of the body follows.
+func (x *http2Exchange) send(f *http2.Fields) {
+	up := x.up
+	x.sent = up.proto.Open()
+	x.sent.Owner = x
+	up.used = x.w.loop.Now()
+	x.cluster.requests++
+	p := &x.request
+	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
+	up.headers(x.sent, f, p.done)
+	if len(p.buf) > 0 || p.end && !p.done {
+		p.flush()
+	}
+}
+
+// sendKept sends a request that has waited.
+func (x *http2Exchange) sendKept() {
+	f := &x.w.http2.fields
+	if _, err := f.Parse(x.head); err != nil {
+		x.fail(httpBadGateway, FailConnect)
+		return
+	}
+	x.forget()
+	x.send(f)
+}
+
+// forget gives the head's buffer back.
+func (x *http2Exchange) forget() {
+	x.w.loop.Pool().Give(x.head)
+	x.head = nil
+}
+
+// respond passes the head of a response on, or an interim one.
+func (x *http2Exchange) respond(f *http2.Fields, end bool) {
+	w := x.w
+	status := f.Status()
+	if status >= 200 {
+		x.answered = true
+		w.count.Answered[x.client.from.Direction]++
+		if status >= 500 {
+			w.count.Errors[x.client.from.Direction]++
+		}
+		x.judge(f)
+	}
+	if x.down.LocalEnded() {
+		return
+	}
+	if end {
+		x.response.end, x.response.done = true, true
+	}
+	x.client.headers(x.down, f, end)
+	if end {
+		x.settle()
+	}
+}
+
+// judge counts what gRPC calls an error.
+func (x *http2Exchange) judge(f *http2.Fields) {
+	if !x.grpc {
+		return
+	}
+	if status, ok, _ := f.Values("grpc-status"); ok && string(status) != "0" {
+		x.w.count.Errors[x.client.from.Direction]++
+	}
+}
+
+// trail takes trailers, which go behind the body.
+func (x *http2Exchange) trail(p *http2Pipe, f *http2.Fields) {
+	p.trailers = f.AppendBinary(nil)
+	p.take(nil, true)
+}
+
+// settle ends an exchange when nothing more is to pass. Who has answered completely gets no more of the request, and who has
+// the complete answer sends no more of it (RFC 9113 section 8.1).
+func (x *http2Exchange) settle() {
+	if x.over || !x.response.done {
+		return
+	}
+	if x.gone || x.sent != nil && x.sent.Closed() {
+		x.client.reset(x.down, http2.NoError)
+	}
+	if x.down.Closed() {
+		x.leaveEndpoint(http2.NoError)
+		x.finish()
+	}
+}
+
+// finish forgets the exchange. Its streams are closed.
+func (x *http2Exchange) finish() {
+	w := x.w
+	x.over = true
+	w.loop.Cancel(&x.timer)
+	x.request.drop()
+	x.response.drop()
+	x.forget()
+	if x.count != nil {
+		x.count.Add(-1)
+		x.count = nil
+	}
+	up := x.up
+	if up != nil && x.sent == nil {
+		up.unqueue(x)
+	}
+	x.client.proto.Recycle(x.down)
+	if up != nil && x.sent != nil {
+		up.proto.Recycle(x.sent)
+	}
+	x.up, x.sent = nil, nil
+	w.http2.spare = append(w.http2.spare, x)
+	if up != nil {
+		up.next()
+	}
+}
+
+// abort resets both sides.
+func (x *http2Exchange) abort(code http2.Code) {
+	if x.over {
+		return
+	}
+	x.leaveEndpoint(code)
+	x.client.reset(x.down, code)
+	x.finish()
+}
+
+// leaveEndpoint calls the request off, where it was sent.
+func (x *http2Exchange) leaveEndpoint(code http2.Code) {
+	if x.up != nil && x.sent != nil {
+		x.up.reset(x.sent, code)
+	}
+}
+
+// fail answers a request ourselves, or cuts its response off.
+func (x *http2Exchange) fail(status int, why Failure) {
+	if x.over {
+		return
+	}
+	x.w.count.Failed[why]++
+	x.leaveEndpoint(http2.Cancel)
+	if x.answered && !x.grpc {
+		x.abort(http2.InternalError)
+		return
+	}
+	x.reply(status)
+	x.client.reset(x.down, http2.NoError)
+	x.finish()
+}
+
+// Expire: the whole of it takes longer than it may.
+func (x *http2Exchange) Expire() { x.fail(httpTimeout, FailTimeout) }

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+)
+
+// reply answers a request ourselves. A gRPC client gets its kind of status, in trailers only when nothing was answered yet.
+func (x *http2Exchange) reply(status int) {
+	if x.down.LocalEnded() {
+		return
+	}
+	f := &x.w.http2.fields
+	f.Reset()
+	switch {
+	case !x.grpc:
+		f.AddStatus(status)
+		f.Add("content-length", "0")
+	case !x.answered:
+		f.AddStatus(200)
+		f.Add("content-type", "application/grpc")
+		fallthrough
+	default:
+		f.Add("grpc-status", strconv.Itoa(grpcStatus(status)))
+		f.Add("grpc-message", "axle: "+grpcMessage(status))
+	}
+	x.client.headers(x.down, f, true)
+}
+
+// Statuses of gRPC (its doc/statuscodes.md).
+const (
+	grpcUnknown          = 2
+	grpcDeadlineExceeded = 4
+	grpcPermissionDenied = 7
+	grpcUnimplemented    = 12
+	grpcInternal         = 13
+	grpcUnavailable      = 14
+	grpcUnauthenticated  = 16
+)
+
+// grpcStatus says in gRPC's words what an HTTP status says, as gRPC's doc/http-grpc-status-mapping.md has it; but that our own
+// timeout is one.
+func grpcStatus(status int) int {
+	switch status {
+	case 400:
+		return grpcInternal
+	case 401:
+		return grpcUnauthenticated
+	case 403:
+		return grpcPermissionDenied
+	case httpNoRoute:
+		return grpcUnimplemented
+	case httpTimeout:
+		return grpcDeadlineExceeded
+	case 429, httpBadGateway, httpUnavailable:
+		return grpcUnavailable
+	}
+	return grpcUnknown
+}
+
+func grpcMessage(status int) string {
+	switch status {
+	case httpNoRoute:
+		return "no route takes this call"
+	case httpTimeout:
+		return "no answer in time"
+	case httpBadGateway:
+		return "the endpoint has ended the connection"
+	case httpUnavailable:
+		return "no endpoint can be reached"
+	}
+	return "a route answers with status " + strconv.Itoa(status)
+}
+
+// http2View is what a route may ask a request for.
+type http2View struct {
+	fields *http2.Fields
+	joined []byte
+}
+
+// Path of the request without its query.
+func (v *http2View) Path() ([]byte, bool) {
+	path, _, _ := bytes.Cut(v.fields.Path(), question)
+	return path, len(path) > 0
+}
+
+var question = []byte{'?'}
+
+// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3).
+func (v *http2View) Header(name string) ([]byte, bool) {
+	value, ok, more := v.fields.Values(name)
+	if !more {
+		return value, ok
+	}
+	v.joined = v.fields.AppendValues(v.joined[:0], name)
+	return v.joined, true
+}
+
+// goal routes a request. One that names no deadline has none unless its route does: it may be a stream that is silent for hours.
+func (x *http2Exchange) goal(f *http2.Fields) (to goal) {
+	w, c := x.w, x.client
+	if x.grpc {
+		value, _, _ := f.Values("grpc-timeout")
+		to.timeout = grpcTimeout(value)
+	}
+	if c.from.Cluster != "" {
+		w.straight(&to, &c.fixed, c.from)
+		return to
+	}
+	w.http2.view.fields = f
+	w.decide(&to, w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view))
+	return to
+}
+
+// grpcTimeout reads at most eight digits and a unit; 0 when it is nothing of that.
+func grpcTimeout(b []byte) time.Duration {
+	last := len(b) - 1
+	if last < 1 || last > 8 {
+		return 0
+	}
+	n := time.Duration(0)
+	for _, c := range b[:last] {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = n*10 + time.Duration(c-'0')
+	}
+	unit := time.Duration(0)
+	switch b[last] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	}
+	if unit > 0 && n > math.MaxInt64/unit {
+		return 0
+	}
+	if n*unit > 0 {
+		return max(n*unit, time.Millisecond)
+	}
+	return 0
+}

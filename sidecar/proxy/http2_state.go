@@ -1,0 +1,431 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// In a handover the HTTP/2 connections of a loop move together, so that no request has only one side moved: the first batch
+// has those to endpoints and every client with a request, and as many clients without one as are not too many to be frozen at
+// once. A client that comes later and asks meanwhile is read by the candidate.
+//
+// What streams have to pass on goes ahead of the batch as relays (at most http2Held for a loop). The rest of a connection's
+// state is at most a frame that is not complete, a header block, http2HighWater that waits for the kernel and the decoder's
+// table. A batch that is heavier than http2Batch all the same loses the clients that have most to read.
+const (
+	http2Conns = 1024
+	http2Batch = 6 << 20
+)
+
+// http2Place names a body that waits: a client's stream, and which way it goes.
+type http2Place struct {
+	client   uint64
+	stream   uint32
+	response bool
+}
+
+// http2State is one exchange, written down.
+type http2State struct {
+	down, sent              uint32 // streams
+	up                      uint64 // the endpoint's connection; 0 when it has not been sent
+	grpc, answered, counted bool
+	gone                    bool // the endpoint's side has ended
+	cluster                 string
+	head                    []byte
+	attempt                 uint64
+	timeout, left           time.Duration
+	request, response       http2PipeState
+}
+
+type http2PipeState struct {
+	end, done bool
+	size      uint64 // of the body that a relay has carried
+	trailers  []byte
+}
+
+func (e *encoder) http2(s *http2State) {
+	e.uint(uint64(s.down))
+	e.uint(uint64(s.sent))
+	e.uint(s.up)
+	for _, flag := range s.flags() {
+		e.bool(*flag)
+	}
+	e.string(s.cluster)
+	e.bytes(s.head)
+	e.uint(s.attempt)
+	e.uint(uint64(s.timeout))
+	e.uint(uint64(s.left))
+	for _, p := range []*http2PipeState{&s.request, &s.response} {
+		e.uint(p.size)
+		e.bytes(p.trailers)
+	}
+}
+
+func (s *http2State) flags() []*bool {
+	return []*bool{
+		&s.grpc, &s.answered, &s.counted, &s.gone, &s.request.end, &s.request.done, &s.response.end, &s.response.done,
+	}
+}
+
+func (d *decoder) http2(s *http2State) {
+	s.down, s.sent, s.up = uint32(d.uint()), uint32(d.uint()), d.uint()
+	for _, flag := range s.flags() {
+		*flag = d.bool()
+	}
+	s.cluster, s.head, s.attempt = d.string(), d.bytes(), d.uint()
+	s.timeout, s.left = time.Duration(d.uint()), time.Duration(d.uint())
+	for _, p := range []*http2PipeState{&s.request, &s.response} {
+		p.size, p.trailers = d.uint(), d.bytes()
+	}
+	d.bad = d.bad || s.left < 0 || s.timeout < 0 || s.attempt > config.MaxAttempts
+}
+
+// pickHTTP2 takes every HTTP/2 connection that a request is on, and others up to the bounds.
+func (w *worker) pickHTTP2(b *frozen, limit int) {
+	w.giveUpDials()
+	w.http2.moved = true
+	limit = max(limit, http2Conns)
+	size := 0
+	for _, up := range w.http2.ups {
+		if up.opened && !up.conn.Frozen() {
+			size += up.weight()
+			b.http2Ups = append(b.http2Ups, up)
+			b.conns = append(b.conns, up.conn)
+		}
+	}
+	var idle []*http2Client
+	for _, c := range w.http2.clients {
+		switch {
+		case c.conn.Frozen():
+		case c.proto.Streams() == 0:
+			idle = append(idle, c)
+		default:
+			size += c.weight()
+			b.http2Clients = append(b.http2Clients, c)
+		}
+	}
+	w.lighten(b, size)
+	for _, c := range idle {
+		if size += c.weight(); size > http2Batch || len(b.conns)+len(b.http2Clients) >= limit {
+			break
+		}
+		b.http2Clients = append(b.http2Clients, c)
+	}
+	for _, c := range b.http2Clients {
+		b.conns = append(b.conns, c.conn)
+	}
+}
+
+// weight is what the connection's state takes, at most.
+func (h *http2Wire) weight() int {
+	const fixed = 24 << 10 // a frame that is not complete, and the decoder's table
+	return fixed + h.conn.Unsent() + 200*h.proto.Streams()
+}
+
+// lighten ends the heaviest clients of a batch that is too heavy, or has too many connections for one message.
+func (w *worker) lighten(b *frozen, size int) {
+	most := http2Conns * 3
+	if size <= http2Batch && len(b.conns)+len(b.http2Clients) <= most {
+		return
+	}
+	slices.SortFunc(b.http2Clients, func(c, d *http2Client) int { return c.weight() - d.weight() })
+	for n := len(b.http2Clients); n > 0 && (size > http2Batch || len(b.conns)+n > most); n-- {
+		c := b.http2Clients[n-1]
+		size -= c.weight()
+		b.http2Clients = b.http2Clients[:n-1]
+		w.count.Slow++
+		c.conn.Close(loop.ErrSlow)
+	}
+}
+
+// giveUpDials forgets connections that are not open yet: the next owner dials.
+func (w *worker) giveUpDials() {
+	for _, up := range w.http2.ups {
+		for _, x := range up.queue {
+			x.up = nil
+		}
+		up.queue = nil
+		if !up.opened {
+			up.conn.Close(nil)
+		}
+	}
+}
+
+// frozenHTTP2 writes a batch's connections down, those to endpoints first.
+func (w *worker) frozenHTTP2(b *frozen, out []handover.Conn) []handover.Conn {
+	for _, up := range b.http2Ups {
+		w.loop.Cancel(&up.watch)
+		out = append(out, w.frozenConn(up.conn, &connState{
+			role: roleHTTP2Endpoint, cluster: up.cluster.name, endpoint: up.host.Addr, leaving: up.leaving,
+			http2: up.proto.AppendBinary(nil),
+		}))
+	}
+	for _, c := range b.http2Clients {
+		out = append(out, w.frozenConn(c.conn, &connState{role: roleHTTP2Client, listener: *c.from, http2: c.state()}))
+	}
+	return out
+}
+
+// state writes a client's protocol and exchanges down, and stops their clocks.
+func (c *http2Client) state() []byte {
+	e := encoder{b: c.proto.AppendBinary(nil)}
+	e.uint(uint64(c.proto.Streams()))
+	c.proto.Each(func(s *http2.Stream) {
+		x := s.Owner.(*http2Exchange)
+		if x.timer.Armed() {
+			x.left = x.timer.Left(c.w.loop.Now())
+			c.w.loop.Cancel(&x.timer)
+		}
+		state := http2State{
+			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.count != nil, head: x.head,
+			attempt: uint64(max(x.attempt, 0)), timeout: x.timeout, left: x.left, request: x.request.state(), response: x.response.state(),
+		}
+		if x.cluster != nil {
+			state.cluster = x.cluster.name
+		}
+		if state.gone = x.gone || x.sent != nil && x.sent.Closed(); x.sent != nil && !state.gone {
+			state.up, state.sent = x.up.conn.ID, x.sent.ID
+		}
+		e.http2(&state)
+	})
+	return e.b
+}
+
+// state writes a pipe down; what is in it goes ahead.
+func (p *http2Pipe) state() http2PipeState {
+	rest := p.buf[p.at:]
+	w, c := p.x.w, p.x.client
+	for from := 0; from < len(rest); from += maxRelayBody {
+		e := encoder{}
+		e.uint(c.id)
+		e.uint(uint64(p.x.down.ID))
+		e.bool(p.response)
+		e.uint(uint64(from))
+		e.bytes(rest[from:min(from+maxRelayBody, len(rest))])
+		r := relayState{kind: relayBody, down: c.id, frame: e.b}
+		if w.relay != nil {
+			w.relay(handover.Relay{Loop: w.index, Data: r.write()})
+		}
+	}
+	return http2PipeState{end: p.end, done: p.done, size: uint64(len(rest)), trailers: p.trailers}
+}
+
+// maxRelayBody is how much of a body one relay carries.
+const maxRelayBody = 32 << 10
+
+// takeBody keeps what a stream has to pass on until its connection comes.
+func (w *worker) takeBody(b []byte) {
+	d := decoder{b: b}
+	place := http2Place{client: d.uint(), stream: uint32(d.uint()), response: d.bool()}
+	from, data := d.uint(), d.bytes()
+	if d.bad {
+		return
+	}
+	all := w.http2.bodies[place]
+	if from == 0 {
+		all = all[:0] // it was frozen before
+	}
+	if uint64(len(all)) == from {
+		w.http2.bodies[place] = append(all, data...)
+	}
+}
+
+func (w *worker) thawHTTP2(b *frozen) {
+	for _, up := range b.http2Ups {
+		up.start()
+	}
+	for _, c := range b.http2Clients {
+		c.start()
+	}
+}
+
+// start looks after the connection again after Thaw or Restore, and sends what could not be.
+func (u *http2Up) start() {
+	if u.conn.Closed() {
+		return
+	}
+	u.join()
+	u.w.loop.Start(&u.watch, beatEvery)
+	u.flush()
+	u.next()
+}
+
+// start lets a client's exchanges go on after Thaw or Restore.
+func (c *http2Client) start() {
+	if c.conn.Closed() {
+		return
+	}
+	var unsent []*http2Exchange
+	c.proto.Each(func(s *http2.Stream) {
+		x := s.Owner.(*http2Exchange)
+		if x.left > 0 {
+			c.w.loop.Start(&x.timer, x.left)
+			x.left = 0
+		}
+		if x.up == nil && !x.gone {
+			unsent = append(unsent, x)
+		}
+	})
+	for _, x := range unsent {
+		x.attempt = 0
+		x.connect(nil)
+	}
+	c.flush()
+	c.conn.Resume()
+	c.conn.Reread()
+}
+
+func (w *worker) releaseHTTP2(b *frozen) {
+	for _, up := range b.http2Ups {
+		delete(w.http2.ups, up.conn.ID)
+		up.leaving = true
+		up.host.Conns = slices.DeleteFunc(up.host.Conns, func(x *http2Up) bool { return x == up })
+	}
+	for _, c := range b.http2Clients {
+		c.release()
+		w.givenAway(c.from)
+	}
+}
+
+// release forgets an exchange that has another owner.
+func (x *http2Exchange) release() {
+	x.over = true
+	x.request.release()
+	x.response.release()
+	x.forget()
+	if x.count != nil {
+		x.count.Add(-1)
+		x.count = nil
+	}
+}
+
+// endMoveHTTP2 goes on with what has stayed here.
+func (w *worker) endMoveHTTP2() {
+	if !w.http2.moved {
+		return
+	}
+	w.http2.moved = false
+	for _, c := range w.http2.clients {
+		c.start()
+	}
+}
+
+func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
+	c := w.clusterNamed(s.cluster)
+	up := &http2Up{cluster: c, opened: true, leaving: s.leaving, used: w.loop.Now()}
+	up.w = w
+	if rest, err := up.proto.Parse(s.http2); err != nil || len(rest) > 0 {
+		return restored{}, fmt.Errorf("%w: endpoint connection %x: %d bytes too many, %w", errState, s.image.ID, len(rest), err)
+	}
+	up.host = c.streams().Adopt(s.endpoint)
+	up.conn, up.watch.Owner = w.loop.Restore(fd, s.image, up), up
+	w.http2.ups[up.conn.ID] = up
+	return restored{conn: up.conn, http2Up: up}, nil
+}
+
+func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
+	c := w.newHTTP2Client(s.image.ID, &s.listener)
+	rest, err := c.proto.Parse(s.http2)
+	if err == nil {
+		err = c.restoreExchanges(rest)
+	}
+	if err != nil {
+		c.release()
+		return restored{}, fmt.Errorf("client connection %x: %w", s.image.ID, err)
+	}
+	c.conn = w.loop.Restore(fd, s.image, c)
+	return restored{conn: c.conn, http2Client: c}, nil
+}
+
+// release forgets a client that has another owner.
+func (c *http2Client) release() {
+	delete(c.w.http2.clients, c.id)
+	c.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil {
+			x.release()
+		}
+	})
+}
+
+func (c *http2Client) restoreExchanges(b []byte) error {
+	d := decoder{b: b}
+	n := d.uint()
+	for ; n > 0 && !d.bad; n-- {
+		var s http2State
+		d.http2(&s)
+		if d.bad || !c.restoreExchange(&s) {
+			return errState
+		}
+	}
+	bare := false
+	c.proto.Each(func(s *http2.Stream) { bare = bare || s.Owner == nil })
+	if d.bad || bare || len(d.b) > 0 {
+		return errState
+	}
+	return nil
+}
+
+func (c *http2Client) restoreExchange(s *http2State) bool {
+	w := c.w
+	down := c.proto.Stream(s.down)
+	if down == nil || down.Owner != nil {
+		return false
+	}
+	x := w.newHTTP2Exchange(c, down)
+	x.grpc, x.answered, x.gone, x.cluster = s.grpc, s.answered, s.gone, w.clusterNamed(s.cluster)
+	x.attempt, x.attempts, x.timeout, x.left = int(s.attempt), config.MaxAttempts, s.timeout, s.left
+	if len(s.head) > 0 {
+		x.head = w.loop.Pool().Append(nil, s.head)
+	}
+	if s.up != 0 {
+		if x.up = w.http2.ups[s.up]; x.up == nil {
+			return false
+		}
+		if x.sent = x.up.proto.Stream(s.sent); x.sent == nil || x.sent.Owner != nil {
+			return false
+		}
+		x.sent.Owner = x
+	}
+	if s.counted && x.cluster.pending != nil {
+		x.cluster.pending.Add(1) // over the limit or not: it was admitted
+		x.count = x.cluster.pending
+	}
+	return x.request.restore(&s.request) && x.response.restore(&s.response)
+}
+
+func (p *http2Pipe) restore(s *http2PipeState) bool {
+	w, place := p.x.w, http2Place{p.x.client.id, p.x.down.ID, p.response}
+	body := w.http2.bodies[place]
+	delete(w.http2.bodies, place)
+	if uint64(len(body)) < s.size {
+		return false
+	}
+	p.end, p.done = s.end, s.done
+	if len(s.trailers) > 0 {
+		p.trailers = slices.Clone(s.trailers)
+	}
+	if s.size > 0 {
+		p.buf = w.loop.Pool().Append(nil, body[:s.size])
+		w.http2.held += int(s.size)
+	}
+	if s.size > 0 || p.end && !p.done {
+		p.block()
+	}
+	return true
+}
+
+// dropHTTP2 forgets what was prepared and stays with the donor.
+func (w *worker) dropHTTP2(r restored) {
+	switch {
+	case r.http2Up != nil:
+		delete(w.http2.ups, r.http2Up.conn.ID)
+	case r.http2Client != nil:
+		r.http2Client.release()
+	}
+}
