@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"sync/atomic"
 
 	record "github.com/axlemesh/axle/sidecar/codec/tls"
@@ -65,6 +66,12 @@ func (c *Context) Refresh() (changed bool, err error) {
 
 // Config is for the next handshake. It is shared and must not be changed.
 func (c *Context) Config() *tls.Config { return c.current.Load().config }
+
+// Permissive says that clients may speak without TLS, too.
+func (c *Context) Permissive() bool { return c.block.Permissive }
+
+// For says whether c is what Load would make of block.
+func (c *Context) For(block *config.TLS) bool { return reflect.DeepEqual(c.block, *block) }
 
 func (c *Context) files() []string {
 	var all []string

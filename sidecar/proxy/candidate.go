@@ -9,6 +9,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/handshake"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
@@ -26,6 +27,9 @@ type restored struct {
 	pair *pair
 
 	client *httpClient
+
+	accepted *shaking
+	context  *handshake.Context // what its peer has to satisfy here
 }
 
 // Warm takes the donor's counters: ours go on from there.
@@ -112,6 +116,7 @@ func (w *worker) prepare(b handover.Batch) error {
 	var failed error
 	for i, s := range states {
 		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
+		r.context = w.contextOf(s)
 		if err != nil {
 			failed = err
 			_ = unix.Close(b.Conns[i].FD)
@@ -161,6 +166,8 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		p.host = p.cluster.Adopt(s.endpoint)
 		p.up = w.loop.Restore(fd, s.image, side{p, false})
 		return restored{conn: p.up}, nil
+	case roleAccepted:
+		return w.restoreAccepted(fd, s), nil
 	case roleHTTPClient:
 		return w.restoreHTTPClient(fd, s), nil
 	case roleHTTPEndpoint:
@@ -242,6 +249,8 @@ func (w *worker) activate(batch []restored) {
 			w.takenOver(r.pair.from)
 		case r.client != nil:
 			w.takenOver(r.client.from)
+		case r.accepted != nil:
+			w.takenOver(r.accepted.from)
 		}
 	}
 	for _, r := range batch {
@@ -253,8 +262,11 @@ func (w *worker) activate(batch []restored) {
 			r.down.hurry()
 		case r.client != nil:
 			r.client.start()
+		case r.accepted != nil && !r.conn.Closed():
+			r.accepted.await()
 		}
 	}
+	w.recheck(batch)
 	w.sabotageMoved(batch)
 }
 
@@ -282,6 +294,9 @@ func (w *worker) drop(batch []restored) {
 		}
 		if r.client != nil {
 			w.dropHTTP(r.client)
+		}
+		if r.accepted != nil {
+			r.accepted.leave()
 		}
 		r.conn.Release()
 	}

@@ -30,6 +30,8 @@ type frozen struct {
 	pairs []*pair
 
 	clients []*httpClient
+
+	accepted []*shaking
 }
 
 // Warm returns the counters, from which the candidate goes on.
@@ -161,7 +163,22 @@ func (w *worker) unpark() {
 
 // Freeze takes the next connections: those to endpoints first, then plain pairs, then clients.
 func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
-	for _, pick := range []func(*worker, *frozen, int){(*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns} {
+	for again := true; again; again = d.finishShakes() {
+		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
+			return batch, err
+		}
+	}
+	for _, w := range d.workers {
+		w.loop.Call(w.closeResting)
+	}
+	d.relayCounters()
+	return handover.Batch{ID: id}, nil
+}
+
+func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
+	for _, pick := range []func(*worker, *frozen, int){
+		(*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,
+	} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
 			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
@@ -175,11 +192,7 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 			}
 		}
 	}
-	for _, w := range d.workers {
-		w.loop.Call(w.closeResting)
-	}
-	d.relayCounters()
-	return handover.Batch{ID: id}, nil
+	return handover.Batch{}, nil
 }
 
 // relayCounters tells the candidate what was counted since it was warmed: counters never go back.
@@ -248,6 +261,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 		}
 	}
 	out = w.frozenHTTP(b, out)
+	out = w.frozenAccepted(b, out)
 	for _, d := range b.downs {
 		w.loop.Cancel(&d.patience)
 		out = append(out, w.frozenConn(d.conn, &connState{role: roleDownstream, listener: *d.from}))
@@ -331,6 +345,7 @@ func (w *worker) thaw(b *frozen) {
 		p.carryOn()
 	}
 	w.thawHTTP(b)
+	w.thawAccepted(b)
 	for _, d := range b.downs {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
@@ -357,6 +372,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		w.givenAway(p.from)
 	}
 	w.releaseHTTP(b)
+	w.releaseAccepted(b)
 	for _, d := range b.downs {
 		w.relayParked(d)
 		d.gone = true
