@@ -218,10 +218,10 @@ func (c *Conn) seal() {
 	}
 }
 
-// farewell says why a connection ends, as far as that goes without waiting. Where bytes are lost it says nothing: the
-// peer must not take what it has for everything.
+// farewell says why a connection ends, as far as that goes without waiting. Where bytes are lost it does not say that
+// there are no more: the peer must not take what it has for everything.
 func (c *Conn) farewell(why error) {
-	if len(c.out) > 0 || len(c.layer.plain) > 0 {
+	if len(c.out) > 0 || why == nil && len(c.layer.plain) > 0 {
 		return
 	}
 	if b := c.layer.cipher.End(c.loop.last[:0], why); len(b) > 0 {
