@@ -34,6 +34,7 @@ var arrows = []arrow{
 	{under: "api/membership", ours: []string{"api/v1alpha1"}, theirs: []string{"k8s.io/api", "k8s.io/apimachinery"}},
 	{under: "api/v1alpha1", theirs: []string{"k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"}},
 	{under: "api/control", theirs: []string{"google.golang.org/grpc", "google.golang.org/protobuf"}},
+	{under: "sidecar/codec/tls", theirs: []string{"golang.org/x/crypto/chacha20poly1305"}},
 	{under: "sidecar/codec", ours: []string{"sidecar/codec"}},
 	{under: "sidecar/route", ours: []string{"sidecar/config"}},
 	{under: "sidecar/loop", theirs: []string{"golang.org/x/sys"}},

@@ -118,6 +118,45 @@ type Listener struct {
 	Protocol Protocol `json:"protocol"`
 	// Cluster takes everything; empty means that Routes decide.
 	Cluster string `json:"cluster,omitempty"`
+	// TLS that clients have to speak; nil means plain bytes.
+	TLS *ListenerTLS `json:"tls,omitempty"`
+}
+
+// Modes of a listener's TLS.
+const (
+	Strict     = "strict"
+	Permissive = "permissive"
+)
+
+// ListenerTLS says how a listener speaks TLS. Files are PEM, and read again when they change.
+type ListenerTLS struct {
+	// Mode is "strict", or "permissive": clients without TLS are served too. Empty means strict.
+	Mode        string `json:"mode,omitempty"`
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
+	// Trust has the roots of clients' certificates. With it every client has to show one.
+	Trust string `json:"trust,omitempty"`
+	// Peers are URIs ("spiffe://..."; "/*" at the end takes all that begin so) and DNS names, one of which a client's
+	// certificate has to have; none takes every certificate of a trusted root.
+	Peers []string `json:"peers,omitempty"`
+	ALPN  []string `json:"alpn,omitempty"`
+	// MinVersion is "1.2" or "1.3"; empty means 1.2.
+	MinVersion string `json:"minVersion,omitempty"`
+}
+
+// ClusterTLS says how the endpoints of a cluster are spoken to. Files are PEM, and read again when they change.
+type ClusterTLS struct {
+	// Certificate and Key are shown to endpoints that ask for them.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+	// Trust has the roots of endpoints' certificates; empty means the system's.
+	Trust string `json:"trust,omitempty"`
+	// ServerName is sent (SNI); without Peers the certificate has to be for it.
+	ServerName string `json:"serverName,omitempty"`
+	// Peers are as in ListenerTLS, of the endpoint's certificate.
+	Peers      []string `json:"peers,omitempty"`
+	ALPN       []string `json:"alpn,omitempty"`
+	MinVersion string   `json:"minVersion,omitempty"`
 }
 
 // Route says what becomes of requests for one service. The routes of a service are tried in order, and the first whose
@@ -180,4 +219,6 @@ type Cluster struct {
 	ConnectTimeout string `json:"connectTimeout,omitempty"`
 	// Connections to each endpoint and loop; 0 means 1. It has no meaning for tcp.
 	Connections int `json:"connections,omitempty"`
+	// TLS that endpoints are spoken to in; nil means plain bytes.
+	TLS *ClusterTLS `json:"tls,omitempty"`
 }

@@ -86,6 +86,13 @@ var metrics = []metric{
 			put(float64(o.Stats.Mirrored), "answered")
 			put(float64(o.Stats.MirrorDropped), "dropped")
 		}),
+	describe("axle_tls_handshakes_total", "TLS handshakes with clients and endpoints; result is ok or failed.",
+		prometheus.CounterValue, []string{"result"}, func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Stats.Handshakes), "ok")
+			put(float64(o.Stats.HandshakesFailed), "failed")
+		}),
+	counter("axle_tls_connections_distrusted_total", "Connections closed after a handover because their peer is not trusted any more.",
+		func(o *Observed) uint64 { return o.Stats.Distrusted }),
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),

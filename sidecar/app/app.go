@@ -170,6 +170,7 @@ func (a *app) begin(ctx context.Context) error {
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
 	a.spawn(func() { a.watchLeft(ctx) })
+	a.spawn(func() { a.watchCertificates(ctx) })
 	if a.slot != nil {
 		a.spawn(func() { a.slot.keeper.Run(ctx) })
 	}

@@ -46,6 +46,8 @@ type Listener struct {
 	Direction Direction
 	// Cluster takes everything; when it is empty the request's service picks a Host.
 	Cluster string
+	// TLS that clients have to speak; nil for plain bytes.
+	TLS *TLS
 }
 
 // Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.
@@ -58,4 +60,6 @@ type Cluster struct {
 	Connections int
 	// MaxPending requests in this process; 0 means no limit.
 	MaxPending int
+	// TLS that endpoints are spoken to in; nil for plain bytes.
+	TLS *TLS
 }

@@ -58,6 +58,9 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	case l.Cluster != "" && clusters[l.Cluster] == nil:
 		errs = append(errs, fmt.Errorf("%s: there is no cluster %q", name, l.Cluster))
 	}
+	for _, err := range l.TLS.validateListener() {
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+	}
 	return errs
 }
 
@@ -85,6 +88,9 @@ func (c *Cluster) validate(key string) []error {
 	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("cluster %q: the limit of pending requests %d is negative", key, c.MaxPending))
+	}
+	for _, err := range c.TLS.validateCluster() {
+		errs = append(errs, fmt.Errorf("cluster %q: %w", key, err))
 	}
 	return errs
 }

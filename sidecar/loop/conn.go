@@ -46,9 +46,12 @@ type Conn struct {
 	progress   time.Duration // when the kernel last took something
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
+	layer      *layer        // nil without a cipher
 
 	dialled    bool // we opened it: the kernel counts our SYN
 	connecting bool
+	shaking    bool // open for the kernel, but not for its user
+	owed       bool // the handler is to be shown what was read, or the end, when reading is not paused
 	eof        bool // the peer's FIN was read
 	finished   bool // our FIN is sent, or is to be sent after out
 	dirty      bool
@@ -64,10 +67,10 @@ type Conn struct {
 func (c *Conn) Loop() *Loop { return c.loop }
 
 // Open says that the connection is established and was not closed.
-func (c *Conn) Open() bool { return !c.closed && !c.connecting }
+func (c *Conn) Open() bool { return !c.closed && !c.connecting && !c.shaking }
 
 // Connecting says that the connection was never open.
-func (c *Conn) Connecting() bool { return c.connecting }
+func (c *Conn) Connecting() bool { return c.connecting || c.shaking }
 
 // Closed says that Handler.Closed was called, or is being called.
 func (c *Conn) Closed() bool { return c.closed }
@@ -76,7 +79,12 @@ func (c *Conn) Closed() bool { return c.closed }
 func (c *Conn) Frozen() bool { return c.frozen }
 
 // Unsent is the number of bytes that wait for the peer to read.
-func (c *Conn) Unsent() int { return len(c.out) }
+func (c *Conn) Unsent() int {
+	if c.layer != nil {
+		return len(c.out) + len(c.layer.plain)
+	}
+	return len(c.out)
+}
 
 // Stalled says for how long the peer has read nothing of what is queued; 0 when nothing is.
 func (c *Conn) Stalled() time.Duration {
@@ -139,13 +147,16 @@ func (c *Conn) readable(events uint32) {
 		case n == 0 && c.eof:
 			c.Close(nil) // both directions have ended, and epoll says so
 			return
+		case n == 0 && c.layer != nil && !c.layer.ended:
+			c.Close(ErrTruncated)
+			return
 		case n == 0:
 			c.eof = true
 			c.watch()
 			c.Handler.EOF(c)
 			return
 		}
-		if c.closed || c.frozen || c.paused || (n < room && events&(unix.EPOLLRDHUP|unix.EPOLLHUP) == 0) {
+		if c.closed || c.frozen || c.paused || c.eof || (n < room && events&(unix.EPOLLRDHUP|unix.EPOLLHUP) == 0) {
 			return
 		}
 	}
@@ -153,6 +164,9 @@ func (c *Conn) readable(events uint32) {
 
 // readOnce reads behind what is left of the last read, and shows it all to the handler. n is 0 at the end of the stream.
 func (c *Conn) readOnce() (n, room int, err error) {
+	if c.layer != nil {
+		return c.readSealed()
+	}
 	l := c.loop
 	left := len(c.in)
 	if left > len(l.rbuf)/2 {
@@ -203,6 +217,12 @@ func (c *Conn) readLarge() (n, room int, err error) {
 	if c.closed {
 		return n, room, nil
 	}
+	c.settleLarge(taken)
+	return n, room, nil
+}
+
+// settleLarge keeps what the handler did not take of a large buffer.
+func (c *Conn) settleLarge(taken int) {
 	rest := copy(c.in, c.in[taken:])
 	c.in = c.in[:rest]
 	if rest <= readBuffer/2 { // a small rest does not keep a large buffer: it is not charged any more
@@ -212,7 +232,6 @@ func (c *Conn) readLarge() (n, room int, err error) {
 		c.loop.pool.Give(large)
 		c.charge(0)
 	}
-	return n, room, nil
 }
 
 // charge makes n bytes of the process's budget this connection's; false when they are not to be had.
@@ -249,6 +268,9 @@ func (c *Conn) Pause() {
 func (c *Conn) Resume() {
 	c.paused = false
 	c.watch()
+	if c.owed {
+		c.Replay()
+	}
 }
 
 // watch tells epoll what the connection wants now, if that has changed.
@@ -286,6 +308,9 @@ func (c *Conn) Close(why error) {
 		c.loop.poller.remove(c.fd)
 	}
 	c.loop.table.remove(c)
+	if c.layer != nil && !c.frozen {
+		c.farewell(why)
+	}
 	if !c.connecting && !c.frozen {
 		// An earlier owner may still hold a duplicate, on which close alone would send nothing. A frozen connection may
 		// be somebody else's already: that one says when it ends.
@@ -304,4 +329,9 @@ func (c *Conn) release() {
 	c.loop.pool.Give(c.in)
 	c.loop.pool.Give(c.out)
 	c.in, c.out = nil, nil
+	if s := c.layer; s != nil {
+		c.loop.pool.Give(s.raw)
+		c.loop.pool.Give(s.plain)
+		s.raw, s.plain = nil, nil
+	}
 }

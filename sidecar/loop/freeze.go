@@ -18,6 +18,10 @@ type Image struct {
 	Finished  bool // our FIN is to be sent after Out, or was
 	Lingering bool // to be closed after Out
 	Paused    bool
+
+	Cipher Cipher // nil when the bytes are plain on the wire; In is plain with it, Out is not
+	Raw    []byte // with a Cipher: read, and not decrypted
+	Ended  bool   // with a Cipher: the peer has said that it sends no more, and the handler may not know
 }
 
 // Freeze takes the connection out of epoll and describes it. Until Thaw, Release or Drop it does no I/O; what is written
@@ -25,10 +29,17 @@ type Image struct {
 func (c *Conn) Freeze() Image {
 	c.loop.poller.remove(c.fd)
 	c.frozen = true
-	return Image{
+	if c.layer != nil {
+		c.seal()
+	}
+	img := Image{
 		ID: c.ID, In: c.in, Out: c.out, Rx: c.rx, Tx: c.tx,
 		Dialled: c.dialled, EOF: c.eof, Finished: c.finished, Lingering: c.lingering, Paused: c.paused,
 	}
+	if s := c.layer; s != nil {
+		img.Cipher, img.Raw, img.Ended = s.cipher, s.raw, s.ended
+	}
+	return img
 }
 
 // FD is the descriptor, for a Frozen connection to be handed over.
@@ -45,7 +56,7 @@ func (c *Conn) Thaw() error {
 		c.want = 0
 	}
 	c.progress = c.loop.now
-	if c.blocked = len(c.out) > 0; c.blocked {
+	if c.blocked = c.Unsent() > 0; c.blocked {
 		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}
 	if err := c.loop.poller.add(c.fd, c.token, c.gen, c.want); err != nil {
@@ -54,6 +65,9 @@ func (c *Conn) Thaw() error {
 	}
 	if c.finished || c.lingering {
 		c.touch()
+	}
+	if c.owed {
+		c.Replay()
 	}
 	return nil
 }
@@ -83,6 +97,11 @@ func (l *Loop) Restore(fd int, img Image, h Handler) *Conn {
 	if len(img.Out) > 0 {
 		c.out = l.pool.Append(nil, img.Out)
 	}
+	if img.Cipher != nil {
+		c.Secure(img.Cipher, img.Raw)
+		c.layer.ended = img.Ended
+	}
+	c.owed = len(img.In)+len(img.Raw) > 0 || img.Ended && !img.EOF
 	l.table.insert(c)
 	return c
 }

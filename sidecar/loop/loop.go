@@ -44,6 +44,7 @@ type Loop struct {
 	dirty []*Conn
 	pool  Pool
 	rbuf  []byte
+	last  [256]byte // for the last record of a connection
 
 	reads, writes uint64
 

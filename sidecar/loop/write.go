@@ -12,7 +12,11 @@ func (c *Conn) Write(b []byte) {
 	if c.closed {
 		return
 	}
-	c.out = c.loop.pool.Append(c.out, b)
+	if s := c.layer; s != nil {
+		s.plain = c.loop.pool.Append(s.plain, b)
+	} else {
+		c.out = c.loop.pool.Append(c.out, b)
+	}
 	c.touch()
 }
 
@@ -21,10 +25,14 @@ func (c *Conn) Extend(n int) []byte {
 	if c.closed {
 		return make([]byte, n)
 	}
-	c.out = c.loop.pool.Grow(c.out, n)
-	c.out = c.out[:len(c.out)+n]
+	queue := &c.out
+	if c.layer != nil {
+		queue = &c.layer.plain
+	}
+	*queue = c.loop.pool.Grow(*queue, n)
+	*queue = (*queue)[:len(*queue)+n]
 	c.touch()
-	return c.out[len(c.out)-n:]
+	return (*queue)[len(*queue)-n:]
 }
 
 // touch makes the connection part of this turn's flush, unless epoll will say when it can be written.
@@ -56,6 +64,9 @@ func (c *Conn) CloseAfterWrite() {
 }
 
 func (c *Conn) flush() {
+	if c.layer != nil {
+		c.seal()
+	}
 	if len(c.out) > 0 {
 		c.loop.writes++
 		n, err := write(c.fd, c.out)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/handshake"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
@@ -29,6 +30,8 @@ type restored struct {
 
 	http2Up     *http2Up
 	http2Client *http2Client
+	accepted    *shaking
+	context     *handshake.Context // what its peer has to satisfy here
 }
 
 // Warm takes the donor's counters: ours go on from there.
@@ -115,6 +118,7 @@ func (w *worker) prepare(b handover.Batch) error {
 	var failed error
 	for i, s := range states {
 		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
+		r.context = w.contextOf(s)
 		if err != nil {
 			failed = err
 			_ = unix.Close(b.Conns[i].FD)
@@ -164,6 +168,8 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		p.host = p.cluster.Adopt(s.endpoint)
 		p.up = w.loop.Restore(fd, s.image, side{p, false})
 		return restored{conn: p.up}, nil
+	case roleAccepted:
+		return w.restoreAccepted(fd, s), nil
 	case roleHTTPClient:
 		return w.restoreHTTPClient(fd, s), nil
 	case roleHTTPEndpoint:
@@ -251,6 +257,8 @@ func (w *worker) activate(batch []restored) {
 			w.takenOver(r.client.from)
 		case r.http2Client != nil:
 			w.takenOver(r.http2Client.from)
+		case r.accepted != nil:
+			w.takenOver(r.accepted.from)
 		}
 	}
 	for _, r := range batch {
@@ -266,8 +274,11 @@ func (w *worker) activate(batch []restored) {
 			r.http2Up.start()
 		case r.http2Client != nil:
 			r.http2Client.start()
+		case r.accepted != nil && !r.conn.Closed():
+			r.accepted.await()
 		}
 	}
+	w.recheck(batch)
 	w.sabotageMoved(batch)
 }
 
@@ -297,6 +308,9 @@ func (w *worker) drop(batch []restored) {
 			w.dropHTTP(r.client)
 		}
 		w.dropHTTP2(r)
+		if r.accepted != nil {
+			r.accepted.leave()
+		}
 		r.conn.Release()
 	}
 }

@@ -32,6 +32,7 @@ type frozen struct {
 
 	http2Ups     []*http2Up
 	http2Clients []*http2Client
+	accepted     []*shaking
 }
 
 // Warm returns the counters, from which the candidate goes on.
@@ -163,7 +164,22 @@ func (w *worker) unpark() {
 
 // Freeze takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
 func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
-	for _, pick := range []func(*worker, *frozen, int){(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns} {
+	for again := true; again; again = d.finishShakes() {
+		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
+			return batch, err
+		}
+	}
+	for _, w := range d.workers {
+		w.loop.Call(w.closeResting)
+	}
+	d.relayCounters()
+	return handover.Batch{ID: id}, nil
+}
+
+func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
+	for _, pick := range []func(*worker, *frozen, int){
+		(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,
+	} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
 			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
@@ -177,11 +193,7 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 			}
 		}
 	}
-	for _, w := range d.workers {
-		w.loop.Call(w.closeResting)
-	}
-	d.relayCounters()
-	return handover.Batch{ID: id}, nil
+	return handover.Batch{}, nil
 }
 
 // relayCounters tells the candidate what was counted since it was warmed: counters never go back.
@@ -249,7 +261,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 			out = append(out, w.frozenConn(c, p.state(c)))
 		}
 	}
-	out = w.frozenHTTP2(b, w.frozenHTTP(b, out))
+	out = w.frozenAccepted(b, w.frozenHTTP2(b, w.frozenHTTP(b, out)))
 	for _, d := range b.downs {
 		w.loop.Cancel(&d.patience)
 		out = append(out, w.frozenConn(d.conn, &connState{role: rpcRole(roleDownstream, d.from.Protocol), listener: *d.from}))
@@ -334,6 +346,7 @@ func (w *worker) thaw(b *frozen) {
 	}
 	w.thawHTTP(b)
 	w.thawHTTP2(b)
+	w.thawAccepted(b)
 	for _, d := range b.downs {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
@@ -361,6 +374,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	}
 	w.releaseHTTP(b)
 	w.releaseHTTP2(b)
+	w.releaseAccepted(b)
 	for _, d := range b.downs {
 		w.relayParked(d)
 		d.gone = true

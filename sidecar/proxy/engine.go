@@ -39,17 +39,18 @@ type Options struct {
 
 // Engine is the data plane of one process: its loops, and what they share.
 type Engine struct {
-	options Options
-	log     logr.Logger
-	workers []*worker
-	seed    uint64
-	ids     atomic.Uint64
-	open    [config.Outbound + 1]atomic.Int64 // client connections
-	leaving atomic.Bool
-	left    chan struct{}
-	leftOne sync.Once
-	running sync.WaitGroup
-	limits  sync.Map // of *atomic.Int64: open requests by the name of a cluster with a limit
+	options  Options
+	log      logr.Logger
+	workers  []*worker
+	seed     uint64
+	ids      atomic.Uint64
+	open     [config.Outbound + 1]atomic.Int64 // client connections
+	leaving  atomic.Bool
+	left     chan struct{}
+	leftOne  sync.Once
+	running  sync.WaitGroup
+	contexts atomic.Pointer[contexts]
+	limits   sync.Map // of *atomic.Int64: open requests by the name of a cluster with a limit
 
 	mu        sync.Mutex // what follows
 	serving   bool
@@ -71,6 +72,7 @@ func New(o Options) (*Engine, error) {
 		options: o, log: o.Log, left: make(chan struct{}),
 		snapshot: &config.Snapshot{}, listeners: map[string]*listener{},
 	}
+	e.contexts.Store(&contexts{})
 	e.ids.Store(uint64(o.Generation) << 40)
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(o.NodeID))
@@ -122,10 +124,15 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	contexts, err := e.contextsOf(s)
+	if err != nil {
+		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
+	}
 	opened, err := e.listen(s)
 	if err != nil {
 		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
 	}
+	e.contexts.Store(contexts)
 	routes := route.Compile(s.Hosts)
 	for _, w := range e.workers {
 		w.loop.Call(func() { w.update(s, routes) })

@@ -21,9 +21,9 @@ func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
 	return c
 }
 
-func (w *worker) acceptedHTTP2(fd int, id uint64, from *config.Listener) {
-	c := w.newHTTP2Client(id, from)
-	conn, err := w.loop.Add(fd, id, c)
+func (w *worker) acceptedHTTP2(a arrival, from *config.Listener) {
+	c := w.newHTTP2Client(a.id, from)
+	conn, err := a.add(w.loop, c)
 	if c.conn = conn; err != nil {
 		c.Closed(conn, err)
 		return

@@ -71,7 +71,7 @@ func (u *http2Up) ready() bool { return u.opened && len(u.queue) == 0 && u.proto
 func (w *worker) dialHTTP2(c *cluster, h *http2Host) *http2Up {
 	up := &http2Up{cluster: c, host: h, used: w.loop.Now()}
 	up.w = w
-	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
+	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())

@@ -44,7 +44,7 @@ func (c *cluster) web() *upstream.Cluster[*httpConn] {
 func (w *worker) dialHTTP(c *cluster, h *webHost) *httpConn {
 	up := &httpConn{w: w, cluster: c, host: h}
 	up.idle.Owner = up
-	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
+	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())

@@ -78,7 +78,7 @@ func (w *worker) mirrorConn(c *cluster) *mirrorConn {
 	}
 	m := &mirrorConn{w: w, host: h, to: goal{mirror: c}}
 	m.timer.Owner = m
-	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), m)
+	conn, err := w.connect(c, h.Addr, m)
 	if err != nil {
 		h.Failed(w.loop.Now())
 		return nil

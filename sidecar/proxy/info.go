@@ -19,6 +19,11 @@ func (w *worker) conns() []ConnInfo {
 			all = append(all, w.info(d.conn, ConnInfo{Kind: "downstream", Protocol: rpcNames[d.from.Protocol], Listener: d.from.Name}))
 		}
 	}
+	for _, s := range w.shakes.all {
+		if s.from != nil {
+			all = append(all, w.info(s.conn, ConnInfo{Kind: "downstream", Protocol: "handshake", Listener: s.from.Name}))
+		}
+	}
 	for _, up := range w.ups {
 		all = append(all, w.info(up.conn, ConnInfo{
 			Kind: "upstream", Protocol: rpcNames[up.protocol], Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.slots.Len(),
@@ -60,5 +65,8 @@ func (w *worker) conns() []ConnInfo {
 func (w *worker) info(c *loop.Conn, i ConnInfo) ConnInfo {
 	i.ID, i.Loop, i.Unsent, i.Frozen, i.Connected = c.ID, w.index, c.Unsent(), c.Frozen(), c.Open()
 	i.RxBytes, i.TxBytes = c.Totals()
+	if s, ok := c.Cipher().(*secured); ok {
+		i.TLS = s.String()
+	}
 	return i
 }

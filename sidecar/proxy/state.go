@@ -17,6 +17,9 @@ import (
 // before it, of which there is none yet.
 const stateVersion = 1
 
+// securedVersion is the first byte instead when the connection has TLS: a build that knows none refuses it.
+const securedVersion = 2
+
 // role says what a connection is to its worker.
 type role uint8
 
@@ -83,11 +86,16 @@ type waitingState struct {
 // write returns s as bytes. Integers are varints, strings and byte strings are preceded by their length.
 func (s *connState) write() []byte {
 	var e encoder
-	e.byte(stateVersion)
+	if s.image.Cipher == nil {
+		e.byte(stateVersion)
+	} else {
+		e.byte(securedVersion)
+	}
 	e.byte(byte(s.role))
 	e.image(&s.image)
+	e.secured(&s.image)
 	switch s.role {
-	case roleDownstream, roleTCPClient, roleDubboClient:
+	case roleDownstream, roleTCPClient, roleDubboClient, roleAccepted:
 		e.listener(&s.listener)
 	case roleUpstream, roleDubboEndpoint:
 		e.string(s.cluster)
@@ -128,15 +136,19 @@ var errState = errors.New("connection state is damaged")
 // parseState reads what write has written. The state's bytes are the caller's.
 func parseState(b []byte) (*connState, error) {
 	d := decoder{b: b}
-	if v := d.byte(); v != stateVersion {
-		return nil, fmt.Errorf("connection state has version %d, this build reads %d", v, stateVersion)
+	v := d.byte()
+	if v != stateVersion && v != securedVersion {
+		return nil, fmt.Errorf("connection state has version %d, this build reads %d and %d", v, stateVersion, securedVersion)
 	}
 	s := &connState{role: role(d.byte())}
 	d.image(&s.image)
+	if v == securedVersion {
+		d.secured(&s.image)
+	}
 	switch s.role {
-	case roleDownstream, roleTCPClient, roleDubboClient:
+	case roleDownstream, roleTCPClient, roleDubboClient, roleAccepted:
 		d.listener(&s.listener)
-		d.bad = d.bad || (s.role == roleDubboClient) != (s.listener.Protocol == config.Dubbo)
+		d.bad = d.bad || s.role != roleAccepted && (s.role == roleDubboClient) != (s.listener.Protocol == config.Dubbo)
 	case roleUpstream, roleDubboEndpoint:
 		s.cluster, s.endpoint, s.leaving = d.string(), d.addr(), d.bool()
 		for n := d.uint(); n > 0 && !d.bad; n-- {

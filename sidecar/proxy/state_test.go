@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
+	record "github.com/axlemesh/axle/sidecar/codec/tls"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -21,14 +23,24 @@ func states() map[string]*connState {
 	if _, err := post.Decode([]byte("POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n"), http1.Limits{}); err != nil {
 		panic(err)
 	}
+	session, err := record.New(record.Secrets{
+		Version: record.VersionTLS13, Suite: 0x1301, ClientTraffic: make([]byte, 32), ServerTraffic: make([]byte, 32),
+	})
+	if err != nil {
+		panic(err)
+	}
+	underTLS := image
+	underTLS.Cipher, underTLS.Raw, underTLS.Ended = &secured{Session: session, chain: [][]byte{[]byte("leaf"), []byte("root")}}, []byte("half a rec"), true
 	listener := config.Listener{Name: "outbound/bolt", Address: addr, Protocol: config.Bolt, Direction: config.Outbound}
 	dubbo := listener
 	dubbo.Protocol = config.Dubbo
 	return map[string]*connState{
-		"a client":                  {role: roleDownstream, image: image, listener: listener},
-		"a plain client":            {role: roleTCPClient, image: image, listener: listener},
-		"a plain endpoint":          {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},
-		"an HTTP client that rests": {role: roleHTTPClient, image: image, listener: listener},
+		"a client":                           {role: roleDownstream, image: image, listener: listener},
+		"a client that has said nothing yet": {role: roleAccepted, image: image, listener: listener},
+		"a client under TLS":                 {role: roleDownstream, image: underTLS, listener: listener},
+		"a plain client":                     {role: roleTCPClient, image: image, listener: listener},
+		"a plain endpoint":                   {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},
+		"an HTTP client that rests":          {role: roleHTTPClient, image: image, listener: listener},
 		"an HTTP client in its request": {role: roleHTTPClient, image: image, listener: listener, exchange: exchangeState{
 			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), sent: true, closing: true,
 			attempt: 2, left: time.Second,
@@ -58,6 +70,9 @@ var exported = cmp.Options{
 	cmp.AllowUnexported(connState{}, waitingState{}, rpcReply{}, exchangeState{}, http1.Body{}),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(bytes.Equal),
+	cmp.Comparer(func(a, b *secured) bool {
+		return a == b || a != nil && b != nil && bytes.Equal(a.AppendBinary(nil), b.AppendBinary(nil)) && slices.EqualFunc(a.chain, b.chain, bytes.Equal)
+	}),
 }
 
 func TestStateComesBack(t *testing.T) {

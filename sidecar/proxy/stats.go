@@ -60,6 +60,10 @@ type Counters struct {
 	Reads     uint64 // system calls
 	Writes    uint64
 
+	Handshakes       uint64 // TLS handshakes that ended well
+	HandshakesFailed uint64 // and those that did not
+	Distrusted       uint64 // connections closed after a handover because their peer is not trusted any more
+
 	Mirrored      uint64 // copies that were answered
 	MirrorDropped uint64 // copies that were due and not sent, or not answered
 
@@ -89,6 +93,9 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Mismatch, &o.Mismatch)
 	fn(&c.Reads, &o.Reads)
 	fn(&c.Writes, &o.Writes)
+	fn(&c.Handshakes, &o.Handshakes)
+	fn(&c.HandshakesFailed, &o.HandshakesFailed)
+	fn(&c.Distrusted, &o.Distrusted)
 	fn(&c.Mirrored, &o.Mirrored)
 	fn(&c.MirrorDropped, &o.MirrorDropped)
 }
@@ -140,6 +147,7 @@ type ConnInfo struct {
 	Listener  string `json:"listener,omitempty"`
 	Cluster   string `json:"cluster,omitempty"`
 	Endpoint  string `json:"endpoint,omitempty"`
+	TLS       string `json:"tls,omitempty"` // version and suite
 	Waiting   int    `json:"waiting"`
 	RxBytes   uint64 `json:"rxBytes"`
 	TxBytes   uint64 `json:"txBytes"`

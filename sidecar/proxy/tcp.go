@@ -35,17 +35,17 @@ type side struct {
 	client bool
 }
 
-func (w *worker) newPair(fd int, id uint64, from *config.Listener) {
+func (w *worker) newPair(a arrival, from *config.Listener) {
 	p := &pair{w: w, from: from}
 	p.timeout.Owner = p
-	conn, err := w.loop.Add(fd, id, side{p, true})
+	conn, err := a.add(w.loop, side{p, true})
 	p.down = conn
 	if err != nil {
 		p.over = true
 		w.closed(from, err)
 		return
 	}
-	w.pairs[id] = p
+	w.pairs[a.id] = p
 	conn.Pause() // nothing is read before there is someone to give it to
 	if !p.over {
 		p.connect()
@@ -66,7 +66,7 @@ func (p *pair) connect() {
 	}
 	p.host = p.cluster.Pick(p.w.loop.Now())
 	p.addr = p.host.Addr
-	up, err := p.w.loop.Dial(p.addr, p.w.engine.nextID(), side{p, false})
+	up, err := p.w.connect(p.cluster, p.addr, side{p, false})
 	if err != nil {
 		p.unreachable(err)
 		return

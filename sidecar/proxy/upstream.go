@@ -167,7 +167,7 @@ func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
 func (w *worker) dial(c *cluster, h *host, p config.Protocol) *upConn {
 	up := &upConn{w: w, cluster: c, host: h, protocol: p, used: w.loop.Now(), heard: w.loop.Now()}
-	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
+	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())

@@ -28,6 +28,8 @@ type worker struct {
 	webs     map[uint64]*httpConn
 	http2    http2Loop
 
+	shakes shakes // connections whose TLS handshake is not over
+
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
 
@@ -65,7 +67,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]rpcReply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
-		http2: newHTTP2Loop(),
+		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
 	}
 }
 
@@ -126,23 +128,32 @@ func (w *worker) retire(gone []*host) {
 
 // accepted takes a client's new connection.
 func (w *worker) accepted(fd int, from *config.Listener) {
-	id := w.engine.nextID()
+	a := arrival{fd: fd, id: w.engine.nextID()}
 	w.count.Accepted[from.Direction]++
 	w.opened(from)
+	if from.TLS != nil {
+		w.shake(a, from)
+		return
+	}
+	w.serve(a, from)
+}
+
+// serve begins to speak a listener's protocol with a client.
+func (w *worker) serve(a arrival, from *config.Listener) {
 	if from.Protocol == config.TCP {
-		w.newPair(fd, id, from)
+		w.newPair(a, from)
 		return
 	}
 	if from.Protocol == config.HTTP1 {
-		w.acceptedHTTP(fd, id, from)
+		w.acceptedHTTP(a, from)
 		return
 	}
 	if from.Protocol == config.HTTP2 {
-		w.acceptedHTTP2(fd, id, from)
+		w.acceptedHTTP2(a, from)
 		return
 	}
-	d := w.newDownstream(id, from)
-	conn, err := w.loop.Add(fd, id, d)
+	d := w.newDownstream(a.id, from)
+	conn, err := a.add(w.loop, d)
 	if err != nil {
 		d.Closed(conn, err)
 		return
@@ -150,9 +161,9 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 	d.conn = conn
 }
 
-func (w *worker) acceptedHTTP(fd int, id uint64, from *config.Listener) {
-	c := w.newHTTPClient(id, from)
-	conn, err := w.loop.Add(fd, id, c)
+func (w *worker) acceptedHTTP(a arrival, from *config.Listener) {
+	c := w.newHTTPClient(a.id, from)
+	conn, err := a.add(w.loop, c)
 	c.conn = conn
 	if err != nil {
 		c.Closed(conn, err)

@@ -144,7 +144,7 @@ func (t *translator) fault(format string, args ...any) {
 }
 
 func (t *translator) listener(at string, l bootstrap.Listener) {
-	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address)}
+	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), TLS: t.listenerTLS(at+".tls", l.TLS)}
 	switch l.Protocol {
 	case bootstrap.TCP:
 		out.Protocol = config.TCP
@@ -178,6 +178,7 @@ func (t *translator) cluster(at string, c bootstrap.Cluster) {
 		Name:           c.Name,
 		ConnectTimeout: t.duration(at+".connectTimeout", c.ConnectTimeout, time.Second),
 		Connections:    cmp.Or(c.Connections, 1),
+		TLS:            t.clusterTLS(at+".tls", c.TLS),
 	}
 	for i, e := range c.Endpoints {
 		if ap := t.addr(fmt.Sprintf("%s.endpoints[%d]", at, i), e); ap.IsValid() {

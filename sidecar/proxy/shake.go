@@ -1,0 +1,258 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handshake"
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+const (
+	// shakePatience is how long a client's handshake may take. A handover waits for it at its end.
+	shakePatience = 5 * time.Second
+	// maxShakes go on at once in one loop: each has a goroutine and some 30 kB. Others wait in turn.
+	maxShakes = 64
+	// maxAhead is how much of a peer's is kept that the handshake has not read yet.
+	maxAhead = 64 << 10
+)
+
+// First bytes of a record (RFC 8446 section 5.1): a handshake, and five bytes of header in all.
+const (
+	firstOfTLS   = 22
+	recordHeader = 5
+	maxHello     = 16 << 10 // in one record
+)
+
+var (
+	errShakeTimeout = errors.New("TLS handshake: it takes too long")
+	errShakeEnded   = errors.New("TLS handshake: the peer went away")
+	errNotTLS       = errors.New("TLS handshake: the client does not begin one")
+)
+
+// shaking is a connection as long as its TLS handshake is not over, and its handler. Nobody else knows a client's
+// connection before; an endpoint's is known to its own handler as one that is not open.
+type shaking struct {
+	w       *worker
+	conn    *loop.Conn
+	context *handshake.Context // nil when the configuration here has none: a connection that came in a handover is plain then
+	from    *config.Listener   // of a client's connection
+	inner   loop.Handler       // of an endpoint's
+	run     *handshake.Handshake
+	timer   loop.Timer
+	queued  bool
+}
+
+// shakes are the handshakes of one loop.
+type shakes struct {
+	all     map[uint64]*shaking // by connection
+	running int
+	queue   []*shaking
+	idle    chan struct{} // closed when none is running any more; nil when nobody waits
+}
+
+// arrival is a client's connection that nobody handles yet: a new descriptor, or a connection whose handshake is over.
+type arrival struct {
+	fd   int
+	id   uint64
+	conn *loop.Conn
+}
+
+// add gives the connection its handler.
+func (a arrival) add(l *loop.Loop, h loop.Handler) (*loop.Conn, error) {
+	if a.conn == nil {
+		return l.Add(a.fd, a.id, h)
+	}
+	a.conn.Handler = h
+	return a.conn, nil
+}
+
+// connect dials an endpoint of c for h, which hears Connected when the cluster's TLS is up, and Closed before that when
+// it does not come up. h sets the deadline.
+func (w *worker) connect(c *cluster, addr netip.AddrPort, h loop.Handler) (*loop.Conn, error) {
+	if c.Config.TLS == nil {
+		return w.loop.Dial(addr, w.engine.nextID(), h)
+	}
+	s := &shaking{w: w, inner: h, context: w.engine.contexts.Load().clusters[c.name]}
+	if s.context == nil {
+		return nil, fmt.Errorf("dial %v: the certificates of cluster %q are not there", addr, c.name)
+	}
+	conn, err := w.loop.Dial(addr, w.engine.nextID(), s)
+	if err != nil {
+		return nil, err
+	}
+	conn.Shake()
+	s.conn = conn
+	w.shakes.all[conn.ID] = s
+	return conn, nil
+}
+
+// shake takes a client's new connection whose listener has TLS.
+func (w *worker) shake(a arrival, from *config.Listener) {
+	s := &shaking{w: w, from: from, context: w.engine.contexts.Load().listeners[from.Name]}
+	s.timer.Owner = s
+	conn, err := a.add(w.loop, s)
+	s.conn = conn
+	if err != nil {
+		w.closed(from, err)
+		return
+	}
+	conn.Shake()
+	w.shakes.all[conn.ID] = s
+	s.await()
+}
+
+// await sets a deadline, but for a client that may speak plainly, and so may say nothing for as long as it likes.
+func (s *shaking) await() {
+	if s.context != nil && !s.context.Permissive() {
+		s.w.loop.Start(&s.timer, shakePatience)
+	}
+}
+
+// Connected begins our side of a handshake with an endpoint.
+func (s *shaking) Connected(*loop.Conn) { s.start() }
+
+// Data feeds the handshake. A client's begins when its first record is here as a whole; before that the connection can
+// still be given away.
+func (s *shaking) Data(c *loop.Conn, b []byte) int {
+	if s.run == nil && !s.begun(b) {
+		return 0
+	}
+	if s.run.Feed(b) > maxAhead {
+		c.Pause()
+	}
+	return len(b)
+}
+
+// begun looks at the first bytes of a client and says whether its handshake goes on now.
+func (s *shaking) begun(b []byte) bool {
+	switch {
+	case s.queued || s.inner != nil:
+		return false
+	case s.context == nil, b[0] != firstOfTLS && s.context.Permissive():
+		s.plain()
+		return false
+	case b[0] != firstOfTLS, len(b) >= recordHeader && int(b[3])<<8+int(b[4]) > maxHello:
+		s.w.count.Malformed++
+		s.conn.Close(errNotTLS)
+		return false
+	}
+	if !s.timer.Armed() {
+		s.w.loop.Start(&s.timer, shakePatience)
+	}
+	if len(b) < recordHeader || len(b) < recordHeader+int(b[3])<<8+int(b[4]) {
+		return false
+	}
+	s.start()
+	return s.run != nil
+}
+
+// plain serves a client that speaks without TLS.
+func (s *shaking) plain() {
+	s.leave()
+	s.conn.Bare()
+	s.w.serve(arrival{id: s.conn.ID, conn: s.conn}, s.from)
+	s.conn.Replay()
+}
+
+// start runs the handshake, now or when another one has ended.
+func (s *shaking) start() {
+	w := s.w
+	if w.shakes.running >= maxShakes {
+		s.queued = true
+		w.shakes.queue = append(w.shakes.queue, s)
+		s.conn.Pause()
+		return
+	}
+	w.shakes.running++
+	s.run = handshake.New(s.context.Config(), s.inner == nil, s)
+	w.engine.running.Go(s.run.Run)
+}
+
+// next makes room for another handshake after one has ended.
+func (x *shakes) next() {
+	x.running--
+	for x.running < maxShakes && len(x.queue) > 0 {
+		s := x.queue[0]
+		x.queue = x.queue[1:]
+		if s.queued = false; s.conn.Closed() {
+			continue
+		}
+		s.start()
+		s.conn.Resume()
+		s.conn.Replay()
+	}
+	if x.running == 0 && x.idle != nil {
+		close(x.idle)
+		x.idle = nil
+	}
+}
+
+// Send passes the handshake's bytes on. It runs in the handshake's goroutine, as Done does.
+func (s *shaking) Send(b []byte) { s.w.loop.Post(func() { s.conn.Write(b) }) }
+
+// Done gives the connection to who it is for.
+func (s *shaking) Done(r handshake.Result) { s.w.loop.Post(func() { s.done(r) }) }
+
+func (s *shaking) done(r handshake.Result) {
+	w := s.w
+	defer w.shakes.next()
+	if s.conn.Closed() {
+		return
+	}
+	if r.Err != nil {
+		s.conn.Fail(r.Err)
+		return
+	}
+	w.count.Handshakes++
+	s.leave()
+	s.conn.Secure(&secured{Session: r.Session, chain: r.Chain}, s.run.Rest())
+	s.conn.Resume()
+	if s.inner != nil {
+		s.conn.Handler = s.inner
+		s.inner.Connected(s.conn)
+	} else {
+		w.serve(arrival{id: s.conn.ID, conn: s.conn}, s.from)
+	}
+	s.conn.Replay()
+}
+
+// leave forgets that the connection was one without a handshake.
+func (s *shaking) leave() {
+	s.w.loop.Cancel(&s.timer)
+	delete(s.w.shakes.all, s.conn.ID)
+}
+
+// EOF ends it.
+func (s *shaking) EOF(c *loop.Conn) {
+	if s.run == nil && s.inner == nil {
+		c.Close(nil)
+		return
+	}
+	c.Close(errShakeEnded)
+}
+
+// Drained needs nothing: what a handshake writes is bounded.
+func (s *shaking) Drained(*loop.Conn) {}
+
+// Expire ends a handshake that does not.
+func (s *shaking) Expire() { s.conn.Close(errShakeTimeout) }
+
+// Closed tells the handshake and who the connection was for.
+func (s *shaking) Closed(c *loop.Conn, why error) {
+	s.leave()
+	if s.run != nil {
+		s.run.Abort(errShakeEnded)
+	}
+	if why != nil && !(s.inner != nil && s.run == nil) { // where there was no connection there was no handshake
+		s.w.count.HandshakesFailed++
+	}
+	if s.inner != nil {
+		s.inner.Closed(c, why)
+		return
+	}
+	s.w.closed(s.from, why)
+}

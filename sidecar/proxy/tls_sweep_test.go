@@ -1,0 +1,197 @@
+package proxy_test
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/proxy"
+)
+
+// cut is a connection that stops in the middle of what is written to it, once, and calls at there.
+type cut struct {
+	net.Conn
+	mu   sync.Mutex
+	sent uint64
+	left int // until the cut, once it is armed
+	at   func(sent uint64)
+}
+
+func (c *cut) arm(left int, at func(sent uint64)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.at = left, at
+}
+
+func (c *cut) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done := 0
+	if c.at != nil && c.left <= len(b) {
+		at := c.at
+		c.at = nil
+		if n, err := c.Conn.Write(b[:c.left]); err != nil {
+			return n, err
+		}
+		done = c.left
+		c.sent += uint64(done)
+		at(c.sent)
+	} else {
+		c.left -= len(b)
+	}
+	n, err := c.Conn.Write(b[done:])
+	c.sent += uint64(n)
+	return done + n, err
+}
+
+// TestFreezeAtEveryByteUnderTLS hops after every prefix of the ciphertext that a client or an endpoint sends.
+func TestFreezeAtEveryByteUnderTLS(t *testing.T) {
+	for name, version := range versions {
+		for _, side := range []string{"downstream", "upstream"} {
+			t.Run(name+" "+side, func(t *testing.T) {
+				a := newAuthority(t)
+				at := 0
+				for ; secureSweep(t, a, version, side, at); at++ {
+					if t.Failed() {
+						t.Fatalf("at byte %d", at)
+					}
+				}
+				if at < 100 {
+					t.Errorf("only %d bytes were sent", at)
+				}
+			})
+		}
+	}
+}
+
+// secureSweep asks three times in one session with a hop at one byte of what side sends; it returns false when that byte
+// is behind the end.
+func secureSweep(t *testing.T, a *authority, version uint16, side string, at int) (cutThere bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan *cut, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			close(accepted)
+			return
+		}
+		c := &cut{Conn: conn}
+		accepted <- c
+		new(server).handle(tls.Server(c, a.server(version)))
+	}()
+	addr := freePort(t)
+	s := secure(snapshot(addr, &server{addr: ln.Addr().(*net.TCPAddr).AddrPort()}), a)
+	from, fromSet := newEngine(t, 1, 1)
+	to, toSet := newEngine(t, 2, 1)
+	if err := from.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	from.Serve()
+	inner := *s
+	inner.Listeners = nil // the client is there already
+	if err := to.Apply(&inner); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := &cut{Conn: raw}
+	conn := tls.Client(down, a.client(version))
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &client{conn: conn, open: map[uint32][]byte{}, done: make(chan struct{})}
+	go c.read()
+	ask := func(body string) {
+		if err := c.ask([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("the handshakes are over when this is answered")
+	c.settle(t)
+	where := map[string]*cut{"downstream": down, "upstream": <-accepted}[side]
+	where.arm(at, func(sent uint64) {
+		cutThere = true
+		until(t, "all that was sent is read", func() bool { return received(from, side) == sent })
+		give(t, from, to)
+	})
+	ask("first")
+	ask("second")
+	c.settle(t)
+	_ = raw.Close()
+	_ = ln.Close()
+	from.Stop()
+	to.Stop()
+	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
+		for _, socket := range set.All() {
+			_ = unix.Close(socket.FD)
+		}
+	}
+	return cutThere
+}
+
+// received is what an engine has read from the connection of that kind.
+func received(e *proxy.Engine, kind string) uint64 {
+	for _, i := range e.Conns() {
+		if i.Kind == kind {
+			return i.RxBytes
+		}
+	}
+	return 0
+}
+
+// TestUnsentCiphertextMoves hops while a client does not read: what is encrypted already is sent as it is.
+func TestUnsentCiphertextMoves(t *testing.T) {
+	a := newAuthority(t)
+	addr := freePort(t)
+	up := secureServer(t, a.server(0), nil)
+	s := secure(snapshot(addr, up), a)
+	now := begun(t, 1, s)
+	conn, err := tls.Dial("tcp", addr.String(), a.client(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{conn: conn, open: map[uint32][]byte{}, done: make(chan struct{})}
+	const each, asks = 900_000, 12
+	for range asks {
+		if err := c.ask(make([]byte, each)); err != nil {
+			t.Fatal(err)
+		}
+		if unsent(now.Engine) > 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	until(t, "bytes wait for the client", func() bool { return unsent(now.Engine) > 0 })
+	for range 3 {
+		now = hop(t, now, 1, s)
+	}
+	if unsent(now.Engine) == 0 {
+		t.Error("nothing waits for the client any more: the test shows nothing")
+	}
+	go c.read()
+	c.settle(t)
+	if s := now.Stats(); s.Slow > 0 || s.Downstream[config.Outbound] != 1 {
+		t.Errorf("%d slow clients closed, %v open", s.Slow, s.Downstream)
+	}
+	_ = conn.Close()
+	now.Stop()
+}
+
+func unsent(e *proxy.Engine) int {
+	for _, i := range e.Conns() {
+		if i.Kind == "downstream" {
+			return i.Unsent
+		}
+	}
+	return 0
+}
