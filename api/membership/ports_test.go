@@ -59,6 +59,15 @@ func TestPorts(t *testing.T) {
 				{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 20881, MeshPort: 23881, Protocol: axlev1.ProtocolDubbo},
 			},
 		},
+		"HTTP/2, by every name": {
+			pod: app(),
+			services: service(corev1.ServicePort{Port: 50051, AppProtocol: new("grpc")}, corev1.ServicePort{Port: 50052, AppProtocol: new("kubernetes.io/h2c")},
+				corev1.ServicePort{Port: 50053, AppProtocol: new("http2")}, corev1.ServicePort{Port: 50054, AppProtocol: new("axlemesh.io/http2")}),
+			want: []axlev1.PortSpec{
+				{AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2}, {AppPort: 50052, MeshPort: 53052, Protocol: axlev1.ProtocolHTTP2},
+				{AppPort: 50053, MeshPort: 53053, Protocol: axlev1.ProtocolHTTP2}, {AppPort: 50054, MeshPort: 53054, Protocol: axlev1.ProtocolHTTP2},
+			},
+		},
 		"mesh ports that are taken or impossible are left out": {
 			pod: app(corev1.ContainerPort{ContainerPort: 11080}),
 			services: service(

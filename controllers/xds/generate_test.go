@@ -200,6 +200,33 @@ func TestDubboKeysGoToADubboPort(t *testing.T) {
 	}
 }
 
+func TestTheOwnKeyGoesToAnHTTPPort(t *testing.T) {
+	cases := map[string]struct {
+		ports []corev1.ServicePort
+		want  string
+	}{
+		"gRPC beside Bolt": {
+			[]corev1.ServicePort{{Name: "bolt", Port: 12200, AppProtocol: new("bolt")}, {Name: "grpc", Port: 50051, AppProtocol: new("grpc")}},
+			"outbound/payments/pay/50051",
+		},
+		"HTTP/1 goes first": {
+			[]corev1.ServicePort{{Name: "grpc", Port: 50051, AppProtocol: new("kubernetes.io/h2c")}, {Name: "web", Port: 80, AppProtocol: new("http")}},
+			"outbound/payments/pay/80",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			svc := payService()
+			svc.Annotations, svc.Spec.Ports = nil, tc.ports
+			for _, h := range Generate(plain(svc, nil, nil)).Hosts {
+				if got := h.GetRoutes()[0].GetRoute().GetCluster(); got != tc.want || h.GetName() != "pay.payments" {
+					t.Errorf("%s goes to %s, want %s", h.GetName(), got, tc.want)
+				}
+			}
+		})
+	}
+}
+
 func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 	svc := payService()
 	svc.Spec.Ports = svc.Spec.Ports[3:]
@@ -211,8 +238,8 @@ func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 func TestListeners(t *testing.T) {
 	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
 		{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}, {AppPort: 8080, MeshPort: 11080, Protocol: axlev1.ProtocolTCP},
-		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo},
-	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo})
+		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2},
+	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +255,7 @@ func TestListeners(t *testing.T) {
 		"inbound/15200 INBOUND 0.0.0.0:15200 axlemesh.io/bolt TcpProxy",
 		"inbound/11080 INBOUND 0.0.0.0:11080 axlemesh.io/tcp TcpProxy",
 		"inbound/23880 INBOUND 0.0.0.0:23880 axlemesh.io/dubbo TcpProxy",
+		"inbound/53051 INBOUND 0.0.0.0:53051 axlemesh.io/http2 TcpProxy",
 		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager",
 		"outbound/dubbo OUTBOUND 127.0.0.1:12230 axlemesh.io/dubbo HttpConnectionManager",
 		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager",
@@ -242,7 +270,8 @@ func TestListeners(t *testing.T) {
 
 // TestASidecarGetsWhatItKnows: one from before Dubbo would refuse a listener of that kind, and all that came with it.
 func TestASidecarGetsWhatItKnows(t *testing.T) {
-	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{{AppPort: 20880, Protocol: axlev1.ProtocolDubbo}}},
+	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
+		{AppPort: 20880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, Protocol: axlev1.ProtocolHTTP2}}},
 		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1})
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +280,7 @@ func TestASidecarGetsWhatItKnows(t *testing.T) {
 	for _, l := range all {
 		got = append(got, l.GetName()+" "+l.GetFilterChains()[0].GetFilters()[0].GetName())
 	}
-	want := []string{"inbound/23880 axlemesh.io/tcp", "outbound/bolt axlemesh.io/bolt", "outbound/http axlemesh.io/http1"}
+	want := []string{"inbound/23880 axlemesh.io/tcp", "inbound/53051 axlemesh.io/tcp", "outbound/bolt axlemesh.io/bolt", "outbound/http axlemesh.io/http1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}

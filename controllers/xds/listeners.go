@@ -19,7 +19,8 @@ import (
 const (
 	filterBolt  = "axlemesh.io/bolt"
 	filterDubbo = "axlemesh.io/dubbo"
-	filterHTTP  = "axlemesh.io/http1"
+	filterHTTP  = "axlemesh.io/http1" // HTTP/2 too, for a client that opens with its preface
+	filterHTTP2 = "axlemesh.io/http2"
 	filterTCP   = "axlemesh.io/tcp"
 )
 
@@ -70,6 +71,10 @@ func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener,
 	case axlev1.ProtocolDubbo:
 		if slices.Contains(spoken, p.Protocol) {
 			filter = filterDubbo
+		}
+	case axlev1.ProtocolHTTP2:
+		if slices.Contains(spoken, p.Protocol) {
+			filter = filterHTTP2
 		}
 	case axlev1.ProtocolHTTP1:
 		filter = filterHTTP

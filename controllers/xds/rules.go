@@ -197,7 +197,7 @@ func normal(m axlev1.Match, t *table) axlev1.Match {
 	for i := range m.Headers {
 		h := &m.Headers[i]
 		h.Type = cmp.Or(h.Type, axlev1.MatchExact)
-		if protocolOf(t.port) == protocolHTTP {
+		if p := protocolOf(t.port); p == protocolHTTP || p == protocolHTTP2 {
 			h.Name = strings.ToLower(h.Name)
 		}
 	}

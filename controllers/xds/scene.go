@@ -51,13 +51,14 @@ type keyed struct {
 }
 
 // keys are the names that callers route by, sorted: those of the annotation, which go to the first Bolt port, and the
-// Service's own, which goes to the first HTTP port. Without such a port both go to the first port of Bolt, else of Dubbo, else to the first.
+// Service's own, which goes to the first HTTP/1 port, else to the first of HTTP/2. Without such a port both go to the first port of Bolt, else of
+// Dubbo, else to the first.
 func keys(svc *corev1.Service) []keyed {
 	rpc, ok := portOf(svc, protocolBolt)
 	if !ok {
 		return nil
 	}
-	own, _ := portOf(svc, protocolHTTP)
+	own, _ := portOf(svc, protocolHTTP, protocolHTTP2)
 	all := []keyed{{ownKey(svc), own}}
 	for key := range strings.SplitSeq(svc.Annotations[axlev1.ServicesAnnotation], ",") {
 		if key = strings.TrimSpace(key); key != "" && key != "*" && len(all) < maxKeys {
@@ -77,6 +78,7 @@ const (
 	protocolBolt  protocol = "Bolt"
 	protocolDubbo protocol = "Dubbo"
 	protocolHTTP  protocol = "HTTP"
+	protocolHTTP2 protocol = "HTTP/2"
 )
 
 // protocolOf a port; empty when the Service does not say.
@@ -91,6 +93,8 @@ func protocolOf(port corev1.ServicePort) protocol {
 		return protocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
 		return protocolHTTP
+	case "http2", "grpc", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
+		return protocolHTTP2
 	}
 	return ""
 }
@@ -102,11 +106,11 @@ func tcpPorts(svc *corev1.Service) []corev1.ServicePort {
 	})
 }
 
-// portOf is the port of a Service that requests of a protocol go to: the first that speaks it, then the first of Bolt,
-// of Dubbo, and of all. ok is false when there is none.
-func portOf(svc *corev1.Service, wanted protocol) (port corev1.ServicePort, ok bool) {
+// portOf is the port of a Service that requests go to: the first that speaks the first of the wanted protocols, then those after it, then the
+// first of Bolt, of Dubbo, and of all. ok is false when there is none.
+func portOf(svc *corev1.Service, wanted ...protocol) (port corev1.ServicePort, ok bool) {
 	all := tcpPorts(svc)
-	for _, speaks := range []protocol{wanted, protocolBolt, protocolDubbo} {
+	for _, speaks := range append(wanted, protocolBolt, protocolDubbo) {
 		at := slices.IndexFunc(all, func(p corev1.ServicePort) bool { return protocolOf(p) == speaks })
 		if speaks != "" && at >= 0 {
 			return all[at], true

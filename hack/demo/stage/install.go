@@ -60,7 +60,7 @@ func (s *Stage) createVersions(ctx context.Context) error {
 		obj := &axlev1.SidecarVersion{
 			ObjectMeta: metav1.ObjectMeta{Name: v.Name},
 			Spec: axlev1.SidecarVersionSpec{
-				Image: s.images.sidecars[v.Name], Protocols: []axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1},
+				Image: s.images.sidecars[v.Name], Protocols: []axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP1, axlev1.ProtocolHTTP2},
 			},
 		}
 		err := s.kinds.Create(ctx, obj)
