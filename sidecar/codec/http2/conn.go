@@ -264,7 +264,7 @@ func (c *Conn) window(f *frame, t *Turn) error {
 
 // priority is checked and ignored.
 func (c *Conn) priority(f *frame, t *Turn) error {
-	code := NoError
+	var code Code
 	switch {
 	case f.stream == 0:
 		return fault(ProtocolError, "PRIORITY on no stream", "9113 6.3")
