@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,31 +14,31 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// stuck is a client that has read the heads of large responses only, so that much waits for it in the proxy.
-func stuck(t *testing.T, c *http.Client, n int) []*http.Response {
+// stuck is a client that has read the heads of large responses only, so that much waits for it in the proxy. What it returns
+// reads the rest.
+func stuck(t *testing.T, c *http.Client, n int) (whole func()) {
 	t.Helper()
-	var all []*http.Response
+	goOn := make(chan struct{})
+	var begun, ended sync.WaitGroup
 	for range n {
-		res, err := c.Get("http://shop.demo/large")
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, res)
+		begun.Add(1)
+		ended.Go(func() {
+			res, err := c.Get("http://shop.demo/large")
+			begun.Done()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = res.Body.Close() }()
+			<-goOn
+			got, err := io.ReadAll(res.Body)
+			if err != nil || !strings.HasPrefix(string(got), "0123456789abcdef0") || len(got) != 64<<16 {
+				t.Errorf("%d bytes, %v; want %d", len(got), err, 64<<16)
+			}
+		})
 	}
-	return all
-}
-
-// whole reads the large responses to their ends.
-func whole(t *testing.T, all []*http.Response) {
-	t.Helper()
-	piece := strings.Repeat("0123456789abcdef", 4096)
-	for _, res := range all {
-		got, err := io.ReadAll(res.Body)
-		if err != nil || string(got) != strings.Repeat(piece, 64) {
-			t.Errorf("%d bytes, %v; want %d", len(got), err, 64*len(piece))
-		}
-		_ = res.Body.Close()
-	}
+	begun.Wait()
+	return func() { close(goOn); ended.Wait() }
 }
 
 // TestHTTP2SurvivesAborts freezes, drops and thaws connections with much under way, twice, and then moves them.
@@ -47,7 +48,7 @@ func TestHTTP2SurvivesAborts(t *testing.T) {
 	s := http2Snapshot(addr, to)
 	e := started(t, 1, s)
 	c := web2(t, addr)
-	all := stuck(t, c, 6)
+	whole := stuck(t, c, 6)
 	time.Sleep(50 * time.Millisecond) // windows fill up
 	for range 2 {
 		w := begin(t, e, s)
@@ -67,7 +68,7 @@ func TestHTTP2SurvivesAborts(t *testing.T) {
 	w.commit(t, w.freeze(t, 2))
 	w.freeze(t, 0)
 	w.candidate.Done()
-	whole(t, all)
+	whole()
 	if got, err := say2(c, "POST", "/echo", strings.NewReader("there")); err != nil || got != "there" {
 		t.Errorf("after the move: %q, %v", got, err)
 	}
@@ -84,7 +85,7 @@ func TestHTTP2AsksAmidAMove(t *testing.T) {
 	s := http2Snapshot(addr, to)
 	e := started(t, 1, s)
 	c, late := web2(t, addr), web2(t, addr)
-	all := stuck(t, c, 1)
+	whole := stuck(t, c, 1)
 	w := begin(t, e, s)
 	w.commit(t, w.freeze(t, 2))
 	w.donor.ResumeAccept() // as if it had been accepted just before
@@ -105,7 +106,7 @@ func TestHTTP2AsksAmidAMove(t *testing.T) {
 	if got := <-answers; got != "late" {
 		t.Errorf("answer %q", got)
 	}
-	whole(t, all)
+	whole()
 	if n := conns.Load(); n != 1 {
 		t.Errorf("the server has seen %d connections, want 1", n)
 	}

@@ -26,6 +26,9 @@ static:
   listeners:
   - {name: in, address: ":12200", protocol: bolt, cluster: app}
   - {name: out, address: "127.0.0.1:12220", protocol: bolt}
+  - {name: web, address: "127.0.0.1:12280", protocol: http1}
+  - {name: web2, address: "127.0.0.1:12281", protocol: http2}
+  - {name: rpc, address: "127.0.0.1:12282", protocol: grpc}
   routes:
   - {service: "*", cluster: app, timeout: 800ms}
   clusters:
@@ -59,6 +62,9 @@ func TestParseAndSnapshot(t *testing.T) {
 		Listeners: []config.Listener{
 			{Name: "in", Address: ap("0.0.0.0:12200"), Protocol: config.Bolt, Direction: config.Inbound, Cluster: "app"},
 			{Name: "out", Address: ap("127.0.0.1:12220"), Protocol: config.Bolt, Direction: config.Outbound},
+			{Name: "web", Address: ap("127.0.0.1:12280"), Protocol: config.HTTP1, Direction: config.Outbound},
+			{Name: "web2", Address: ap("127.0.0.1:12281"), Protocol: config.HTTP2, Direction: config.Outbound},
+			{Name: "rpc", Address: ap("127.0.0.1:12282"), Protocol: config.HTTP2, Direction: config.Outbound},
 		},
 		Hosts: map[string]*config.Host{"*": {Name: "*", Routes: []config.Route{{Name: "*", Cluster: "app", Timeout: 800 * time.Millisecond}}}},
 		Clusters: map[string]*config.Cluster{"app": {
