@@ -12,8 +12,11 @@ import (
 // maxHTTP2Conns is how many connections one loop opens to an endpoint when streams run out on those that are configured.
 const maxHTTP2Conns = 16
 
-// http2Early is how many requests wait for a connection that is not open yet.
+// http2Early is how many requests wait for a connection whose endpoint has not said yet how many streams it allows.
 const http2Early = 100
+
+// settleTimeout is how long an endpoint may take to speak HTTP/2 when it has accepted a connection.
+const settleTimeout = 5 * time.Second
 
 type http2Host = upstream.Host[*http2Up]
 
@@ -59,7 +62,7 @@ func (w *worker) http2To(c *cluster, h *http2Host) *http2Up {
 func (u *http2Up) load() int { return u.proto.Streams() + len(u.queue) }
 
 func (u *http2Up) roomy() bool {
-	if !u.opened {
+	if !u.proto.Settled() {
 		return len(u.queue) < http2Early
 	}
 	return u.proto.Room() > len(u.queue)
@@ -99,9 +102,8 @@ func (u *http2Up) join() {
 
 // Connected sends what has waited for the connection.
 func (u *http2Up) Connected(*loop.Conn) {
-	u.host.Worked()
 	u.opened = true
-	u.w.loop.Start(&u.watch, beatEvery)
+	u.w.loop.Start(&u.watch, settleTimeout)
 	u.w.scratch = u.proto.Start(true, u.w.scratch[:0])
 	u.conn.Write(u.w.scratch)
 	u.next()
@@ -128,7 +130,7 @@ func (u *http2Up) Data(_ *loop.Conn, b []byte) int {
 	taken, err := u.read(b, u.event)
 	if err != nil {
 		u.broken(u.cluster.name, err)
-		u.giveUp()
+		u.giveUp(err)
 	}
 	return taken
 }
@@ -139,6 +141,7 @@ func (u *http2Up) event(t *http2.Turn) {
 		u.refuse(t.Last)
 		return
 	case t.Stream == nil:
+		u.host.Worked() // it has spoken HTTP/2 with us
 		u.flush()
 		u.next()
 		return
@@ -217,7 +220,7 @@ func (u *http2Up) elsewhere() {
 // Expire looks after a connection: it may take too long to open, or have nothing to do.
 func (u *http2Up) Expire() {
 	switch {
-	case !u.conn.Open():
+	case !u.conn.Open(), !u.proto.Settled():
 		u.conn.Close(errConnectTimeout)
 		return
 	case u.leaving && u.load() == 0:
@@ -240,17 +243,19 @@ func (u *http2Up) Closed(c *loop.Conn, why error) {
 	w := u.w
 	w.loop.Cancel(&u.watch)
 	delete(w.http2.ups, c.ID)
-	if !u.opened && why != nil {
-		u.host.Failed(w.loop.Now())
+	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(), "reason", why.Error())
 	}
-	u.giveUp()
+	u.giveUp(why)
 }
 
 // giveUp answers everything that was sent here. What was not is tried elsewhere.
-func (u *http2Up) giveUp() {
+func (u *http2Up) giveUp(why error) {
 	u.leaving = true
 	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *http2Up) bool { return x == u })
+	if why != nil && !u.proto.Settled() {
+		u.host.Failed(u.w.loop.Now())
+	}
 	u.proto.Each(func(s *http2.Stream) {
 		if x, _ := s.Owner.(*http2Exchange); x != nil {
 			x.fail(httpBadGateway, FailUpstreamClosed)

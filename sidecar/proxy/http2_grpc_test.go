@@ -143,7 +143,9 @@ func TestGRPCCalls(t *testing.T) {
 			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 			defer cancel()
 			_, err := c.UnaryCall(short, &pb.SimpleRequest{FillUsername: true})
-			<-impl.ended
+			if ended := <-impl.ended; ended == nil {
+				return errors.New("the server's call has not ended")
+			}
 			return want(err, codes.DeadlineExceeded, "")
 		},
 		"a cancellation reaches the server": func() error {
@@ -260,7 +262,9 @@ func TestGRPCAnswersOfOurOwn(t *testing.T) {
 			t.Errorf("%s: %v", authority, err)
 		}
 	}
-	<-impl.ended
+	if ended := <-impl.ended; !errors.Is(ended, context.Canceled) {
+		t.Errorf("the server's call ends with %v", ended)
+	}
 }
 
 // TestGRPCHops moves streams that are open all the time, and calls between the hops.

@@ -56,6 +56,10 @@ func states() map[string]*connState {
 				{slot: 4, beat: true, reply: rpcReply{protocol: config.Dubbo}},
 			},
 		},
+		"an HTTP/2 client": {role: roleHTTP2Client, image: image, listener: listener, http2: []byte("streams")},
+		"an HTTP/2 endpoint": {
+			role: roleHTTP2Endpoint, image: image, cluster: "shop", endpoint: addr, leaving: true, http2: []byte("streams"),
+		},
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{

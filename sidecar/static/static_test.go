@@ -27,6 +27,9 @@ static:
   - {name: in, address: ":12200", protocol: bolt, cluster: app}
   - {name: out, address: "127.0.0.1:12220", protocol: bolt}
   - {name: dubbo, address: "127.0.0.1:12230", protocol: dubbo}
+  - {name: web, address: "127.0.0.1:12280", protocol: http1}
+  - {name: web2, address: "127.0.0.1:12281", protocol: http2}
+  - {name: rpc, address: "127.0.0.1:12282", protocol: grpc}
   routes:
   - {service: "*", cluster: app, timeout: 800ms}
   clusters:
@@ -61,6 +64,9 @@ func TestParseAndSnapshot(t *testing.T) {
 			{Name: "in", Address: ap("0.0.0.0:12200"), Protocol: config.Bolt, Direction: config.Inbound, Cluster: "app"},
 			{Name: "out", Address: ap("127.0.0.1:12220"), Protocol: config.Bolt, Direction: config.Outbound},
 			{Name: "dubbo", Address: ap("127.0.0.1:12230"), Protocol: config.Dubbo, Direction: config.Outbound},
+			{Name: "web", Address: ap("127.0.0.1:12280"), Protocol: config.HTTP1, Direction: config.Outbound},
+			{Name: "web2", Address: ap("127.0.0.1:12281"), Protocol: config.HTTP2, Direction: config.Outbound},
+			{Name: "rpc", Address: ap("127.0.0.1:12282"), Protocol: config.HTTP2, Direction: config.Outbound},
 		},
 		Hosts: map[string]*config.Host{"*": {Name: "*", Routes: []config.Route{{Name: "*", Cluster: "app", Timeout: 800 * time.Millisecond}}}},
 		Clusters: map[string]*config.Cluster{"app": {

@@ -68,7 +68,7 @@ func TestAttacks(t *testing.T) {
 					}
 					return
 				}
-				s.Buffer.Reset()
+				s.Reset()
 			}
 			t.Error("25000 of them were taken")
 		})
@@ -95,7 +95,7 @@ func TestWellBehavedPeersAreLeftAlone(t *testing.T) {
 			t.Fatalf("request %d: %v", i, err)
 		}
 		turn.Out = c.AppendHeaders(turn.Out[:0], c.Stream(id), &ok, true)
-		s.Buffer.Reset()
+		s.Reset()
 	}
 	if c.Streams() != 0 {
 		t.Errorf("%d streams are left", c.Streams())

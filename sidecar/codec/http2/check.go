@@ -87,7 +87,7 @@ func (f *Fields) checkRequest() bool {
 		return false
 	}
 	for _, c := range method {
-		if !(c >= 'A' && c <= 'Z') && classes[c]&className == 0 {
+		if c-'A' >= 26 && classes[c]&className == 0 {
 			return false
 		}
 	}

@@ -174,10 +174,13 @@ func (c *Conn) dataBehindEnd(f *frame, t *Turn) error {
 
 // refuse resets a stream because of what its peer has sent.
 func (c *Conn) refuse(s *Stream, code Code, t *Turn) error {
+	if err := c.spend(costFault); err != nil {
+		return err // with the stream still there: its owner hears of it as of all others
+	}
 	t.Out = appendReset(t.Out, s.ID, code)
 	c.close(s, true)
 	t.Kind, t.Stream, t.Code, t.Local = Reset, s, code, true
-	return c.spend(costFault)
+	return nil
 }
 
 func (c *Conn) reset(f *frame, t *Turn) error {
@@ -195,9 +198,12 @@ func (c *Conn) reset(f *frame, t *Turn) error {
 	if s.localEnd || c.client {
 		cost = costSmall // it was answered, or the peer is the server
 	}
+	if err := c.spend(cost); err != nil {
+		return err
+	}
 	t.Kind, t.Stream, t.Code = Reset, s, Code(binary.BigEndian.Uint32(f.payload))
 	c.close(s, false)
-	return c.spend(cost)
+	return nil
 }
 
 func (c *Conn) ping(f *frame, t *Turn) error {
@@ -264,7 +270,7 @@ func (c *Conn) window(f *frame, t *Turn) error {
 
 // priority is checked and ignored.
 func (c *Conn) priority(f *frame, t *Turn) error {
-	code := NoError
+	var code Code
 	switch {
 	case f.stream == 0:
 		return fault(ProtocolError, "PRIORITY on no stream", "9113 6.3")

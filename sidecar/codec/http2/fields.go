@@ -99,13 +99,13 @@ func (f *Fields) value(id id) []byte {
 	return value
 }
 
-// Method, Path and Authority of a request; nil when it has none. The authority may be in Host (RFC 9113 section 8.3.1).
+// Method of a request, nil when there is none.
 func (f *Fields) Method() []byte { return f.value(idMethod) }
 
 // Path is the request's target with its query.
 func (f *Fields) Path() []byte { return f.value(idPath) }
 
-// Authority of the request.
+// Authority of the request, which may be in Host (RFC 9113 section 8.3.1); nil when it has none.
 func (f *Fields) Authority() []byte {
 	if f.known[idAuthority] > 0 {
 		return f.value(idAuthority)

@@ -113,15 +113,15 @@ func (c *Conn) request(t *Turn) error {
 		c.remember(c.head.stream, true)
 		return c.spend(costPing)
 	}
-	s := c.newStream(c.head.stream)
-	s.headed = true
-	if c.head.self || !t.Fields.over && !c.validRequest(s, &t.Fields) {
-		return c.refuseUnseen(s, t)
-	}
 	if t.Fields.over {
 		if err := c.spend(costSettings); err != nil {
 			return err
 		}
+	}
+	s := c.newStream(c.head.stream)
+	s.headed = true
+	if c.head.self || !t.Fields.over && !c.validRequest(s, &t.Fields) {
+		return c.refuseUnseen(s, t)
 	}
 	t.Kind, t.Stream, t.End = Headers, s, c.head.end
 	if c.head.end {
@@ -132,10 +132,12 @@ func (c *Conn) request(t *Turn) error {
 
 // refuseUnseen resets a stream that the owner has not heard of.
 func (c *Conn) refuseUnseen(s *Stream, t *Turn) error {
-	err := c.refuse(s, ProtocolError, t)
+	if err := c.refuse(s, ProtocolError, t); err != nil {
+		return err
+	}
 	t.Kind, t.Stream = Nothing, nil
 	c.Recycle(s)
-	return err
+	return nil
 }
 
 func (c *Conn) validRequest(s *Stream, f *Fields) bool {

@@ -3,6 +3,7 @@ package http2
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ func (s *script) headers(id uint32, end bool, lines ...string) {
 var get = []string{":method: GET", ":scheme: http", ":authority: shop.demo", ":path: /a"}
 
 func with(lines []string, more ...string) []string {
-	return append(lines[:len(lines):len(lines)], more...)
+	return append(slices.Clip(lines), more...)
 }
 
 // run takes all of b and tells what happened, a line each. Data is given back at once.

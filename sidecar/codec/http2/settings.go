@@ -4,15 +4,15 @@ import "encoding/binary"
 
 // Settings (RFC 9113 section 6.5.2).
 const (
-	settingTableSize  = 0x1
-	settingPush       = 0x2
-	settingStreams    = 0x3
-	settingWindow     = 0x4
-	settingFrameSize  = 0x5
-	settingListSize   = 0x6
-	settingSize       = 6
-	maxWindow         = 1<<31 - 1
-	assumedMaxStreams = 100 // until a server has said what it allows
+	settingTableSize = 0x1
+	settingPush      = 0x2
+	settingStreams   = 0x3
+	settingWindow    = 0x4
+	settingFrameSize = 0x5
+	settingListSize  = 0x6
+	settingSize      = 6
+	maxWindow        = 1<<31 - 1
+	unlimited        = 1<<32 - 1 // SETTINGS_MAX_CONCURRENT_STREAMS of a server that says nothing
 )
 
 // Windows that this end grants. That of a stream is the protocol's default.
@@ -26,7 +26,7 @@ const maxStreams = 128
 
 // Start appends what this end sends first, and makes c a new connection.
 func (c *Conn) Start(client bool, dst []byte) []byte {
-	*c = Conn{client: client, peerStreams: assumedMaxStreams, peerWindow: streamWindow, peerTable: tableSize,
+	*c = Conn{client: client, peerStreams: unlimited, peerWindow: streamWindow, peerTable: tableSize,
 		sendWindow: streamWindow, recvWindow: connWindow, budget: maxBudget, streams: map[uint32]*Stream{}}
 	c.decoder.table.max, c.encoder.table.max = tableSize, tableSize
 	setting, value := settingStreams, maxStreams

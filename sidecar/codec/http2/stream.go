@@ -63,9 +63,12 @@ func (c *Conn) Each(fn func(*Stream)) {
 	}
 }
 
-// Room is how many streams may be opened now.
+// Settled says that the peer's settings are known.
+func (c *Conn) Settled() bool { return c.settled }
+
+// Room is how many streams may be opened now: none before the server has said how many it allows.
 func (c *Conn) Room() int {
-	if c.goneAway || c.lastOwn >= maxWindow-1 {
+	if !c.settled || c.goneAway || c.lastOwn >= maxWindow-1 {
 		return 0
 	}
 	return max(int(min(c.peerStreams, 1<<20))-len(c.streams), 0)

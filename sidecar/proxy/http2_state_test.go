@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/sockets"
+)
+
+// FuzzHTTP2State gives a client the exchanges that another process has written down, or anything else.
+func FuzzHTTP2State(f *testing.F) {
+	e, err := New(Options{Sockets: &sockets.Set{}, Clock: func() time.Duration { return 1 }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	w := e.workers[0]
+	request := func() *http2Client {
+		c := w.newHTTP2Client(7, &config.Listener{Name: "in"})
+		c.proto.Start(false, nil)
+		b := []byte(http2.Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x05\x01\x04\x00\x00\x00\x01\x82\x86\x84\x41\x00")
+		for len(b) > 0 {
+			n, err := c.proto.Take(b, &w.http2.turn)
+			if err != nil || n == 0 {
+				f.Fatal(n, err)
+			}
+			b = b[n:]
+		}
+		return c
+	}
+	c := request()
+	x := w.newHTTP2Exchange(c, c.proto.Stream(1))
+	x.cluster, x.head = w.clusterNamed("shop"), []byte("head")
+	x.response.trailers, x.response.end = []byte("trailers"), true
+	fresh := len(c.proto.AppendBinary(nil))
+	f.Add(c.state()[fresh:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := request()
+		if err := c.restoreExchanges(b); err != nil {
+			c.release()
+			return
+		}
+		again := request()
+		if err := again.restoreExchanges(c.state()[fresh:]); err != nil {
+			t.Errorf("what was read cannot be read again: %v", err)
+		}
+	})
+}
