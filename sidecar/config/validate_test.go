@@ -43,6 +43,34 @@ func TestValidate(t *testing.T) {
 				`listener "a": address 127.0.0.1:1 is taken by listener "a"`,
 			},
 		},
+		"TLS of listeners and clusters": {
+			snap: Snapshot{
+				Listeners: []Listener{
+					{Name: "a", Address: ap("127.0.0.1:1"), Protocol: Bolt, TLS: &TLS{}},
+					{Name: "b", Address: ap("127.0.0.1:2"), Protocol: Bolt, TLS: &TLS{
+						Certificate: "c", Key: "k", Name: "n", Peers: []string{"", "a*b", "shop.test/*", "spiffe://x/*", "shop.test"}, ALPN: []string{""}, MinVersion: 0x302,
+					}},
+					{Name: "good", Address: ap("127.0.0.1:3"), Protocol: Bolt, TLS: &TLS{Certificate: "c", Key: "k", Trust: "t", Permissive: true, MinVersion: 0x304}},
+				},
+				Clusters: map[string]*Cluster{
+					"c": {Name: "c", Connections: 1, TLS: &TLS{Certificate: "c", Permissive: true}},
+					"d": {Name: "d", Connections: 1, TLS: &TLS{Name: "d.test", ALPN: []string{"http/1.1"}}},
+				},
+			},
+			want: []string{
+				`listener "a": tls: a listener needs a certificate and its key`,
+				`listener "b": tls: peer 0: "" is neither a DNS name nor a URI, which may end with /*`,
+				`listener "b": tls: peer 1: "a*b" is neither a DNS name nor a URI, which may end with /*`,
+				`listener "b": tls: peer 2: "shop.test/*" is neither a DNS name nor a URI, which may end with /*`,
+				`listener "b": tls: alpn 0: "" does not have 1 to 255 bytes`,
+				`listener "b": tls: version 0x302 is neither 1.2 nor 1.3`,
+				`listener "b": tls: name "n" is for clusters`,
+				`listener "b": tls: peers are named, and there is no trust to check them against`,
+				`cluster "c": tls: a certificate and its key go together`,
+				`cluster "c": tls: permissive is for listeners`,
+				`cluster "c": tls: it needs a name or peers: else any certificate of a trusted root would do`,
+			},
+		},
 		"hosts": {
 			snap: Snapshot{Hosts: map[string]*Host{
 				"a": nil,

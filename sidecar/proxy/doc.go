@@ -3,5 +3,6 @@
 // its worker.
 //
 // Read it in this order: engine.go, listen.go, worker.go, downstream.go, request.go, upstream.go; tcp.go for plain
-// connections, http.go and http2.go with the files that begin like them for HTTP; then donor.go, candidate.go, relay.go and state.go for the handover.
+// connections, http.go and http2.go with the files that begin like them for HTTP; shake.go for TLS;
+// then donor.go, batch.go, candidate.go, relay.go and state.go for the handover.
 package proxy
