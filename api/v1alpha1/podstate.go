@@ -28,6 +28,22 @@ type PodDesired struct {
 	Since *metav1.Time `json:"since,omitempty"`
 	// Failed is the last attempt at another generation that ended badly; nil when there was none.
 	Failed *PodFailure `json:"failed,omitempty"`
+	// Crashes counts what broke down lately; nil when nothing did.
+	Crashes *PodCrashes `json:"crashes,omitempty"`
+}
+
+// PodCrashes counts how often sidecars of one version broke down in a pod while they served: proxies that their supervisor restarted, and
+// slots that died and were replaced by the other one.
+type PodCrashes struct {
+	// Version that they ran.
+	Version string `json:"version"`
+	// Since is when the count began. It begins anew after each progress deadline.
+	Since metav1.Time `json:"since"`
+	// Slots that died since then.
+	Slots int64 `json:"slots,omitempty"`
+	// Generation that has served since then, and its Restarts before that, which do not count.
+	Generation int64 `json:"generation,omitempty"`
+	Restarts   int64 `json:"restarts,omitempty"`
 }
 
 // PodSlots says which generation each slot of a pod is, and which one is to serve. A slot knows itself from here: its image is

@@ -142,7 +142,7 @@ func bounded(note string) string { return note[:min(len(note), maxNote)] }
 // announce leaves an event on the pod, and on the fleet where it concerns the rollout as a whole.
 func (r *Reconciler) announce(s *scene, pod *corev1.Pod, step Step) {
 	kind := corev1.EventTypeNormal
-	if step.Kind == Fail || step.Kind == NoStart || evident(step.Kind) {
+	if step.Kind == Fail || step.Kind == NoStart || step.Kind == Over || evident(step.Kind) {
 		kind = corev1.EventTypeWarning
 	}
 	note := bounded(step.Note)

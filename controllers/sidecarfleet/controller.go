@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,6 +41,9 @@ type Reconciler struct {
 	Log    logr.Logger
 	// Namespace of the operator; its pods never get a sidecar.
 	Namespace string
+
+	// awake is since when the reconciler has looked, and the API server answered, without a break.
+	awake time.Time
 }
 
 // Setup makes the manager run the reconciler.
@@ -60,6 +64,9 @@ func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager) error {
 
 // Reconcile observes, plans, applies and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if r.awake.IsZero() { // the leader begins
+		r.awake = r.Clock.Now()
+	}
 	s, err := r.observe(ctx, req.Name)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -72,10 +79,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if reportErr := r.report(ctx, s, err); reportErr != nil {
 		err = errors.Join(err, reportErr)
 	}
+	if unreachable(err) {
+		r.awake = r.Clock.Now()
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: wake}, nil
+}
+
+// unreachable says whether the API server did not answer: what sidecars report is not written either then.
+func unreachable(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) ||
+		apierrors.IsTooManyRequests(err)
 }
 
 // report writes the fleet's status when it differs from the one there is. trouble is why steps could not be taken; it is tried again.

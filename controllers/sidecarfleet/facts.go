@@ -54,6 +54,8 @@ type Fleet struct {
 	Prepull bool
 	// Rollback lets pods go back when their version has failed.
 	Rollback bool
+	// Awake is since when the operator has looked at its pods without a break: what nobody was there to hear is not late. Zero is for ever.
+	Awake time.Time
 	// Stopped is the message of what stopped this generation's rollout, also when its pod is gone since, and StoppedBy its reason.
 	Stopped   string
 	StoppedBy string

@@ -33,6 +33,10 @@ func pod(name string, changes ...change) Pod {
 	return p
 }
 
+func awakeSince(d time.Duration) func(*Fleet) {
+	return func(f *Fleet) { f.Awake = t0.Add(d) }
+}
+
 func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: t0.Add(d)} }
 
 func bare(p *Pod)               { p.Sidecars, p.Desired, p.Status = nil, nil, nil }
@@ -143,6 +147,9 @@ func say(s Step) string {
 		if d.Failed != nil {
 			text += fmt.Sprintf(" (failed g%d %s)", d.Failed.Generation, d.Failed.Version)
 		}
+	}
+	if d := s.Desired; d != nil && d.Crashes != nil && d.Crashes.Slots > 0 {
+		text += fmt.Sprintf(" (%d of %s died)", d.Crashes.Slots, d.Crashes.Version)
 	}
 	if s.Stub {
 		text += " +stub"

@@ -75,7 +75,7 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 	if s.seen.Pulls, err = r.pulls(ctx, name); err != nil {
 		return nil, err
 	}
-	s.seen.Fleet.Prepull = true
+	s.seen.Fleet.Prepull, s.seen.Fleet.Awake = true, r.awake
 	services, err := r.services(ctx, pods)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ const (
 	Done    Kind = "Upgraded"         // the same, after a handover
 	Fail    Kind = "HandoverFailed"   // write the failure down; what serves goes on
 	NoStart Kind = "SidecarFailed"    // the same where nothing serves
+	Over    Kind = "FailedOver"       // the same, after one slot died and the other one took its place
 	Lost    Kind = "ConnectionsLost"  // write down that an upgrade has cost connections
 	Crash   Kind = "CrashLooping"     // write down that what serves does not stay up
 	NoImage Kind = "ImageUnavailable" // a node cannot get a version's image; no pod is concerned
@@ -117,7 +118,10 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 		if evident(kindOf(v.failure)) && !v.recorded {
 			return p.record(v), true
 		}
-		return p.settle(v)
+		if step, ok := p.settle(v); ok {
+			return step, true
+		}
+		return p.recount(v)
 	case obsolete:
 		return v.step(Settle, p.served(v), fmt.Sprintf("%s (%s) is not wanted any more; %s (%s) serves on",
 			v.name(v.Desired.Generation), v.Desired.Version, v.name(v.serves), v.version)), true
@@ -159,6 +163,11 @@ func (p *planner) settle(v *view) (Step, bool) {
 	next := p.served(v)
 	if d != nil {
 		next.Failed, next.Since = d.Failed, d.Since
+	}
+	if v.fell {
+		next.Crashes, next.Since = v.died(p.now, p.Fleet.Deadline), p.stamp()
+		return v.hint(v.step(Over, next, fmt.Sprintf("%s (%s) serves in place of %s (%s), which is down. %s",
+			v.name(v.serves), v.version, v.name(d.Generation), d.Version, v.previousLogs(d.Generation))), v.serves), true
 	}
 	switch {
 	case d == nil || d.Generation != next.Generation || d.Version != next.Version || d.Fleet != next.Fleet || !slices.Equal(d.Ports, next.Ports):
@@ -206,7 +215,13 @@ func (p *planner) fail(v *view, message string) Step {
 // record writes down what speaks against the version that serves.
 func (p *planner) record(v *view) Step {
 	d := v.Desired.DeepCopy()
-	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.version, FleetGeneration: p.Fleet.Generation, Message: v.failure}
+	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.missed, FleetGeneration: p.Fleet.Generation, Message: v.failure}
+	if v.version != v.missed { // the slot that ran it has died
+		d.Failed.Generation = v.highest()
+	}
+	if kindOf(v.failure) == Crash {
+		d.Crashes = v.anew(p.now, v.missed)
+	}
 	return v.step(kindOf(v.failure), d, v.failure)
 }
 
@@ -286,7 +301,11 @@ func (p *planner) problem(version string) string {
 
 // desire is the wish for a generation, nothing more.
 func (p *planner) desire(v *view, generation int64, version string) *axlev1.PodDesired {
-	return &axlev1.PodDesired{Fleet: p.Fleet.Name, Generation: generation, Version: version, Ports: v.Ports, Since: p.stamp()}
+	d := &axlev1.PodDesired{Fleet: p.Fleet.Name, Generation: generation, Version: version, Ports: v.Ports, Since: p.stamp()}
+	if v.Desired != nil {
+		d.Crashes = v.Desired.Crashes
+	}
+	return d
 }
 
 // served is the wish that what serves goes on serving.

@@ -246,6 +246,15 @@ func TestPlan(t *testing.T) {
 			}),
 			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute, wake: 4 * minute,
 		},
+		"undo in mid-rollout knows no steps: pods of the old version are no step that has just been completed": {
+			fleet: fleet(halfway, wantsV("v1"), upTo("9"), func(f *Fleet) { f.StepIndex, f.StepSince = 0, time.Time{} }),
+			pods:  []Pod{pod("a", runs("v2")), pod("b")}, want: []string{"Upgrading a g2 v1 from g1 +stub"},
+		},
+		"nor does one while a handover is on its way": {
+			fleet: fleet(halfway, wantsV("v1"), upTo("9")),
+			pods:  []Pod{pod("a", runs("v2")), pod("b", wants(2, "v2", 1, true, 0), has(2), candidate(2)), pod("c")},
+			want:  []string{"Upgrading a g2 v1 from g1 +stub"}, wake: 10 * minute,
+		},
 		"a pause that was made shorter is over": {
 			fleet: fleet(halfway, func(f *Fleet) { f.Steps[0].Pause.Duration = minute }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
 			want: []string{"Upgrading b g2 v2 from g1 +stub"},

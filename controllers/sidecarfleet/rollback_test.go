@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 func goesBack(f *Fleet) { f.Rollback = true }
@@ -36,6 +37,27 @@ func failedPod(name string, changes ...change) Pod {
 func suspect(kind Kind, fleetGeneration int64) change {
 	return func(p *Pod) {
 		p.Desired.Failed = &axlev1.PodFailure{Generation: p.Status.Generation, Version: p.Status.Version, FleetGeneration: fleetGeneration, Message: string(kind) + ": it did"}
+	}
+}
+
+// suspectOf is the same of a generation that does not serve.
+func suspectOf(kind Kind, generation int64, version string) change {
+	return func(p *Pod) {
+		p.Desired.Failed = &axlev1.PodFailure{Generation: generation, Version: version, FleetGeneration: 2, Message: string(kind) + ": it did"}
+	}
+}
+
+// crashed has slots that died on record.
+func crashed(version string, slots int64, since time.Duration) change {
+	return func(p *Pod) {
+		p.Desired.Crashes = &axlev1.PodCrashes{Version: version, Slots: slots, Since: *at(since)}
+	}
+}
+
+// crashedSince has crashes counted from so many restarts on.
+func crashedSince(since time.Duration, restarts int64) change {
+	return func(p *Pod) {
+		p.Desired.Crashes = &axlev1.PodCrashes{Version: p.Status.Version, Since: *at(since), Generation: p.Status.Generation, Restarts: restarts}
 	}
 }
 
@@ -178,11 +200,46 @@ func TestRollback(t *testing.T) {
 		"a proxy that is restarted again and again is written down": {
 			fleet: fleet(goesBack), pods: []Pod{upgraded("a", restarted(3)), pod("b")}, now: 9 * minute,
 			want:   []string{"CrashLooping a g2 v2 (failed g2 v2)"},
-			stands: "True/RollingBack True/CrashLooping False/RollingBack", says: "the proxy of axle-g2 (v2) was restarted 3 times within 10m0s of its start",
+			stands: "True/RollingBack True/CrashLooping False/RollingBack", says: "axle-g2 (v2) crashed 3 times within 10m0s",
 		},
 		"a restart now and then is not": {
 			fleet: fleet(goesBack), pods: []Pod{upgraded("a", restarted(2)), upgraded("b", restarted(3), func(p *Pod) { p.Desired.Since = at(-minute) })}, now: 9 * minute,
+			want:   []string{"Settled b g2 v2"},
 			stands: "False/Complete False/Healthy False/NotNeeded",
+		},
+		"one whose rollout is over is said as well, and stops nothing": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(33), crashedSince(0, 30)), pod("b", bare)}, now: minute,
+			want:   []string{"CrashLooping a g2 v2 (failed g2 v2)", "Injecting b g1 v2 +stub"},
+			stands: "True/Injecting True/CrashLooping False/NotNeeded", says: "axle-g2 (v2) crashed 3 times within 10m0s",
+		},
+		"it is said until it was quiet for a deadline": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(34), suspect(Crash, 2), crashedSince(0, 33))}, now: 10 * minute,
+			want:   []string{"Settled a g2 v2 (failed g2 v2)"},
+			stands: "False/Complete True/CrashLooping False/NotNeeded",
+		},
+		"and then no more": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(33), suspect(Crash, 2), crashedSince(0, 33))}, now: 10 * minute,
+			want:   []string{"Settled a g2 v2"},
+			stands: "False/Complete True/CrashLooping False/NotNeeded",
+		},
+
+		// The operator was away.
+		"an operator that comes back waits for sidecars that did not find it": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2)), upgraded("b")}, now: 11 * minute,
+			stands: "True/Upgrading False/Healthy False/NotNeeded",
+		},
+		"and for the news of a handover": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2), ends(1, 0)), upgraded("b")}, now: 11 * minute,
+			stands: "True/Injecting False/Healthy False/NotNeeded",
+		},
+		"and for the last words of a candidate": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), candidate(2), has(2, exited(1, "Error"), func(s *sidecars.Sidecar) { s.Ended = t0 })), upgraded("b")},
+			now: 11 * minute, stands: "True/Upgrading False/Healthy False/NotNeeded",
+		},
+		"as long as ever": {
+			fleet: fleet(awakeSince(11 * minute)), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2)), upgraded("b")}, now: 21*minute + reconnects,
+			want:   []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+			stands: "False/Stopped True/HandoverFailed False/NotRolledBack",
 		},
 	}
 	for name, tc := range cases {

@@ -41,6 +41,7 @@ type tally struct {
 	pods                    axlev1.FleetPods
 	total, there            int // pods that follow the fleet's version and have a sidecar, and those that serve with it
 	wanted, unserved        int // pods that can have a sidecar, and those without one
+	pending                 int // those of the latter that have not failed
 	firstFailure, firstKind string
 	firstBlocked            string
 	firstBack               string // how a pod failed to go back
@@ -107,6 +108,9 @@ func count(p *planner) *tally {
 			}
 		} else if blocked == "" {
 			t.unserved++
+			if v.failure == "" {
+				t.pending++
+			}
 		}
 		if v.failure != "" {
 			t.pods.Failed++
@@ -201,7 +205,7 @@ func (t *tally) progressing() metav1.Condition {
 		return condition(axlev1.ConditionProgressing, true, reasonStepPause, where)
 	case t.there < t.total:
 		return condition(axlev1.ConditionProgressing, true, reasonUpgrading, where)
-	case t.unserved > int(t.pods.Failed):
+	case t.pending > 0:
 		return condition(axlev1.ConditionProgressing, true, reasonInjecting, fmt.Sprintf("%d of %d pods wait for their first sidecar.", t.unserved, t.wanted))
 	}
 	return condition(axlev1.ConditionProgressing, false, reasonComplete, where)
