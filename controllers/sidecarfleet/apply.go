@@ -36,7 +36,7 @@ func (r *Reconciler) apply(ctx context.Context, s *scene, steps []Step) (again b
 }
 
 func (r *Reconciler) applyOne(ctx context.Context, s *scene, step Step) error {
-	if step.Kind == Pulling || step.Kind == Pulled || step.Kind == NoImage {
+	if step.isPull() {
 		return r.applyPull(ctx, s, step)
 	}
 	pod := s.pods[step.Pod]

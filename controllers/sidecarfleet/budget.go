@@ -149,7 +149,7 @@ func (p *planner) upgradable(v *view) bool {
 	} else if d != nil && d.Predecessor != 0 && v.running(v.serves) {
 		return false // the last handover's old side has not ended yet: at most two generations hold descriptors
 	}
-	return !p.stopped[v.target] && p.problem(v.target) == "" && p.blocked(v) == ""
+	return !p.stopped[v.target] && p.problem(v.target) == "" && p.barred(v) == ""
 }
 
 // replace appends a step; a step that only settles the same pod is swallowed by it.

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -199,6 +200,34 @@ var _ = Describe("a fleet with a broken version", func() {
 			g.Expect(cluster.List(ctx, &pods, client.InNamespace("axle-system"), client.MatchingLabels{axlev1.GroupName + "/prepull-fleet": s.name})).To(Succeed())
 			g.Expect(pods.Items).To(BeEmpty())
 		}).Should(Succeed())
+	})
+
+	It("says once that a node cannot run the image, and keeps the pod that shows it, while pods wait for it", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"updateStrategy":{"onFailure":"Pause"}}}`))).To(Succeed())
+		s.roll(ctx, s.version(ctx, absent))
+		kept := func(g Gomega) {
+			var pods corev1.PodList
+			g.Expect(cluster.List(ctx, &pods, client.InNamespace("axle-system"), client.MatchingLabels{axlev1.GroupName + "/prepull-fleet": s.name})).To(Succeed())
+			g.Expect(pods.Items).To(HaveLen(1))
+			g.Expect(pods.Items[0].Annotations[axlev1.GroupName+"/prepull-failed"]).To(ContainSubstring("exec format error"))
+			g.Expect(s.condition(ctx, axlev1.ConditionProgressing)).To(HavePrefix("False/Stopped"))
+			var list eventsv1.EventList
+			g.Expect(cluster.List(ctx, &list)).To(Succeed())
+			n := 0
+			for _, e := range list.Items {
+				if e.Regarding.Name == s.name && e.Reason == "ImageUnavailable" {
+					n++
+					g.Expect(e.Series).To(BeNil())
+				}
+			}
+			g.Expect(n).To(Equal(1))
+		}
+		Eventually(kept).Should(Succeed())
+		Consistently(kept).Should(Succeed())
 	})
 
 	It("stops when a candidate does not connect before the deadline", func(ctx context.Context) {

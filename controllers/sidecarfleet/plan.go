@@ -31,8 +31,9 @@ const (
 	Forget  Kind = "Left"
 	Skip    Kind = "Skipped"
 	Unskip  Kind = "Unskipped"
-	Pulling Kind = "ImagePulling" // create the pod that makes an image present on a node
-	Pulled  Kind = "ImagePulled"  // and remove it
+	Pulling Kind = "ImagePulling"   // create the pod that makes an image present on a node
+	Erring  Kind = "ImagePullFails" // write down on it since when the kubelet cannot pull
+	Pulled  Kind = "ImagePulled"    // and remove it
 )
 
 // Step is one change of one pod.
@@ -46,8 +47,10 @@ type Step struct {
 	Stub bool
 	// Flip is what changes in a pod with slots; nil when that is nothing.
 	Flip *Flip
-	// Version and Node of a pull.
-	Version, Node string
+	// Version and Node of a pull. With Pulling, Since and Record are when the node was asked first and why it did not take the pod, which is
+	// replaced; with NoImage, Record is the failure that is written on the pod, which stays.
+	Version, Node, Record string
+	Since                 time.Time
 	// Note is the event's text, and for Skip the annotation's.
 	Note string
 }
@@ -75,6 +78,7 @@ type planner struct {
 	back bool
 	// noImage says of versions that some node cannot get their image.
 	noImage map[string]string
+	pulls   map[place]Pull
 	steps   []Step
 	wake    time.Duration
 }
@@ -264,6 +268,14 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 
 // blocked says why a wanted pod cannot have a sidecar, or another one; "" when it can.
 func (p *planner) blocked(v *view) string {
+	if why := p.barred(v); why != "" {
+		return why
+	}
+	return p.unreachable(v)
+}
+
+// barred says why not, as far as the pod itself and its versions go.
+func (p *planner) barred(v *view) string {
 	if v.Skip != "" {
 		return v.Skip
 	}
