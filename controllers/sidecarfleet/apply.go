@@ -145,9 +145,12 @@ func (r *Reconciler) announce(s *scene, pod *corev1.Pod, step Step) {
 	if step.Kind == Fail || step.Kind == NoStart || step.Kind == Over || evident(step.Kind) {
 		kind = corev1.EventTypeWarning
 	}
+	if told := r.told[s.seen.Fleet.Name]; step.Kind == Skip && told != nil {
+		told[pod.UID] = step.Note
+	}
 	note := bounded(step.Note)
 	r.Log.Info("step", "fleet", s.seen.Fleet.Name, "kind", string(step.Kind), "pod", step.Pod, "note", note)
-	if step.Kind == Settle || step.Kind == Unskip {
+	if step.Kind == Settle || step.Kind == Unskip || step.Kind == Ask {
 		return // bookkeeping
 	}
 	if s.fleet == nil {

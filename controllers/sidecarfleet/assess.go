@@ -127,7 +127,7 @@ func (f Fleet) assessCold(v *view, now time.Time) {
 		v.stage = orphaned
 	case problem == "":
 		v.stage = starting
-	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Failed.FleetGeneration != f.Generation:
+	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Failed.Attempt != f.Attempt:
 		// It failed for what the fleet was then: try again.
 	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Version == f.Version && d.Version != v.target:
 		// Its version makes way for another, which starts afresh; the failure is remembered.

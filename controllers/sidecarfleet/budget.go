@@ -126,6 +126,9 @@ func (p *planner) upgradeNext() {
 			continue
 		}
 		mine := busy(v)
+		if v.held(p.now) != "" {
+			continue
+		}
 		if slices.ContainsFunc(mine, func(s *scope) bool { return s.full(p.Fleet.MaxUpdating) }) {
 			continue
 		}
@@ -135,7 +138,9 @@ func (p *planner) upgradeNext() {
 		if v.Pin == "" {
 			open--
 		}
-		p.replace(v.renew(Upgrade, p.upgrade(v), upgradeNote(v)))
+		if !p.confirm(v) {
+			p.replace(v.renew(Upgrade, p.upgrade(v), upgradeNote(v)))
+		}
 	}
 }
 
@@ -179,7 +184,7 @@ func (p *planner) pinned() bool {
 // those that are there or on their way. It is 0 while a step's pause holds.
 func (p *planner) allowance() int {
 	total, there, coming := p.progress()
-	if p.Fleet.Version == p.Fleet.Current { // nothing new is tried: pods that run something else go back
+	if p.Fleet.Version == p.Fleet.Current || p.Fleet.through() { // nothing new is tried, or it has been everywhere
 		return total - there - coming
 	}
 	index := stepsDone(p.Fleet.Steps, total, there)

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -44,6 +45,8 @@ type Reconciler struct {
 
 	// awake is since when the reconciler has looked, and the API server answered, without a break.
 	awake time.Time
+	// told is what events have said of pods that were skipped, by fleet.
+	told map[string]map[types.UID]string
 }
 
 // Setup makes the manager run the reconciler.
@@ -72,6 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	steps, wake := Plan(r.Clock.Now(), s.seen)
+	r.forgetGone(req.Name, s)
 	stale, err := r.apply(ctx, s, steps)
 	if stale && (wake == 0 || again < wake) {
 		wake = again
@@ -93,6 +97,23 @@ func unreachable(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) || apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) ||
 		apierrors.IsTooManyRequests(err)
+}
+
+// forgetGone keeps what was said of pods that are still there.
+func (r *Reconciler) forgetGone(fleet string, s *scene) {
+	if r.told == nil {
+		r.told = map[string]map[types.UID]string{}
+	}
+	kept := map[types.UID]string{}
+	for i := range s.seen.Pods {
+		if p := &s.seen.Pods[i]; p.Told != "" {
+			kept[p.UID] = p.Told
+		}
+	}
+	r.told[fleet] = kept
+	if s.fleet == nil && len(kept) == 0 {
+		delete(r.told, fleet)
+	}
 }
 
 // report writes the fleet's status when it differs from the one there is. trouble is why steps could not be taken; it is tried again.

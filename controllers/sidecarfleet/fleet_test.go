@@ -2,6 +2,7 @@ package sidecarfleet_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -124,6 +125,22 @@ var _ = Describe("a fleet that gets another version", func() {
 	})
 })
 
+var _ = Describe("a fleet whose pods have all got another version", func() {
+	It("is complete when they have served well with it for the interval of the analysis", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"updateStrategy":{"analysis":{"interval":"3s"}}}}`))).To(Succeed())
+		v2 := s.version(ctx, "v2")
+		s.roll(ctx, v2)
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("True/Verifying"))
+		Expect(s.fleet(ctx).Status.CurrentVersion).To(Equal(s.first))
+		s.settled(ctx, "2 "+v2+" Serving")
+		Expect(s.fleet(ctx).Status.CurrentVersion).To(Equal(v2))
+	})
+})
+
 var _ = Describe("a fleet with a broken version", func() {
 	It("stops at the first pod, says which and why, and can be sent back", func(ctx context.Context) {
 		s := newScene(ctx, 3)
@@ -140,12 +157,21 @@ var _ = Describe("a fleet with a broken version", func() {
 		Consistently(s.serving).WithContext(ctx).Should(HaveEach(one))
 		Expect(s.pod(ctx, "pay-1").Spec.EphemeralContainers).To(HaveLen(1))
 
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"paused":true}}`))).To(Succeed())
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"paused":false}}`))).To(Succeed())
+		Consistently(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("False/RolledBack"))
+		Expect(s.pod(ctx, "pay-0").Spec.EphemeralContainers).To(HaveLen(2), "a pause is no retry")
+		Expect(cluster.Patch(ctx, fleet, merge(fmt.Sprintf(`{"metadata":{"annotations":{%q:"again"}}}`, axlev1.RetryAnnotation)))).To(Succeed())
+		Eventually(func() int { return len(s.pod(ctx, "pay-0").Spec.EphemeralContainers) }).Should(Equal(3))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("False/RolledBack"))
+
 		s.roll(ctx, s.first)
 		s.settled(ctx, one, one, one)
 		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(HavePrefix("False/Healthy"))
 		v3 := s.version(ctx, "v3")
 		s.roll(ctx, v3)
-		s.settled(ctx, "3 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
+		s.settled(ctx, "4 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
 	})
 
 	It("goes back where pods run it already, and stays so when the operator is started again", func(ctx context.Context) {

@@ -3,12 +3,14 @@ package sidecarfleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/webhook/inject"
 )
 
 // Kind of a step; it is the reason of the event that the step leaves on the pod.
@@ -19,6 +21,7 @@ const (
 	Inject  Kind = "Injecting"        // write the desire, send the stub of a first sidecar
 	Upgrade Kind = "Upgrading"        // write the desire, send the stub of the next generation
 	Begin   Kind = "HandoverBegun"    // let the connected candidate take over
+	Ask     Kind = "Asked"            // ask whether what serves is connected, before the other slot is flipped
 	Settle  Kind = "Settled"          // make the desire say what serves
 	Done    Kind = "Upgraded"         // the same, after a handover
 	Fail    Kind = "HandoverFailed"   // write the failure down; what serves goes on
@@ -64,6 +67,10 @@ func Plan(now time.Time, seen Observed) (steps []Step, wake time.Duration) {
 		}
 	}
 	p.start()
+	if end := p.soaking(); !end.IsZero() {
+		p.look(end)
+	}
+	p.still()
 	return p.steps, p.wake
 }
 
@@ -85,11 +92,12 @@ type planner struct {
 
 func newPlanner(now time.Time, seen Observed) *planner {
 	p := &planner{Observed: seen, now: now}
+	p.succeed()
 	for _, pod := range seen.Pods {
-		p.views = append(p.views, seen.Fleet.assess(pod, now, false))
+		p.views = append(p.views, p.Fleet.assess(pod, now, false))
 	}
 	p.unpullable()
-	p.stopped = stopped(seen.Fleet, p.views)
+	p.stopped = stopped(p.Fleet, p.views)
 	p.halt()
 	p.revert()
 	return p
@@ -103,7 +111,7 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 	if v.stage == away {
 		return Step{}, false
 	}
-	if why := p.blocked(v); why != "" && why != v.Skipped {
+	if why := p.blocked(v); why != "" && (why != v.Skipped || p.untold(v, why)) {
 		return v.step(Skip, nil, why), true
 	} else if why == "" && v.Skipped != "" && v.stage != fresh {
 		return v.step(Unskip, nil, ""), true
@@ -207,7 +215,7 @@ func (p *planner) ending(v *view) bool {
 // fail writes a failure down and lets the generation that serves stay.
 func (p *planner) fail(v *view, message string) Step {
 	d := v.Desired.DeepCopy()
-	d.Failed = &axlev1.PodFailure{Generation: d.Generation, Version: d.Version, FleetGeneration: p.Fleet.Generation, Message: message}
+	d.Failed = &axlev1.PodFailure{Generation: d.Generation, Version: d.Version, Attempt: p.Fleet.Attempt, Message: message}
 	if v.serves == 0 {
 		return v.step(NoStart, d, message)
 	}
@@ -219,7 +227,7 @@ func (p *planner) fail(v *view, message string) Step {
 // record writes down what speaks against the version that serves.
 func (p *planner) record(v *view) Step {
 	d := v.Desired.DeepCopy()
-	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.missed, FleetGeneration: p.Fleet.Generation, Message: v.failure}
+	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.missed, Attempt: p.Fleet.Attempt, Message: v.failure}
 	if v.version != v.missed { // the slot that ran it has died
 		d.Failed.Generation = v.highest()
 	}
@@ -236,13 +244,7 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 	case away:
 		return Step{}, false
 	case untouched:
-		if v.Skip != "" && v.Skip != v.Skipped {
-			return v.step(Skip, nil, v.Skip), true
-		}
-		if v.Skip == "" && v.Skipped != "" {
-			return v.step(Unskip, nil, ""), true
-		}
-		return Step{}, false
+		return p.passedOver(v)
 	case leaving:
 		return Step{}, false
 	case left:
@@ -264,6 +266,28 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 	}
 	next.Leave = true
 	return v.hint(v.step(Leave, next, "callers go back to the direct way, and the sidecar leaves"), 0), true
+}
+
+// passedOver is for pods that have no sidecar and are to have none. What kept the webhook from giving them one when they were created holds as
+// long as they live.
+func (p *planner) passedOver(v *view) (Step, bool) {
+	why := v.Skip
+	if own := strings.HasPrefix(v.Skipped, "Blocked") || strings.HasPrefix(v.Skipped, string(inject.Disabled)+":"); why == "" && !own {
+		why = v.Skipped
+	}
+	switch {
+	case why != "" && (why != v.Skipped || p.untold(v, why)):
+		return v.step(Skip, nil, why), true
+	case why == "" && v.Skipped != "":
+		return v.step(Unskip, nil, ""), true
+	}
+	return Step{}, false
+}
+
+// untold says that no event has said yet why a pod is skipped which the webhook skipped when it was created, a short time ago at most.
+func (p *planner) untold(v *view, why string) bool {
+	const recent = 5 * time.Minute
+	return v.Told != why && !p.Fleet.Awake.IsZero() && v.Created.After(p.Fleet.Awake.Add(-recent))
 }
 
 // blocked says why a wanted pod cannot have a sidecar, or another one; "" when it can.

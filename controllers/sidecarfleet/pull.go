@@ -40,7 +40,7 @@ type Pull struct {
 	Reason, Message string
 	// Erring is since when the kubelet has reported that it cannot pull; zero while it has not, or before that is written down.
 	Erring time.Time
-	// Failed is what was written down of a pull that failed for good while pods wait for it, and FailedIn for which generation of the fleet.
+	// Failed is what was written down of a pull that failed for good while pods wait for it, and FailedIn in which attempt.
 	Failed   string
 	FailedIn int64
 	// Going is true when it is being deleted.
@@ -194,7 +194,7 @@ func (p *planner) tend(u Pull, wanted, waits bool) (Step, bool) {
 	s := Step{Kind: Pulled, Pod: u.NamespacedName, UID: u.UID, Version: u.Version, Node: u.Node}
 	why, _ := u.problem(p.now, p.Fleet.Deadline)
 	switch {
-	case u.Failed != "" && why != "" && waits && u.FailedIn == p.Fleet.Generation:
+	case u.Failed != "" && why != "" && waits && u.FailedIn == p.Fleet.Attempt:
 		return s, false
 	case u.Failed != "" && why != "":
 		s.Note = fmt.Sprintf("the image of %s is tried again on node %s when it is needed", u.Version, u.Node)

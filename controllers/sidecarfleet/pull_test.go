@@ -134,7 +134,7 @@ func TestPulls(t *testing.T) {
 			want: []string{"Upgrading a g3 v1 from g2 +stub"}, degraded: "True/HandoverFailed", says: "1 to go",
 		},
 		"or the fleet changes": {
-			fleet: fleet(prepulls, inGeneration(3)), pods: []Pod{pod("a")}, pulls: []Pull{pull("v2", "node-1", backOff, wroteDown)}, now: minute,
+			fleet: fleet(prepulls, inAttempt(3)), pods: []Pod{pod("a")}, pulls: []Pull{pull("v2", "node-1", backOff, wroteDown)}, now: minute,
 			want: []string{"ImagePulled v2 node-1"}, degraded: "True/ImageUnavailable",
 		},
 		"a silent node holds up its pods, not the others": {

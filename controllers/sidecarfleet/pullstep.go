@@ -21,7 +21,7 @@ const (
 	pullSince   = axlev1.GroupName + "/prepull-since"        // when the node was asked first
 	pullRefused = axlev1.GroupName + "/prepull-refused"      // why it did not take the pod before this one
 	pullErring  = axlev1.GroupName + "/prepull-erring-since" // when the kubelet could not pull first
-	pullFailed  = axlev1.GroupName + "/prepull-failed"       // "GENERATION WHY": it has failed for good, for this generation of the fleet
+	pullFailed  = axlev1.GroupName + "/prepull-failed"       // "ATTEMPT WHY": it has failed for good, in this attempt of the fleet
 )
 
 // recall reads the annotations of a pod that pulls. What cannot be read counts as absent.
@@ -54,7 +54,7 @@ func (r *Reconciler) applyPull(ctx context.Context, s *scene, step Step) error {
 	case step.Kind == Erring:
 		return r.markPull(ctx, step, pullErring, r.Clock.Now().UTC().Format(time.RFC3339))
 	case step.Kind == NoImage && step.Record != "":
-		err = r.markPull(ctx, step, pullFailed, fmt.Sprintf("%d %s", s.seen.Fleet.Generation, bounded(step.Record)))
+		err = r.markPull(ctx, step, pullFailed, fmt.Sprintf("%d %s", s.seen.Fleet.Attempt, bounded(step.Record)))
 	default:
 		err = r.deletePull(ctx, step)
 	}

@@ -19,7 +19,7 @@ const (
 	stranded  outcome = "RollbackFailed" // it has stopped, and so has the way back
 )
 
-// outcomes by the reason of the Progressing condition: what is written there holds until the fleet's spec changes.
+// outcomes by the reason of the Progressing condition: what is written there holds until the next attempt.
 var outcomes = map[string]outcome{
 	string(halted): halted, string(reverting): reverting, string(reverted): reverted, string(stranded): stranded,
 }
@@ -109,10 +109,10 @@ func (p *planner) outcome() outcome {
 	return reverting
 }
 
-// remember takes over a failure that the pod's annotation tells of, if it is of this generation of the fleet.
+// remember takes over a failure that the pod's annotation tells of, if it is of this attempt of the fleet.
 func (v *view) remember(f Fleet, back bool) {
 	d := v.Desired
-	if v.failure != "" || d == nil || d.Failed == nil || d.Failed.FleetGeneration != f.Generation {
+	if v.failure != "" || d == nil || d.Failed == nil || d.Failed.Attempt != f.Attempt {
 		return
 	}
 	missed := d.Failed.Version == v.target && v.version != v.target
@@ -136,7 +136,7 @@ func (f Fleet) evidence(v *view, now time.Time) {
 			Lost, v.NamespacedName, v.name(v.serves), v.version, v.name(h.From), h.Lost, h.Moved, v.logs(v.serves))
 		return
 	}
-	if d.Failed != nil && d.Failed.FleetGeneration == f.Generation && d.Failed.Version == f.Version {
+	if d.Failed != nil && d.Failed.Attempt == f.Attempt && d.Failed.Version == f.Version {
 		return
 	}
 	if why := f.crashing(v, now); why != "" {

@@ -22,7 +22,19 @@ func slotPod(name string, changes ...change) Pod {
 	for _, c := range changes {
 		c(&p)
 	}
+	if p.Desired != nil && p.Status != nil && p.Desired.Confirm == 0 {
+		confirmedAt(1000 * time.Hour)(&p)
+	}
 	return p
+}
+
+// asksAt asks whether what serves is connected, and confirmedAt has the answer.
+func asksAt(d time.Duration) change { return func(p *Pod) { p.Desired.Confirm = t0.Add(d).Unix() } }
+func confirmedAt(d time.Duration) change {
+	return func(p *Pod) {
+		asksAt(d)(p)
+		p.Status.Confirmed = p.Desired.Confirm
+	}
 }
 
 // flipped makes slot b the next generation.
@@ -104,7 +116,7 @@ func TestSlots(t *testing.T) {
 			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2", pulls), wants(3, "v2", 2, false, 0))}, want: []string{"HandoverFailed a g2 v1 (failed g3 v2)"},
 		},
 		"the next try flips the same slot again": {
-			fleet: fleet(func(f *Fleet) { f.Generation = 3 }), pods: []Pod{slotPod("a", flipped("v2", gaveUp), failedOn(3, "v2", 2))},
+			fleet: fleet(func(f *Fleet) { f.Attempt = 3 }), pods: []Pod{slotPod("a", flipped("v2", gaveUp), failedOn(3, "v2", 2))},
 			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
 		},
 		"a failed version goes back by a flip": {
@@ -156,6 +168,29 @@ func TestSlots(t *testing.T) {
 		"until it was quiet for so long": {
 			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), suspectOf(Crash, 3, "v2"), crashed("v2", 0, 0), fellBack)},
 			now: 10 * minute, want: []string{"Settled a g2 v1"},
+		},
+		"before a flip it is asked whether what serves is connected": {
+			fleet: fleet(), pods: []Pod{slotPod("a", confirmedAt(-31*time.Second)), slotPod("b")}, want: []string{"Asked a g2 v1"},
+		},
+		"the answer is waited for": {
+			fleet: fleet(), pods: []Pod{slotPod("a", asksAt(0)), slotPod("b")}, now: time.Second, wake: 4 * time.Second,
+		},
+		"for a while; then it is the next pod's turn": {
+			fleet: fleet(), pods: []Pod{slotPod("a", asksAt(0)), slotPod("b")}, now: 5 * time.Second, want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"an answer that came late is asked for again": {
+			fleet: fleet(), pods: []Pod{slotPod("a", confirmedAt(0))}, now: minute, want: []string{"Asked a g2 v1"},
+		},
+		"no slot is flipped while the serving one is down: the other one may serve": {
+			fleet: fleet(), pods: []Pod{slotPod("a", func(p *Pod) { down(&p.Sidecars[1]) }), slotPod("b")}, want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"a candidate that failed and has clients is not flipped": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false)), slotPod("b")}, now: 9 * minute,
+			want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"before its time is over": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false))}, now: 10 * minute,
+			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
 		},
 		"a dead candidate is started again by the kubelet": {
 			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2", down), wants(3, "v2", 2, false, 0))}, wake: 10 * minute,

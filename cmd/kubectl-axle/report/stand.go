@@ -217,9 +217,13 @@ func (s *stand) patience() time.Duration {
 	return time.Duration(s.owner.Spec.UpdateStrategy.ProgressDeadlineSeconds) * time.Second
 }
 
-// retries says whether the fleet has changed since the recorded failure, so that it is tried again.
+// retries says whether the fleet makes another attempt since the recorded failure, so that it is tried again.
 func (s *stand) retries() bool {
-	return s.owner != nil && s.desired.Failed.FleetGeneration != s.owner.Generation
+	if s.owner == nil {
+		return false
+	}
+	attempt, _ := s.owner.Try()
+	return s.desired.Failed.Attempt != attempt
 }
 
 func (s *stand) running() bool {
