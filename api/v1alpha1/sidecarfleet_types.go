@@ -168,7 +168,8 @@ type UpdateStrategy struct {
 	// +kubebuilder:default=Rollback
 	OnFailure OnFailure `json:"onFailure,omitempty"`
 
-	// ProgressDeadlineSeconds is how long a rollout may stand still before it counts as failed.
+	// ProgressDeadlineSeconds is how long one sidecar may take to start, to connect or to take over before that counts as failed, and how long a rollout may
+	// stand still before it says so (Progressing is False, ProgressDeadlineExceeded). Time in which no operator runs does not count.
 	//
 	// +optional
 	// +kubebuilder:default=600
@@ -207,8 +208,8 @@ type Analysis struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(ms|s|m|h)){1,3}$`
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
-	// FailedHandovers that are tolerated in one rollout. An upgrade that cost connections counts as one, and so does a sidecar whose proxy was
-	// restarted three times within the progress deadline. An image that a node cannot get is never tolerated.
+	// FailedHandovers that are tolerated in one rollout. An upgrade that cost connections counts as one, and so do sidecars of a pod
+	// that crashed three times within the progress deadline. An image that a node cannot get is never tolerated.
 	//
 	// +optional
 	// +kubebuilder:default=0

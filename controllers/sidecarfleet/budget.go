@@ -243,7 +243,7 @@ func limitOf(limit intstr.IntOrString, pods int) int {
 
 // pauseEnd is until when the pause after so many steps holds, or the zero time. A step that was completed just now pauses from now on.
 func pauseEnd(f Fleet, index int, now time.Time) time.Time {
-	if f.Version == f.Current || index == 0 || index >= len(f.Steps) || index <= f.Promoted || f.Steps[index-1].Pause == nil {
+	if f.Version == f.Current || f.through() || index == 0 || index >= len(f.Steps) || index <= f.Promoted || f.Steps[index-1].Pause == nil {
 		return time.Time{}
 	}
 	since := now.Truncate(time.Second)

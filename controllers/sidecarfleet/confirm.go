@@ -42,7 +42,7 @@ func (v view) held(now time.Time) string {
 	}
 	h, d := v.Status.Handover, v.Desired
 	if h != nil && !h.OK && h.From == v.serves && d.Since != nil && now.Before(d.Since.Add(lingers)) {
-		if s, ok := sidecars.Find(v.Sidecars, h.To); ok && s.Running && !s.Failed {
+		if s, ok := sidecars.Find(v.Sidecars, h.To); ok && s.Running && !s.Failed && !s.Died {
 			return fmt.Sprintf("%s, whose handover failed, has not ended: it may have connections", v.name(h.To))
 		}
 	}

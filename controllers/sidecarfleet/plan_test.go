@@ -259,6 +259,10 @@ func TestPlan(t *testing.T) {
 			fleet: fleet(halfway, func(f *Fleet) { f.Steps[0].Pause.Duration = minute }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
 			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 10 * minute,
 		},
+		"pods that come with the old version when all steps are behind it do not pause it again": {
+			fleet: fleet(halfway, func(f *Fleet) { f.StepIndex = 2 }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
+			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 9 * minute,
+		},
 		"another version while a step pauses begins with its own first step": {
 			fleet: fleet(halfway, wantsV("v3"), upTo("9"), func(f *Fleet) { f.StepIndex, f.StepSince = 0, time.Time{} }),
 			pods:  []Pod{pod("a", runs("v2")), pod("b"), pod("c"), pod("d")},

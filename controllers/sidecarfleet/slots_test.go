@@ -188,6 +188,10 @@ func TestSlots(t *testing.T) {
 			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false)), slotPod("b")}, now: 9 * minute,
 			want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
 		},
+		"one that died has none": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2", func(s *sidecars.Sidecar) { s.Died = true }), failedOn(3, "v2", 2), ended(2, 3, false))}, now: minute,
+			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
+		},
 		"before its time is over": {
 			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false))}, now: 10 * minute,
 			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
