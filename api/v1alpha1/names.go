@@ -32,9 +32,12 @@ const (
 	// PodSlots as JSON. The webhook writes it at creation and the fleet controller afterwards; the slots read it from a file.
 	SlotsAnnotation = "axlemesh.io/slots"
 
-	// PromoteAnnotation on a SidecarFleet ends a step's pause before its time: "VERSION/STEP", where STEP counts from 1 and
-	// is the last step whose pause is over ("v1-1-0/2").
+	// PromoteAnnotation on a SidecarFleet ends a step's pause before its time: "VERSION/STEP@ATTEMPT", where STEP counts from 1 and
+	// is the last step whose pause is over, and ATTEMPT is the fleet's status.attempt ("v1-1-0/2@3").
 	PromoteAnnotation = "axlemesh.io/promote"
+
+	// RetryAnnotation on a SidecarFleet tries a version again that has failed: each new value is another attempt.
+	RetryAnnotation = "axlemesh.io/retry"
 
 	// WarningsAnnotation says what the owner of an injected pod should know; absent when there is nothing.
 	WarningsAnnotation = "axlemesh.io/warnings"

@@ -28,6 +28,25 @@ type PodDesired struct {
 	Since *metav1.Time `json:"since,omitempty"`
 	// Failed is the last attempt at another generation that ended badly; nil when there was none.
 	Failed *PodFailure `json:"failed,omitempty"`
+	// Confirm asks the operator's replica that the serving sidecar is connected to whether it is: that writes the same into PodStatus.Confirmed.
+	// It is when it was asked, in Unix seconds.
+	Confirm int64 `json:"confirm,omitempty"`
+	// Crashes counts what broke down lately; nil when nothing did.
+	Crashes *PodCrashes `json:"crashes,omitempty"`
+}
+
+// PodCrashes counts how often sidecars of one version broke down in a pod while they served: proxies that their supervisor restarted, and
+// slots that died and were replaced by the other one.
+type PodCrashes struct {
+	// Version that they ran.
+	Version string `json:"version"`
+	// Since is when the count began. It begins anew after each progress deadline.
+	Since metav1.Time `json:"since"`
+	// Slots that died since then.
+	Slots int64 `json:"slots,omitempty"`
+	// Generation that has served since then, and its Restarts before that, which do not count.
+	Generation int64 `json:"generation,omitempty"`
+	Restarts   int64 `json:"restarts,omitempty"`
 }
 
 // PodSlots says which generation each slot of a pod is, and which one is to serve. A slot knows itself from here: its image is
@@ -54,8 +73,8 @@ type PodFailure struct {
 	Generation int64 `json:"generation"`
 	// Version that the generation should have brought.
 	Version string `json:"version"`
-	// FleetGeneration is the metadata.generation of the fleet that asked for it: a later one tries again.
-	FleetGeneration int64 `json:"fleetGeneration"`
+	// Attempt is the fleet's status.attempt that it was part of: a later one tries again.
+	Attempt int64 `json:"attempt"`
 	// Message says, for a person, what happened and where to look.
 	Message string `json:"message,omitempty"`
 }
@@ -90,6 +109,8 @@ type PodStatus struct {
 	Listening []int32 `json:"listening,omitempty"`
 	// Candidate is the generation that waits to take over, once it has connected to the operator; 0 for none.
 	Candidate int64 `json:"candidate,omitempty"`
+	// Confirmed is the last PodDesired.Confirm that was answered: what serves was connected then.
+	Confirmed int64 `json:"confirmed,omitempty"`
 	// Carrying says whether calls of the pod's own application go through the sidecar.
 	Carrying bool `json:"carrying,omitempty"`
 	// Handover is the last one that ended, either way.

@@ -21,6 +21,18 @@ type SidecarFleetStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	UpdateVersion string `json:"updateVersion,omitempty"`
 
+	// Attempt counts the rollouts, tries and undos. It grows when spec.version, spec.ports or the annotation axlemesh.io/retry changes; what failed
+	// is not tried again before.
+	//
+	// +optional
+	Attempt int64 `json:"attempt,omitempty"`
+
+	// UpdateHash is of what the attempt is of.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	UpdateHash string `json:"updateHash,omitempty"`
+
 	// Pods of the fleet, counted.
 	//
 	// +optional

@@ -161,14 +161,15 @@ type UpdateStrategy struct {
 	Analysis Analysis `json:"analysis,omitzero"`
 
 	// OnFailure is what happens when the evidence is against the new version. Rollback: the pods that run it go back to status.currentVersion by
-	// hot upgrades, within maxUpdating, and no other pod is touched; spec.version stays, and nothing is tried again before the spec
-	// changes. Pause: every pod keeps what it runs.
+	// hot upgrades, within maxUpdating, and no other pod is touched; spec.version stays, and nothing is tried again before it, spec.ports or the
+	// annotation axlemesh.io/retry changes. Pause: every pod keeps what it runs.
 	//
 	// +optional
 	// +kubebuilder:default=Rollback
 	OnFailure OnFailure `json:"onFailure,omitempty"`
 
-	// ProgressDeadlineSeconds is how long a rollout may stand still before it counts as failed.
+	// ProgressDeadlineSeconds is how long one sidecar may take to start, to connect or to take over before that counts as failed, and how long a rollout may
+	// stand still before it says so (Progressing is False, ProgressDeadlineExceeded). Time in which no operator runs does not count.
 	//
 	// +optional
 	// +kubebuilder:default=600
@@ -185,7 +186,7 @@ type UpdateStep struct {
 	// +kubebuilder:validation:Maximum=100
 	Percent int32 `json:"percent"`
 
-	// Pause after the step. The annotation axlemesh.io/promote=VERSION/STEP ends it before its time.
+	// Pause after the step. The annotation axlemesh.io/promote=VERSION/STEP@ATTEMPT ends it before its time.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -196,7 +197,9 @@ type UpdateStep struct {
 
 // Analysis is the evidence that lets a rollout go on.
 type Analysis struct {
-	// Interval between two looks at SuccessRate and P99Increase; without them it does nothing. What is acted on is looked at as it happens.
+	// Interval is how long the pods have to serve well with the version, after the last one got it, before the rollout is complete: until then
+	// status.currentVersion is the one before, and what fails is rolled back. A fleet's first version, an undo and a fleet without
+	// pods do not wait. What is acted on is looked at as it happens.
 	//
 	// +optional
 	// +kubebuilder:default="15s"
@@ -205,8 +208,8 @@ type Analysis struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(ms|s|m|h)){1,3}$`
 	Interval *metav1.Duration `json:"interval,omitempty"`
 
-	// FailedHandovers that are tolerated in one rollout. An upgrade that cost connections counts as one, and so does a sidecar whose proxy was
-	// restarted three times within the progress deadline. An image that a node cannot get is never tolerated.
+	// FailedHandovers that are tolerated in one rollout. An upgrade that cost connections counts as one, and so do sidecars of a pod
+	// that crashed three times within the progress deadline. An image that a node cannot get is never tolerated.
 	//
 	// +optional
 	// +kubebuilder:default=0

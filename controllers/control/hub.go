@@ -113,7 +113,7 @@ func (h *hub) said(uid types.UID) (all []Said, ended []*stream) {
 		}
 	}
 	for _, s := range latest {
-		all = append(all, Said{Generation: s.generation, Version: s.version, State: s.report.GetState(), Handover: s.report.GetHandover()})
+		all = append(all, Said{Generation: s.generation, Version: s.version, State: s.report.GetState(), Handover: s.report.GetHandover(), Gone: s.gone})
 	}
 	return all, ended
 }

@@ -14,6 +14,8 @@ type Said struct {
 	Version    string
 	State      *controlv1.State
 	Handover   *controlv1.HandoverResult
+	// Gone is true when these were its last words: it is not connected any more.
+	Gone bool
 }
 
 var phases = map[controlv1.State_Phase]axlev1.Phase{
@@ -99,6 +101,16 @@ func own(status *axlev1.PodStatus, s Said) {
 	status.Phase = phases[s.State.GetPhase()]
 	status.Carrying = s.State.GetCarrying()
 	status.Listening = slices.Compact(slices.Sorted(slices.Values(s.State.GetListening())))
+}
+
+// confirmed answers whether what serves is connected: with what was asked if it is, and with the last answer if it is not.
+func confirmed(status axlev1.PodStatus, said []Said, asked int64) int64 {
+	for _, s := range said {
+		if asked != 0 && !s.Gone && s.Generation == status.Generation && s.State.GetTerm() == status.Term && serves(s.State.GetPhase()) {
+			return asked
+		}
+	}
+	return status.Confirmed
 }
 
 // waits says whether s is connected and could take over.

@@ -242,3 +242,28 @@ func TestBoundedKeepsRunesWhole(t *testing.T) {
 		t.Errorf("bounded = %q, want %q", got, "pay")
 	}
 }
+
+func TestConfirmed(t *testing.T) {
+	status := axlev1.PodStatus{Generation: 3, Term: 2, Confirmed: 7}
+	said := func(generation, term int64, phase controlv1.State_Phase, gone bool) []Said {
+		return []Said{{Generation: generation, State: &controlv1.State{Phase: phase, Term: term}, Gone: gone}}
+	}
+	cases := map[string]struct {
+		said  []Said
+		asked int64
+		want  int64
+	}{
+		"what serves is connected":         {said(3, 2, controlv1.State_SERVING, false), 8, 8},
+		"it was":                           {said(3, 2, controlv1.State_SERVING, true), 8, 7},
+		"it has served in an earlier term": {said(3, 1, controlv1.State_SERVING, false), 8, 7},
+		"it waits to serve":                {said(3, 2, controlv1.State_STARTING, false), 8, 7},
+		"another one is connected":         {said(2, 2, controlv1.State_SERVING, false), 8, 7},
+		"nobody is":                        {nil, 8, 7},
+		"nobody asked":                     {said(3, 2, controlv1.State_SERVING, false), 0, 7},
+	}
+	for name, tc := range cases {
+		if got := confirmed(status, tc.said, tc.asked); got != tc.want {
+			t.Errorf("%s: confirmed %d, want %d", name, got, tc.want)
+		}
+	}
+}

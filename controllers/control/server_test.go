@@ -382,3 +382,28 @@ func TestConnectRefusesAnothersName(t *testing.T) {
 		}
 	}
 }
+
+// The operator's question whether what serves is connected is answered while it is, and not afterwards.
+func TestWhatServesIsConfirmedWhileItIsConnected(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	r := newReplica(t, pod("127.0.0.1", 1))
+	str := r.connect(ctx, 1, "v1")
+	if err := str.Send(&controlv1.Report{State: &controlv1.State{Phase: controlv1.State_SERVING}}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the word that it serves", func() bool { return r.status().Phase == axlev1.PhaseServing })
+	r.want(`{"fleet":"default","generation":1,"version":"v1","confirm":41}`)
+	r.eventually("the answer", func() bool { return r.status().Confirmed == 41 })
+	if err := str.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("forgetting the stream", func() bool { return !r.hub.knows("uid-1") })
+	r.want(`{"fleet":"default","generation":1,"version":"v1","confirm":42}`)
+	if err := r.write(ctx, client.ObjectKey{Namespace: "payments", Name: "pay-0"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.status().Confirmed; got != 41 {
+		t.Errorf("confirmed %d of a sidecar that is gone, want 41", got)
+	}
+}

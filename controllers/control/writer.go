@@ -95,6 +95,9 @@ func (s *Server) write(ctx context.Context, key types.NamespacedName) error {
 	}
 	said, ended := s.hub.said(pod.UID)
 	want := Merge(*have, said)
+	if d, err := axlev1.ParseDesired(pod.Annotations); err == nil && d != nil {
+		want.Confirmed = confirmed(want, said, d.Confirm)
+	}
 	if err == nil && reflect.DeepEqual(normal(*have), normal(want)) {
 		s.hub.forget(ended)
 		return nil

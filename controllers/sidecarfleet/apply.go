@@ -36,7 +36,7 @@ func (r *Reconciler) apply(ctx context.Context, s *scene, steps []Step) (again b
 }
 
 func (r *Reconciler) applyOne(ctx context.Context, s *scene, step Step) error {
-	if step.Kind == Pulling || step.Kind == Pulled || step.Kind == NoImage {
+	if step.isPull() {
 		return r.applyPull(ctx, s, step)
 	}
 	pod := s.pods[step.Pod]
@@ -142,12 +142,15 @@ func bounded(note string) string { return note[:min(len(note), maxNote)] }
 // announce leaves an event on the pod, and on the fleet where it concerns the rollout as a whole.
 func (r *Reconciler) announce(s *scene, pod *corev1.Pod, step Step) {
 	kind := corev1.EventTypeNormal
-	if step.Kind == Fail || step.Kind == NoStart || evident(step.Kind) {
+	if step.Kind == Fail || step.Kind == NoStart || step.Kind == Over || evident(step.Kind) {
 		kind = corev1.EventTypeWarning
+	}
+	if told := r.told[s.seen.Fleet.Name]; step.Kind == Skip && told != nil {
+		told[pod.UID] = step.Note
 	}
 	note := bounded(step.Note)
 	r.Log.Info("step", "fleet", s.seen.Fleet.Name, "kind", string(step.Kind), "pod", step.Pod, "note", note)
-	if step.Kind == Settle || step.Kind == Unskip {
+	if step.Kind == Settle || step.Kind == Unskip || step.Kind == Ask {
 		return // bookkeeping
 	}
 	if s.fleet == nil {

@@ -34,6 +34,9 @@ const lost = "ContainerStatusUnknown"
 // lastWords is how long after the end of a candidate its report of what happened is waited for: it says more than an exit code.
 const lastWords = 3 * time.Second
 
+// reconnects is how long after a break of the operator its sidecars may take to come back and say what happened: they try again at least every 15 s.
+const reconnects = 20 * time.Second
+
 // view is a pod with what follows from its facts.
 type view struct {
 	Pod
@@ -48,6 +51,8 @@ type view struct {
 	recorded        bool
 	// deadline of the attempt, when there is one.
 	deadline time.Time
+	// fell is true when the other slot serves in place of the one that is desired, which had served.
+	fell bool
 }
 
 // underway says whether the pod is between two generations.
@@ -88,8 +93,8 @@ func (f Fleet) assess(p Pod, now time.Time, back bool) view {
 		v.stage = starting
 	case v.serves == 0:
 		f.assessCold(&v, now)
-	case d == nil || d.Generation <= v.serves:
-		v.stage = serving
+	case d == nil || d.Generation <= v.serves || v.fallen():
+		v.stage, v.fell = serving, d != nil && d.Generation > v.serves
 		f.evidence(&v, now)
 	default:
 		f.assessUpgrade(&v, now)
@@ -122,7 +127,7 @@ func (f Fleet) assessCold(v *view, now time.Time) {
 		v.stage = orphaned
 	case problem == "":
 		v.stage = starting
-	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Failed.FleetGeneration != f.Generation:
+	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Failed.Attempt != f.Attempt:
 		// It failed for what the fleet was then: try again.
 	case d.Failed != nil && d.Failed.Generation == d.Generation && d.Version == f.Version && d.Version != v.target:
 		// Its version makes way for another, which starts afresh; the failure is remembered.
@@ -146,8 +151,8 @@ func (f Fleet) assessUpgrade(v *view, now time.Time) {
 	s, sent := sidecars.Find(v.Sidecars, d.Generation)
 	connected := v.Status.Candidate == d.Generation
 	v.deadline = f.deadline(d)
-	if d.Begin && s.Terminated && now.Before(s.Ended.Add(lastWords)) {
-		v.stage, v.deadline = handover, s.Ended.Add(lastWords)
+	if heard := f.heard(s.Ended).Add(lastWords); d.Begin && s.Terminated && now.Before(heard) {
+		v.stage, v.deadline = handover, heard
 		return
 	}
 	problem := v.stuck(s)
@@ -196,7 +201,15 @@ func (f Fleet) deadline(d *axlev1.PodDesired) time.Time {
 	if d.Since == nil {
 		return time.Unix(1<<40, 0) // written by someone who does not keep time: never
 	}
-	return d.Since.Add(f.Deadline)
+	return f.heard(d.Since.Time).Add(f.Deadline)
+}
+
+// heard is when the operator can be expected to know what happened at t: what happened in a break it hears after it.
+func (f Fleet) heard(t time.Time) time.Time {
+	if back := f.Awake.Add(reconnects); !f.Awake.IsZero() && back.After(t) {
+		return back
+	}
+	return t
 }
 
 func because(reason, message string) string {

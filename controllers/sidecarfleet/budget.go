@@ -126,6 +126,9 @@ func (p *planner) upgradeNext() {
 			continue
 		}
 		mine := busy(v)
+		if v.held(p.now) != "" {
+			continue
+		}
 		if slices.ContainsFunc(mine, func(s *scope) bool { return s.full(p.Fleet.MaxUpdating) }) {
 			continue
 		}
@@ -135,7 +138,9 @@ func (p *planner) upgradeNext() {
 		if v.Pin == "" {
 			open--
 		}
-		p.replace(v.renew(Upgrade, p.upgrade(v), upgradeNote(v)))
+		if !p.confirm(v) {
+			p.replace(v.renew(Upgrade, p.upgrade(v), upgradeNote(v)))
+		}
 	}
 }
 
@@ -144,12 +149,12 @@ func (p *planner) upgradable(v *view) bool {
 	if !v.Wanted || v.stage != serving || v.version == v.target || v.failure != "" && (v.missed == v.target || !v.recorded) {
 		return false
 	}
-	if d := v.Desired; v.slotted() && (d == nil || d.Predecessor != 0 || !v.hinted()) {
+	if d := v.Desired; v.slotted() && (d == nil || d.Predecessor != 0 || d.Generation != v.serves || !v.hinted()) {
 		return false // what serves has to be written down before the other slot is flipped
 	} else if d != nil && d.Predecessor != 0 && v.running(v.serves) {
 		return false // the last handover's old side has not ended yet: at most two generations hold descriptors
 	}
-	return !p.stopped[v.target] && p.problem(v.target) == "" && p.blocked(v) == ""
+	return !p.stopped[v.target] && p.problem(v.target) == "" && p.barred(v) == ""
 }
 
 // replace appends a step; a step that only settles the same pod is swallowed by it.
@@ -179,6 +184,9 @@ func (p *planner) pinned() bool {
 // those that are there or on their way. It is 0 while a step's pause holds.
 func (p *planner) allowance() int {
 	total, there, coming := p.progress()
+	if p.Fleet.Version == p.Fleet.Current || p.Fleet.through() { // nothing new is tried, or it has been everywhere
+		return total - there - coming
+	}
 	index := stepsDone(p.Fleet.Steps, total, there)
 	if end := pauseEnd(p.Fleet, index, p.now); !end.IsZero() {
 		p.look(end)
@@ -235,7 +243,7 @@ func limitOf(limit intstr.IntOrString, pods int) int {
 
 // pauseEnd is until when the pause after so many steps holds, or the zero time. A step that was completed just now pauses from now on.
 func pauseEnd(f Fleet, index int, now time.Time) time.Time {
-	if index == 0 || index >= len(f.Steps) || index <= f.Promoted || f.Steps[index-1].Pause == nil {
+	if f.Version == f.Current || f.through() || index == 0 || index >= len(f.Steps) || index <= f.Promoted || f.Steps[index-1].Pause == nil {
 		return time.Time{}
 	}
 	since := now.Truncate(time.Second)

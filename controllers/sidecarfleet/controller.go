@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -40,6 +42,11 @@ type Reconciler struct {
 	Log    logr.Logger
 	// Namespace of the operator; its pods never get a sidecar.
 	Namespace string
+
+	// awake is since when the reconciler has looked, and the API server answered, without a break.
+	awake time.Time
+	// told is what events have said of pods that were skipped, by fleet.
+	told map[string]map[types.UID]string
 }
 
 // Setup makes the manager run the reconciler.
@@ -60,11 +67,15 @@ func (r *Reconciler) Setup(ctx context.Context, mgr ctrl.Manager) error {
 
 // Reconcile observes, plans, applies and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if r.awake.IsZero() { // the leader begins
+		r.awake = r.Clock.Now()
+	}
 	s, err := r.observe(ctx, req.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	steps, wake := Plan(r.Clock.Now(), s.seen)
+	r.forgetGone(req.Name, s)
 	stale, err := r.apply(ctx, s, steps)
 	if stale && (wake == 0 || again < wake) {
 		wake = again
@@ -72,10 +83,37 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if reportErr := r.report(ctx, s, err); reportErr != nil {
 		err = errors.Join(err, reportErr)
 	}
+	if unreachable(err) {
+		r.awake = r.Clock.Now()
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: wake}, nil
+}
+
+// unreachable says whether the API server did not answer: what sidecars report is not written either then.
+func unreachable(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) ||
+		apierrors.IsTooManyRequests(err)
+}
+
+// forgetGone keeps what was said of pods that are still there.
+func (r *Reconciler) forgetGone(fleet string, s *scene) {
+	if r.told == nil {
+		r.told = map[string]map[types.UID]string{}
+	}
+	kept := map[types.UID]string{}
+	for i := range s.seen.Pods {
+		if p := &s.seen.Pods[i]; p.Told != "" {
+			kept[p.UID] = p.Told
+		}
+	}
+	r.told[fleet] = kept
+	if s.fleet == nil && len(kept) == 0 {
+		delete(r.told, fleet)
+	}
 }
 
 // report writes the fleet's status when it differs from the one there is. trouble is why steps could not be taken; it is tried again.

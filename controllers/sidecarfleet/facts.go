@@ -34,6 +34,9 @@ type Observed struct {
 type Fleet struct {
 	Name       string
 	Generation int64
+	// Attempt is which try this is, and Hash what it is of; see SidecarFleet.Try.
+	Attempt int64
+	Hash    string
 	// Version that the pods are to run, and Current, which they ran when the last rollout had finished.
 	Version, Current string
 	// InPlace lets running pods get a sidecar.
@@ -50,11 +53,17 @@ type Fleet struct {
 	// FailedHandovers that are tolerated.
 	FailedHandovers int
 	Deadline        time.Duration
+	// Soak is how long the last pods have to serve well before the version is the current one.
+	Soak time.Duration
+	// Served is the version of the attempt before this one, when that had come to every pod and had not failed; else "".
+	Served string
 	// Prepull lets no pod be upgraded before its node has the image.
 	Prepull bool
 	// Rollback lets pods go back when their version has failed.
 	Rollback bool
-	// Stopped is the message of what stopped this generation's rollout, also when its pod is gone since, and StoppedBy its reason.
+	// Awake is since when the operator has looked at its pods without a break: what nobody was there to hear is not late. Zero is for ever.
+	Awake time.Time
+	// Stopped is the message of what stopped this attempt, also when its pod is gone since, and StoppedBy its reason.
 	Stopped   string
 	StoppedBy string
 }
@@ -76,8 +85,10 @@ type Pod struct {
 	Wanted bool
 	// Away pods cannot be changed now: not started yet, finished, or being deleted.
 	Away bool
-	// Skip says why this pod never gets a sidecar; Skipped is what its annotation says.
-	Skip, Skipped string
+	// Skip says why this pod never gets a sidecar; Skipped is what its annotation says, and Told what an event has said.
+	Skip, Skipped, Told string
+	// Created is when the pod was.
+	Created time.Time
 	// Pin is the version that the pod's annotation holds it on.
 	Pin string
 	// Ports that its sidecar is to serve.

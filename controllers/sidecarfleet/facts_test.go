@@ -33,6 +33,12 @@ func pod(name string, changes ...change) Pod {
 	return p
 }
 
+func awakeSince(d time.Duration) func(*Fleet) {
+	return func(f *Fleet) { f.Awake = t0.Add(d) }
+}
+
+func createdAt(d time.Duration) change { return func(p *Pod) { p.Created = t0.Add(d) } }
+
 func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: t0.Add(d)} }
 
 func bare(p *Pod)               { p.Sidecars, p.Desired, p.Status = nil, nil, nil }
@@ -94,16 +100,16 @@ func ended(from, to int64, ok bool) change {
 	}
 }
 
-func failedOn(generation int64, version string, fleetGeneration int64) change {
+func failedOn(generation int64, version string, attempt int64) change {
 	return func(p *Pod) {
-		p.Desired.Failed = &axlev1.PodFailure{Generation: generation, Version: version, FleetGeneration: fleetGeneration, Message: "HandoverFailed: it did"}
+		p.Desired.Failed = &axlev1.PodFailure{Generation: generation, Version: version, Attempt: attempt, Message: "HandoverFailed: it did"}
 	}
 }
 
 // A fleet in these tests wants v2, and its pods ran v1.
 func fleet(changes ...func(*Fleet)) Fleet {
 	f := Fleet{
-		Name: "default", Generation: 2, Version: "v2", Current: "v1", InPlace: true, MaxGenerations: 50,
+		Name: "default", Generation: 2, Attempt: 2, Version: "v2", Current: "v1", InPlace: true, MaxGenerations: 50,
 		MaxUpdating: intstr.FromInt32(1), Steps: []axlev1.UpdateStep{{Percent: 100}}, Deadline: 10 * minute,
 	}
 	for _, c := range changes {
@@ -143,6 +149,9 @@ func say(s Step) string {
 		if d.Failed != nil {
 			text += fmt.Sprintf(" (failed g%d %s)", d.Failed.Generation, d.Failed.Version)
 		}
+	}
+	if d := s.Desired; d != nil && d.Crashes != nil && d.Crashes.Slots > 0 {
+		text += fmt.Sprintf(" (%d of %s died)", d.Crashes.Slots, d.Crashes.Version)
 	}
 	if s.Stub {
 		text += " +stub"

@@ -2,6 +2,7 @@ package sidecarfleet_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -123,6 +125,22 @@ var _ = Describe("a fleet that gets another version", func() {
 	})
 })
 
+var _ = Describe("a fleet whose pods have all got another version", func() {
+	It("is complete when they have served well with it for the interval of the analysis", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"updateStrategy":{"analysis":{"interval":"3s"}}}}`))).To(Succeed())
+		v2 := s.version(ctx, "v2")
+		s.roll(ctx, v2)
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("True/Verifying"))
+		Expect(s.fleet(ctx).Status.CurrentVersion).To(Equal(s.first))
+		s.settled(ctx, "2 "+v2+" Serving")
+		Expect(s.fleet(ctx).Status.CurrentVersion).To(Equal(v2))
+	})
+})
+
 var _ = Describe("a fleet with a broken version", func() {
 	It("stops at the first pod, says which and why, and can be sent back", func(ctx context.Context) {
 		s := newScene(ctx, 3)
@@ -139,12 +157,21 @@ var _ = Describe("a fleet with a broken version", func() {
 		Consistently(s.serving).WithContext(ctx).Should(HaveEach(one))
 		Expect(s.pod(ctx, "pay-1").Spec.EphemeralContainers).To(HaveLen(1))
 
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"paused":true}}`))).To(Succeed())
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"paused":false}}`))).To(Succeed())
+		Consistently(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("False/RolledBack"))
+		Expect(s.pod(ctx, "pay-0").Spec.EphemeralContainers).To(HaveLen(2), "a pause is no retry")
+		Expect(cluster.Patch(ctx, fleet, merge(fmt.Sprintf(`{"metadata":{"annotations":{%q:"again"}}}`, axlev1.RetryAnnotation)))).To(Succeed())
+		Eventually(func() int { return len(s.pod(ctx, "pay-0").Spec.EphemeralContainers) }).Should(Equal(3))
+		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionProgressing).Should(HavePrefix("False/RolledBack"))
+
 		s.roll(ctx, s.first)
 		s.settled(ctx, one, one, one)
 		Eventually(s.condition).WithContext(ctx).WithArguments(axlev1.ConditionDegraded).Should(HavePrefix("False/Healthy"))
 		v3 := s.version(ctx, "v3")
 		s.roll(ctx, v3)
-		s.settled(ctx, "3 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
+		s.settled(ctx, "4 "+v3+" Serving", "2 "+v3+" Serving", "2 "+v3+" Serving")
 	})
 
 	It("goes back where pods run it already, and stays so when the operator is started again", func(ctx context.Context) {
@@ -199,6 +226,34 @@ var _ = Describe("a fleet with a broken version", func() {
 			g.Expect(cluster.List(ctx, &pods, client.InNamespace("axle-system"), client.MatchingLabels{axlev1.GroupName + "/prepull-fleet": s.name})).To(Succeed())
 			g.Expect(pods.Items).To(BeEmpty())
 		}).Should(Succeed())
+	})
+
+	It("says once that a node cannot run the image, and keeps the pod that shows it, while pods wait for it", func(ctx context.Context) {
+		s := newScene(ctx, 1)
+		s.label(ctx, axlev1.InjectionEnabled)
+		s.settled(ctx, "1 "+s.first+" Serving")
+		fleet := &axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+		Expect(cluster.Patch(ctx, fleet, merge(`{"spec":{"updateStrategy":{"onFailure":"Pause"}}}`))).To(Succeed())
+		s.roll(ctx, s.version(ctx, absent))
+		kept := func(g Gomega) {
+			var pods corev1.PodList
+			g.Expect(cluster.List(ctx, &pods, client.InNamespace("axle-system"), client.MatchingLabels{axlev1.GroupName + "/prepull-fleet": s.name})).To(Succeed())
+			g.Expect(pods.Items).To(HaveLen(1))
+			g.Expect(pods.Items[0].Annotations[axlev1.GroupName+"/prepull-failed"]).To(ContainSubstring("exec format error"))
+			g.Expect(s.condition(ctx, axlev1.ConditionProgressing)).To(HavePrefix("False/Stopped"))
+			var list eventsv1.EventList
+			g.Expect(cluster.List(ctx, &list)).To(Succeed())
+			n := 0
+			for _, e := range list.Items {
+				if e.Regarding.Name == s.name && e.Reason == "ImageUnavailable" {
+					n++
+					g.Expect(e.Series).To(BeNil())
+				}
+			}
+			g.Expect(n).To(Equal(1))
+		}
+		Eventually(kept).Should(Succeed())
+		Consistently(kept).Should(Succeed())
 	})
 
 	It("stops when a candidate does not connect before the deadline", func(ctx context.Context) {

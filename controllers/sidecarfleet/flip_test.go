@@ -38,6 +38,21 @@ func (s *scene) reports(ctx context.Context, pod string, status axlev1.PodStatus
 	Expect(cluster.Patch(ctx, s.pod(ctx, pod), merge(fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, axlev1.StatusAnnotation, text)))).To(Succeed())
 }
 
+// answers plays the replica that the serving slot is connected to, when the operator asks for it.
+func (s *scene) answers(ctx context.Context, pod string) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		a := s.pod(ctx, pod).Annotations
+		d, err := axlev1.ParseDesired(a)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(d.Confirm).NotTo(BeZero())
+		st, err := axlev1.ParseStatus(a)
+		g.Expect(err).NotTo(HaveOccurred())
+		st.Confirmed = d.Confirm
+		s.reports(ctx, pod, *st)
+	}).Should(Succeed())
+}
+
 // slots says what a pod's slots are: the hint, and each slot's generation as the annotation and as its image has it.
 func (s *scene) slots(ctx context.Context, name string) string {
 	pod := s.pod(ctx, name)
@@ -74,6 +89,7 @@ var _ = Describe("a pod with slots", func() {
 
 		v2 := s.version(ctx, "v2")
 		s.roll(ctx, v2)
+		s.answers(ctx, "pay-0")
 		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 2, a 2 g2, b 3 g3"))
 		Expect(s.wish(ctx, "pay-0")).To(Equal("g3 " + v2 + " from g2 begin false leave false"))
 		s.reports(ctx, "pay-0", axlev1.PodStatus{Generation: 2, Version: s.first, Phase: axlev1.PhaseServing, Candidate: 3, Term: 1})
@@ -85,13 +101,24 @@ var _ = Describe("a pod with slots", func() {
 		Expect(s.wish(ctx, "pay-0")).To(Equal("g3 " + v2 + " from g0 begin false leave false"))
 		Expect(s.pod(ctx, "pay-0").Spec.EphemeralContainers).To(BeEmpty())
 
+		s.reports(ctx, "pay-0", axlev1.PodStatus{Generation: 2, Version: s.first, Phase: axlev1.PhaseServing, Term: 2}) // slot b was killed
+		Eventually(s.eventsOf).WithContext(ctx).WithArguments("pay-0").Should(ContainElement("FailedOver"))
+		s.answers(ctx, "pay-0")
+		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 2, a 2 g2, b 4 g4"))
+		Expect(s.wish(ctx, "pay-0")).To(Equal("g4 " + v2 + " from g2 begin false leave false"))
+		Expect(s.condition(ctx, axlev1.ConditionDegraded)).To(HavePrefix("False/Healthy"))
+		s.reports(ctx, "pay-0", axlev1.PodStatus{
+			Generation: 4, Version: v2, Phase: axlev1.PhaseServing, Term: 2, Handover: &axlev1.HandoverResult{From: 2, To: 4, OK: true, Moved: 7},
+		})
+		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 4, a 2 g2, b 4 g4"))
+
 		s.label(ctx, nil)
-		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 0, a 2 g2, b 3 g3"))
-		s.reports(ctx, "pay-0", axlev1.PodStatus{Generation: 3, Version: v2, Phase: axlev1.PhaseLeft, Term: 1})
+		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 0, a 2 g2, b 4 g4"))
+		s.reports(ctx, "pay-0", axlev1.PodStatus{Generation: 4, Version: v2, Phase: axlev1.PhaseLeft, Term: 2})
 		Eventually(s.wish).WithContext(ctx).WithArguments("pay-0").Should(HavePrefix("nothing"))
 		s.label(ctx, axlev1.InjectionEnabled)
-		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 3, a 2 g2, b 3 g3"))
-		Expect(s.wish(ctx, "pay-0")).To(Equal("g3 " + v2 + " from g0 begin false leave false"))
+		Eventually(s.slots).WithContext(ctx).WithArguments("pay-0").Should(Equal("serving 4, a 2 g2, b 4 g4"))
+		Expect(s.wish(ctx, "pay-0")).To(Equal("g4 " + v2 + " from g0 begin false leave false"))
 		Expect(cluster.Delete(ctx, s.pod(ctx, "pay-0"), client.GracePeriodSeconds(0))).To(Succeed())
 	})
 })

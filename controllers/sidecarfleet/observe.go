@@ -75,12 +75,12 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 	if s.seen.Pulls, err = r.pulls(ctx, name); err != nil {
 		return nil, err
 	}
-	s.seen.Fleet.Prepull = true
+	s.seen.Fleet.Prepull, s.seen.Fleet.Awake = true, r.awake
 	services, err := r.services(ctx, pods)
 	if err != nil {
 		return nil, err
 	}
-	s.fill(all, byName, pods, services)
+	s.fill(all, byName, pods, services, r.told[name])
 	return s, r.locate(ctx, s.seen.Pods)
 }
 
@@ -161,7 +161,7 @@ func (r *Reconciler) services(ctx context.Context, pods []*corev1.Pod) (map[stri
 }
 
 // fill sorts out which pods are this fleet's affair, and states their facts.
-func (s *scene) fill(all []claim, namespaces map[string]*corev1.Namespace, pods []*corev1.Pod, services map[string][]*corev1.Service) {
+func (s *scene) fill(all []claim, namespaces map[string]*corev1.Namespace, pods []*corev1.Pod, services map[string][]*corev1.Service, told map[types.UID]string) {
 	name := s.seen.Fleet.Name
 	rivals := map[string]bool{}
 	for _, pod := range pods {
@@ -189,6 +189,7 @@ func (s *scene) fill(all []claim, namespaces map[string]*corev1.Namespace, pods 
 		if s.fleet != nil {
 			fact.Ports = ports(s.fleet.Spec.Ports, pod, services[pod.Namespace])
 		}
+		fact.Told = told[fact.UID]
 		s.pods[fact.NamespacedName] = pod
 		s.seen.Pods = append(s.seen.Pods, fact)
 	}
@@ -222,7 +223,7 @@ func podFacts(pod *corev1.Pod) Pod {
 	return Pod{
 		HasSlots: sidecars.HasSlots(pod), Slots: slots,
 		NamespacedName: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
-		UID:            pod.UID, Workload: workload(pod), Node: pod.Spec.NodeName,
+		UID:            pod.UID, Created: pod.CreationTimestamp.Time, Workload: workload(pod), Node: pod.Spec.NodeName,
 		Away: isAway(pod), Skip: skip(pod), Skipped: pod.Annotations[axlev1.SkippedAnnotation],
 		Pin: pod.Annotations[axlev1.PinVersionAnnotation], Desired: desired, Status: status, Sidecars: sidecars.Of(pod),
 	}
@@ -247,6 +248,7 @@ func versionFacts(versions []axlev1.SidecarVersion) map[string]Version {
 const (
 	defaultMaxGenerations = 50
 	defaultDeadline       = 600 * time.Second
+	defaultSoak           = 15 * time.Second
 )
 
 func fleetFacts(f *axlev1.SidecarFleet) Fleet {
@@ -266,33 +268,53 @@ func fleetFacts(f *axlev1.SidecarFleet) Fleet {
 	if strategy.MaxUpdating != nil {
 		fact.MaxUpdating = *strategy.MaxUpdating
 	}
-	if f.Status.UpdateVersion != f.Spec.Version {
+	fact.Attempt, fact.Hash = f.Try()
+	if len(fact.Steps) == 0 {
+		fact.Steps = []axlev1.UpdateStep{{Percent: 100}}
+	}
+	if fact.Attempt != f.Status.Attempt {
 		fact.StepIndex = 0
 	} else if f.Status.Step.Since != nil {
 		fact.StepSince = f.Status.Step.Since.Time
 	}
-	fact.Promoted = promoted(f)
+	fact.Promoted = promoted(f, fact.Attempt)
+	fact.Soak = defaultSoak
+	if strategy.Analysis.Interval != nil {
+		fact.Soak = strategy.Analysis.Interval.Duration
+	}
+	fact.Served = served(f, fact.Attempt)
 	fact.Rollback = strategy.OnFailure != axlev1.OnFailurePause
 	fact.Stopped, fact.StoppedBy = stop(f)
 	return fact
 }
 
-// promoted reads the annotation that ends pauses, "VERSION/STEP". One of another version, or that is no number of a step, ends none.
-func promoted(f *axlev1.SidecarFleet) int {
-	version, step, _ := strings.Cut(f.Annotations[axlev1.PromoteAnnotation], "/")
+// served is the version that the attempt before this one has brought to every pod, if it did.
+func served(f *axlev1.SidecarFleet, attempt int64) string {
+	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
+	through := f.Status.Step.Reason == reasonComplete || f.Status.Step.Reason == reasonVerifying
+	if attempt == f.Status.Attempt || f.Status.UpdateVersion == f.Spec.Version || !through || progress == nil || outcomes[progress.Reason] != going {
+		return ""
+	}
+	return f.Status.UpdateVersion
+}
+
+// promoted reads the annotation that ends pauses, "VERSION/STEP@ATTEMPT". One of another version or attempt, or that is no number of a step, ends none.
+func promoted(f *axlev1.SidecarFleet, attempt int64) int {
+	version, rest, _ := strings.Cut(f.Annotations[axlev1.PromoteAnnotation], "/")
+	step, of, _ := strings.Cut(rest, "@")
 	n, err := strconv.Atoi(step)
-	if version != f.Spec.Version || err != nil || n < 1 {
+	if version != f.Spec.Version || err != nil || n < 1 || of != strconv.FormatInt(attempt, 10) {
 		return 0
 	}
 	return n
 }
 
-// stop reads back what stopped the rollout, if the status says so of this generation of the spec.
+// stop reads back what stopped the rollout, if the status says so of this attempt.
 func stop(f *axlev1.SidecarFleet) (message, reason string) {
 	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
 	degraded := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded)
 	if progress == nil || degraded == nil || outcomes[progress.Reason] == going || degraded.Status != "True" ||
-		progress.ObservedGeneration != f.Generation || degraded.ObservedGeneration != f.Generation {
+		!f.Tried() {
 		return "", ""
 	}
 	message, _, _ = strings.Cut(degraded.Message, stoppedPhrase(f.Spec.Version))

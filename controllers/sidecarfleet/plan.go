@@ -3,12 +3,14 @@ package sidecarfleet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/webhook/inject"
 )
 
 // Kind of a step; it is the reason of the event that the step leaves on the pod.
@@ -19,10 +21,12 @@ const (
 	Inject  Kind = "Injecting"        // write the desire, send the stub of a first sidecar
 	Upgrade Kind = "Upgrading"        // write the desire, send the stub of the next generation
 	Begin   Kind = "HandoverBegun"    // let the connected candidate take over
+	Ask     Kind = "Asked"            // ask whether what serves is connected, before the other slot is flipped
 	Settle  Kind = "Settled"          // make the desire say what serves
 	Done    Kind = "Upgraded"         // the same, after a handover
 	Fail    Kind = "HandoverFailed"   // write the failure down; what serves goes on
 	NoStart Kind = "SidecarFailed"    // the same where nothing serves
+	Over    Kind = "FailedOver"       // the same, after one slot died and the other one took its place
 	Lost    Kind = "ConnectionsLost"  // write down that an upgrade has cost connections
 	Crash   Kind = "CrashLooping"     // write down that what serves does not stay up
 	NoImage Kind = "ImageUnavailable" // a node cannot get a version's image; no pod is concerned
@@ -30,8 +34,9 @@ const (
 	Forget  Kind = "Left"
 	Skip    Kind = "Skipped"
 	Unskip  Kind = "Unskipped"
-	Pulling Kind = "ImagePulling" // create the pod that makes an image present on a node
-	Pulled  Kind = "ImagePulled"  // and remove it
+	Pulling Kind = "ImagePulling"   // create the pod that makes an image present on a node
+	Erring  Kind = "ImagePullFails" // write down on it since when the kubelet cannot pull
+	Pulled  Kind = "ImagePulled"    // and remove it
 )
 
 // Step is one change of one pod.
@@ -45,8 +50,10 @@ type Step struct {
 	Stub bool
 	// Flip is what changes in a pod with slots; nil when that is nothing.
 	Flip *Flip
-	// Version and Node of a pull.
-	Version, Node string
+	// Version and Node of a pull. With Pulling, Since and Record are when the node was asked first and why it did not take the pod, which is
+	// replaced; with NoImage, Record is the failure that is written on the pod, which stays.
+	Version, Node, Record string
+	Since                 time.Time
 	// Note is the event's text, and for Skip the annotation's.
 	Note string
 }
@@ -60,6 +67,10 @@ func Plan(now time.Time, seen Observed) (steps []Step, wake time.Duration) {
 		}
 	}
 	p.start()
+	if end := p.soaking(); !end.IsZero() {
+		p.look(end)
+	}
+	p.still()
 	return p.steps, p.wake
 }
 
@@ -74,17 +85,19 @@ type planner struct {
 	back bool
 	// noImage says of versions that some node cannot get their image.
 	noImage map[string]string
+	pulls   map[place]Pull
 	steps   []Step
 	wake    time.Duration
 }
 
 func newPlanner(now time.Time, seen Observed) *planner {
 	p := &planner{Observed: seen, now: now}
+	p.succeed()
 	for _, pod := range seen.Pods {
-		p.views = append(p.views, seen.Fleet.assess(pod, now, false))
+		p.views = append(p.views, p.Fleet.assess(pod, now, false))
 	}
 	p.unpullable()
-	p.stopped = stopped(seen.Fleet, p.views)
+	p.stopped = stopped(p.Fleet, p.views)
 	p.halt()
 	p.revert()
 	return p
@@ -98,7 +111,7 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 	if v.stage == away {
 		return Step{}, false
 	}
-	if why := p.blocked(v); why != "" && why != v.Skipped {
+	if why := p.blocked(v); why != "" && (why != v.Skipped || p.untold(v, why)) {
 		return v.step(Skip, nil, why), true
 	} else if why == "" && v.Skipped != "" && v.stage != fresh {
 		return v.step(Unskip, nil, ""), true
@@ -117,7 +130,10 @@ func (p *planner) upkeep(v *view) (Step, bool) {
 		if evident(kindOf(v.failure)) && !v.recorded {
 			return p.record(v), true
 		}
-		return p.settle(v)
+		if step, ok := p.settle(v); ok {
+			return step, true
+		}
+		return p.recount(v)
 	case obsolete:
 		return v.step(Settle, p.served(v), fmt.Sprintf("%s (%s) is not wanted any more; %s (%s) serves on",
 			v.name(v.Desired.Generation), v.Desired.Version, v.name(v.serves), v.version)), true
@@ -160,6 +176,11 @@ func (p *planner) settle(v *view) (Step, bool) {
 	if d != nil {
 		next.Failed, next.Since = d.Failed, d.Since
 	}
+	if v.fell {
+		next.Crashes, next.Since = v.died(p.now, p.Fleet.Deadline), p.stamp()
+		return v.hint(v.step(Over, next, fmt.Sprintf("%s (%s) serves in place of %s (%s), which is down. %s",
+			v.name(v.serves), v.version, v.name(d.Generation), d.Version, v.previousLogs(d.Generation))), v.serves), true
+	}
 	switch {
 	case d == nil || d.Generation != next.Generation || d.Version != next.Version || d.Fleet != next.Fleet || !slices.Equal(d.Ports, next.Ports):
 		return v.hint(v.step(Settle, next, fmt.Sprintf("%s (%s) serves", v.name(v.serves), v.version)), v.serves), true
@@ -194,7 +215,7 @@ func (p *planner) ending(v *view) bool {
 // fail writes a failure down and lets the generation that serves stay.
 func (p *planner) fail(v *view, message string) Step {
 	d := v.Desired.DeepCopy()
-	d.Failed = &axlev1.PodFailure{Generation: d.Generation, Version: d.Version, FleetGeneration: p.Fleet.Generation, Message: message}
+	d.Failed = &axlev1.PodFailure{Generation: d.Generation, Version: d.Version, Attempt: p.Fleet.Attempt, Message: message}
 	if v.serves == 0 {
 		return v.step(NoStart, d, message)
 	}
@@ -206,7 +227,13 @@ func (p *planner) fail(v *view, message string) Step {
 // record writes down what speaks against the version that serves.
 func (p *planner) record(v *view) Step {
 	d := v.Desired.DeepCopy()
-	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.version, FleetGeneration: p.Fleet.Generation, Message: v.failure}
+	d.Failed = &axlev1.PodFailure{Generation: v.serves, Version: v.missed, Attempt: p.Fleet.Attempt, Message: v.failure}
+	if v.version != v.missed { // the slot that ran it has died
+		d.Failed.Generation = v.highest()
+	}
+	if kindOf(v.failure) == Crash {
+		d.Crashes = v.anew(p.now, v.missed)
+	}
 	return v.step(kindOf(v.failure), d, v.failure)
 }
 
@@ -217,13 +244,7 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 	case away:
 		return Step{}, false
 	case untouched:
-		if v.Skip != "" && v.Skip != v.Skipped {
-			return v.step(Skip, nil, v.Skip), true
-		}
-		if v.Skip == "" && v.Skipped != "" {
-			return v.step(Unskip, nil, ""), true
-		}
-		return Step{}, false
+		return p.passedOver(v)
 	case leaving:
 		return Step{}, false
 	case left:
@@ -247,8 +268,38 @@ func (p *planner) unwanted(v *view) (Step, bool) {
 	return v.hint(v.step(Leave, next, "callers go back to the direct way, and the sidecar leaves"), 0), true
 }
 
+// passedOver is for pods that have no sidecar and are to have none. What kept the webhook from giving them one when they were created holds as
+// long as they live.
+func (p *planner) passedOver(v *view) (Step, bool) {
+	why := v.Skip
+	if own := strings.HasPrefix(v.Skipped, "Blocked") || strings.HasPrefix(v.Skipped, string(inject.Disabled)+":"); why == "" && !own {
+		why = v.Skipped
+	}
+	switch {
+	case why != "" && (why != v.Skipped || p.untold(v, why)):
+		return v.step(Skip, nil, why), true
+	case why == "" && v.Skipped != "":
+		return v.step(Unskip, nil, ""), true
+	}
+	return Step{}, false
+}
+
+// untold says that no event has said yet why a pod is skipped which the webhook skipped when it was created, a short time ago at most.
+func (p *planner) untold(v *view, why string) bool {
+	const recent = 5 * time.Minute
+	return v.Told != why && !p.Fleet.Awake.IsZero() && v.Created.After(p.Fleet.Awake.Add(-recent))
+}
+
 // blocked says why a wanted pod cannot have a sidecar, or another one; "" when it can.
 func (p *planner) blocked(v *view) string {
+	if why := p.barred(v); why != "" {
+		return why
+	}
+	return p.unreachable(v)
+}
+
+// barred says why not, as far as the pod itself and its versions go.
+func (p *planner) barred(v *view) string {
 	if v.Skip != "" {
 		return v.Skip
 	}
@@ -286,7 +337,11 @@ func (p *planner) problem(version string) string {
 
 // desire is the wish for a generation, nothing more.
 func (p *planner) desire(v *view, generation int64, version string) *axlev1.PodDesired {
-	return &axlev1.PodDesired{Fleet: p.Fleet.Name, Generation: generation, Version: version, Ports: v.Ports, Since: p.stamp()}
+	d := &axlev1.PodDesired{Fleet: p.Fleet.Name, Generation: generation, Version: version, Ports: v.Ports, Since: p.stamp()}
+	if v.Desired != nil {
+		d.Crashes = v.Desired.Crashes
+	}
+	return d
 }
 
 // served is the wish that what serves goes on serving.

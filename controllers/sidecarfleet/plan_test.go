@@ -45,7 +45,7 @@ func TestPlan(t *testing.T) {
 			want: []string{"Injecting b g1 v1 +stub"},
 		},
 		"a failed start is tried again when the fleet changes": {
-			fleet: fleet(first, func(f *Fleet) { f.Generation = 3 }),
+			fleet: fleet(first, func(f *Fleet) { f.Attempt = 3 }),
 			pods:  []Pod{pod("a", bare, wants(1, "v1", 0, false, 0), has(1, exited(1, "Error")), failedOn(1, "v1", 2))},
 			want:  []string{"Injecting a g2 v1 +stub"},
 		},
@@ -167,12 +167,12 @@ func TestPlan(t *testing.T) {
 			now: 3 * time.Second, want: []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
 		},
 		"another version starts again from where the pods are": {
-			fleet: fleet(wantsV("v3"), func(f *Fleet) { f.Generation = 3 }),
+			fleet: fleet(wantsV("v3"), func(f *Fleet) { f.Attempt = 3 }),
 			pods:  []Pod{pod("a", has(2, exited(1, "Error")), ended(1, 2, false), failedOn(2, "v2", 2)), pod("b", runs("v2"))},
 			want:  []string{"Upgrading a g3 v3 from g1 +stub"},
 		},
 		"undo leaves pods alone that run the old version": {
-			fleet: fleet(wantsV("v1"), func(f *Fleet) { f.Generation = 3 }),
+			fleet: fleet(wantsV("v1"), func(f *Fleet) { f.Attempt = 3 }),
 			pods:  []Pod{pod("a", has(2, exited(1, "Error")), failedOn(2, "v2", 2)), pod("b", runs("v2")), pod("c")},
 			want:  []string{"Upgrading b g2 v1 from g1 +stub"},
 		},
@@ -232,12 +232,12 @@ func TestPlan(t *testing.T) {
 				f.Steps = []axlev1.UpdateStep{{Percent: 50, Pause: &metav1.Duration{Duration: 5 * minute}}, {Percent: 100}}
 				f.StepIndex, f.StepSince = 1, t0
 			}),
-			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: 5 * minute, want: []string{"Upgrading b g2 v2 from g1 +stub"},
+			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: 5 * minute, want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 10 * minute,
 		},
 
 		"a promoted step's pause is over": {
 			fleet: fleet(halfway, func(f *Fleet) { f.Promoted = 1 }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
-			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 9 * minute,
 		},
 		"a promotion of an earlier step ends no later pause": {
 			fleet: fleet(halfway, func(f *Fleet) {
@@ -246,9 +246,44 @@ func TestPlan(t *testing.T) {
 			}),
 			pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute, wake: 4 * minute,
 		},
+		"undo in mid-rollout knows no steps: pods of the old version are no step that has just been completed": {
+			fleet: fleet(halfway, wantsV("v1"), upTo("9"), func(f *Fleet) { f.StepIndex, f.StepSince = 0, time.Time{} }),
+			pods:  []Pod{pod("a", runs("v2")), pod("b")}, want: []string{"Upgrading a g2 v1 from g1 +stub"},
+		},
+		"nor does one while a handover is on its way": {
+			fleet: fleet(halfway, wantsV("v1"), upTo("9")),
+			pods:  []Pod{pod("a", runs("v2")), pod("b", wants(2, "v2", 1, true, 0), has(2), candidate(2)), pod("c")},
+			want:  []string{"Upgrading a g2 v1 from g1 +stub"}, wake: 10 * minute,
+		},
 		"a pause that was made shorter is over": {
 			fleet: fleet(halfway, func(f *Fleet) { f.Steps[0].Pause.Duration = minute }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
-			want: []string{"Upgrading b g2 v2 from g1 +stub"},
+			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 10 * minute,
+		},
+		"pods that come with the old version when all steps are behind it do not pause it again": {
+			fleet: fleet(halfway, func(f *Fleet) { f.StepIndex = 2 }), pods: []Pod{pod("a", runs("v2")), pod("b")}, now: minute,
+			want: []string{"Upgrading b g2 v2 from g1 +stub"}, wake: 9 * minute,
+		},
+		"another version while a step pauses begins with its own first step": {
+			fleet: fleet(halfway, wantsV("v3"), upTo("9"), func(f *Fleet) { f.StepIndex, f.StepSince = 0, time.Time{} }),
+			pods:  []Pod{pod("a", runs("v2")), pod("b"), pod("c"), pod("d")},
+			want:  []string{"Upgrading a g2 v3 from g1 +stub", "Upgrading b g2 v3 from g1 +stub"},
+		},
+		"and pauses after it": {
+			fleet: fleet(halfway, wantsV("v3"), upTo("9")), pods: []Pod{pod("a", runs("v3")), pod("b", runs("v2"))}, now: minute, wake: 4 * minute,
+		},
+		"another version beside a handover that has begun": {
+			fleet: fleet(wantsV("v3"), upTo("2")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2)), pod("b"), pod("c")},
+			want: []string{"Upgrading b g2 v3 from g1 +stub"}, wake: 10 * minute,
+		},
+		"which is settled when it is over": {
+			fleet: fleet(wantsV("v3")), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), serves(2, "v2"), ended(1, 2, true), ends(1, 0)), pod("b", runs("v3"))},
+			want: []string{"Upgraded a g2 v2"},
+		},
+		"and then goes on to the other version": {
+			fleet: fleet(wantsV("v3")), pods: []Pod{upgraded("a"), pod("b", runs("v3"))}, want: []string{"Upgrading a g3 v3 from g2 +stub"},
+		},
+		"and when it fails, its pod goes on all the same": {
+			fleet: fleet(wantsV("v3"), inAttempt(3)), pods: []Pod{failedPod("a"), pod("b", runs("v3"))}, want: []string{"Upgrading a g3 v3 from g1 +stub"},
 		},
 
 		// Pods that are different.
@@ -262,6 +297,21 @@ func TestPlan(t *testing.T) {
 		"a pod that cannot have a sidecar is skipped once": {
 			fleet: fleet(first), pods: []Pod{pod("a", bare, func(p *Pod) { p.Skip = "HostNetwork: x" }), pod("b", bare, func(p *Pod) { p.Skip, p.Skipped = "HostNetwork: x", "HostNetwork: x" })},
 			want: []string{"Skipped a"},
+		},
+		"what kept the webhook from giving a pod its sidecar is not erased": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", bare, unwanted, func(p *Pod) { p.Skipped = "NameConflict: x" }), pod("b", bare, unwanted, func(p *Pod) { p.Skipped = "NoAccount: x" })},
+		},
+		"a label that is gone is": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{pod("a", bare, unwanted, func(p *Pod) { p.Skipped = "Disabled: x" })}, want: []string{"Unskipped a"},
+		},
+		"a pod that was skipped at its creation gets its event": {
+			fleet: fleet(wantsV("v1"), awakeSince(0)), pods: []Pod{
+				pod("a", bare, unwanted, createdAt(minute), func(p *Pod) { p.Skipped = "NameConflict: x" }),
+				pod("b", bare, createdAt(minute), func(p *Pod) { p.Skip, p.Skipped = "HostNetwork: x", "HostNetwork: x" }),
+				pod("c", bare, createdAt(minute), func(p *Pod) { p.Skip, p.Skipped, p.Told = "HostNetwork: x", "HostNetwork: x", "HostNetwork: x" }),
+				pod("d", bare, createdAt(-5*minute), func(p *Pod) { p.Skip, p.Skipped = "HostNetwork: x", "HostNetwork: x" }),
+			},
+			want: []string{"Skipped a", "Skipped b"},
 		},
 		"a pod that had as many sidecars as it may is blocked": {
 			fleet: fleet(func(f *Fleet) { f.MaxGenerations = 1 }), pods: []Pod{pod("a"), pod("b", ends(1, 0))},

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,6 +45,7 @@ func pullFacts(pod *corev1.Pod) Pull {
 		NamespacedName: client.ObjectKeyFromObject(pod), UID: pod.UID, Version: pod.Labels[pullVersion], Node: pod.Spec.NodeName,
 		Created: pod.CreationTimestamp.Time, Present: pod.Status.Phase == corev1.PodSucceeded, Going: pod.DeletionTimestamp != nil,
 	}
+	u.recall(pod)
 	var state corev1.ContainerState
 	if len(pod.Status.ContainerStatuses) > 0 {
 		u.Seen, state = true, pod.Status.ContainerStatuses[0].State
@@ -64,10 +64,9 @@ func pullFacts(pod *corev1.Pod) Pull {
 	return u
 }
 
-// PullPod is the pod that makes the image of a version present on a node. It asks for next to nothing, runs anywhere, and may do nothing.
+// PullPod is the pod that makes the image of a version present on a node. It reserves nothing, runs anywhere, and may do nothing.
 func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion) *corev1.Pod {
 	hash := sha256.Sum256([]byte(fleet + "/" + v.Name + "/" + node))
-	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("16Mi")}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: pullName + "-" + hex.EncodeToString(hash[:6]),
 		Labels:          map[string]string{pullFleet: fleet, pullVersion: v.Name, "app.kubernetes.io/name": "axle", "app.kubernetes.io/component": "prepull"},
@@ -79,7 +78,9 @@ func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion) *co
 		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{
 			Name: pullName, Image: image, ImagePullPolicy: corev1.PullIfNotPresent, Args: []string{"version"},
-			Resources: corev1.ResourceRequirements{Requests: small, Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
+			Resources: corev1.ResourceRequirements{ // the limit alone would be a request as well
+				Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("0")}, Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+			},
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), RunAsUser: new(int64(inject.UserID)), RunAsGroup: new(int64(inject.UserID)),
 				RunAsNonRoot: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
@@ -89,27 +90,4 @@ func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion) *co
 		}},
 	}
 	return pod
-}
-
-// applyPull creates or removes a pod that pulls.
-func (r *Reconciler) applyPull(ctx context.Context, s *scene, step Step) error {
-	fleet := s.seen.Fleet.Name
-	r.Log.Info("step", "fleet", fleet, "kind", string(step.Kind), "node", step.Node, "version", step.Version, "note", step.Note)
-	if step.Kind != Pulling {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: step.Pod.Namespace, Name: step.Pod.Name}}
-		if step.Kind == NoImage && s.fleet != nil {
-			r.Events.Eventf(s.fleet, nil, corev1.EventTypeWarning, string(step.Kind), string(step.Kind), "%s", bounded(step.Note))
-		}
-		return r.Client.Delete(ctx, pod, client.Preconditions{UID: &step.UID}, client.GracePeriodSeconds(0))
-	}
-	v := s.versions[step.Version]
-	image, findings := inject.Image(step.Version, v)
-	if len(findings) > 0 {
-		return fmt.Errorf("image for node %q: %s", step.Node, findings[0].Message)
-	}
-	err := r.Client.Create(ctx, PullPod(r.Namespace, fleet, step.Node, image, v))
-	if apierrors.IsAlreadyExists(err) { // the cache has not seen it yet, or it is still going
-		return nil
-	}
-	return err
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
-// crashLoop is how many restarts of its proxy, within the progress deadline of its start, make a generation a crash loop.
-const crashLoop = 3
-
 // outcome is where a rollout stands as a whole.
 type outcome string
 
@@ -22,7 +19,7 @@ const (
 	stranded  outcome = "RollbackFailed" // it has stopped, and so has the way back
 )
 
-// outcomes by the reason of the Progressing condition: what is written there holds until the fleet's spec changes.
+// outcomes by the reason of the Progressing condition: what is written there holds until the next attempt.
 var outcomes = map[string]outcome{
 	string(halted): halted, string(reverting): reverting, string(reverted): reverted, string(stranded): stranded,
 }
@@ -37,6 +34,7 @@ func stopped(f Fleet, views []view) map[string]bool {
 		}
 		switch {
 		case v.failure == "":
+		case evident(kindOf(v.failure)) && f.Current == f.Version: // the rollout is over: there is nothing to stop
 		case v.serves != 0:
 			handovers[v.missed]++
 		default:
@@ -111,10 +109,10 @@ func (p *planner) outcome() outcome {
 	return reverting
 }
 
-// remember takes over a failure that the pod's annotation tells of, if it is of this generation of the fleet.
+// remember takes over a failure that the pod's annotation tells of, if it is of this attempt of the fleet.
 func (v *view) remember(f Fleet, back bool) {
 	d := v.Desired
-	if v.failure != "" || d == nil || d.Failed == nil || d.Failed.FleetGeneration != f.Generation {
+	if v.failure != "" || d == nil || d.Failed == nil || d.Failed.Attempt != f.Attempt {
 		return
 	}
 	missed := d.Failed.Version == v.target && v.version != v.target
@@ -124,28 +122,25 @@ func (v *view) remember(f Fleet, back bool) {
 	}
 }
 
-// evidence looks for what speaks against the version of a pod that serves with it, while a rollout brings that version. What is on record
-// counts once: for the fleet's generation that it was recorded in.
+// evidence looks for what speaks against the version of a pod that serves with it. Connections that were lost count while a rollout brings that
+// version; crash loops are always said. What is on record counts once in an attempt.
 func (f Fleet) evidence(v *view, now time.Time) {
 	d := v.Desired
-	if f.Current == f.Version || v.version != f.Version || v.Pin != "" || d == nil || d.Generation != v.serves {
+	if v.Pin != "" || d == nil || d.Generation != v.serves {
 		return
 	}
-	if d.Failed != nil && d.Failed.Generation == v.serves {
-		return
-	}
-	logs := v.logs(v.serves)
-	name := v.name(v.serves)
-	switch h := v.Status.Handover; {
-	case h != nil && h.OK && h.To == v.serves && h.Lost > 0:
-		v.failure = fmt.Sprintf("%s: %s: %s (%s) took over from %s, and the sidecars report lost connections: %d, beside %d that moved. %s",
-			Lost, v.NamespacedName, name, v.version, v.name(h.From), h.Lost, h.Moved, logs)
-	case v.Status.Restarts >= crashLoop && now.Before(f.deadline(d)):
-		v.failure = fmt.Sprintf("%s: %s: the proxy of %s (%s) was restarted %d times within %s of its start. %s",
-			Crash, v.NamespacedName, name, v.version, v.Status.Restarts, f.Deadline, logs)
-	}
-	if v.failure != "" {
+	known := d.Failed != nil && d.Failed.Generation == v.serves
+	if h := v.Status.Handover; f.Current != f.Version && v.version == f.Version && !known && h != nil && h.OK && h.To == v.serves && h.Lost > 0 {
 		v.missed = v.version
+		v.failure = fmt.Sprintf("%s: %s: %s (%s) took over from %s, and the sidecars report lost connections: %d, beside %d that moved. %s",
+			Lost, v.NamespacedName, v.name(v.serves), v.version, v.name(h.From), h.Lost, h.Moved, v.logs(v.serves))
+		return
+	}
+	if d.Failed != nil && d.Failed.Attempt == f.Attempt && d.Failed.Version == f.Version {
+		return
+	}
+	if why := f.crashing(v, now); why != "" {
+		v.failure, v.missed = why, f.Version
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
 func goesBack(f *Fleet) { f.Rollback = true }
@@ -19,7 +20,7 @@ func restarted(times int64) change { return func(p *Pod) { p.Status.Restarts = t
 func stoppedBy(k Kind) func(*Fleet) {
 	return func(f *Fleet) { f.Stopped, f.StoppedBy = string(k)+": payments/gone: it did", string(k) }
 }
-func inGeneration(n int64) func(*Fleet) { return func(f *Fleet) { f.Generation = n } }
+func inAttempt(n int64) func(*Fleet) { return func(f *Fleet) { f.Generation, f.Attempt = n, n } }
 
 // upgraded is a pod that v2 came to by a handover.
 func upgraded(name string, changes ...change) Pod {
@@ -33,9 +34,30 @@ func failedPod(name string, changes ...change) Pod {
 }
 
 // suspect says that the generation that serves is on record as a failure.
-func suspect(kind Kind, fleetGeneration int64) change {
+func suspect(kind Kind, attempt int64) change {
 	return func(p *Pod) {
-		p.Desired.Failed = &axlev1.PodFailure{Generation: p.Status.Generation, Version: p.Status.Version, FleetGeneration: fleetGeneration, Message: string(kind) + ": it did"}
+		p.Desired.Failed = &axlev1.PodFailure{Generation: p.Status.Generation, Version: p.Status.Version, Attempt: attempt, Message: string(kind) + ": it did"}
+	}
+}
+
+// suspectOf is the same of a generation that does not serve.
+func suspectOf(kind Kind, generation int64, version string) change {
+	return func(p *Pod) {
+		p.Desired.Failed = &axlev1.PodFailure{Generation: generation, Version: version, Attempt: 2, Message: string(kind) + ": it did"}
+	}
+}
+
+// crashed has slots that died on record.
+func crashed(version string, slots int64, since time.Duration) change {
+	return func(p *Pod) {
+		p.Desired.Crashes = &axlev1.PodCrashes{Version: version, Slots: slots, Since: *at(since)}
+	}
+}
+
+// crashedSince has crashes counted from so many restarts on.
+func crashedSince(since time.Duration, restarts int64) change {
+	return func(p *Pod) {
+		p.Desired.Crashes = &axlev1.PodCrashes{Version: p.Status.Version, Since: *at(since), Generation: p.Status.Generation, Restarts: restarts}
 	}
 }
 
@@ -76,7 +98,7 @@ func TestRollback(t *testing.T) {
 		"when no pod runs it the rollout is rolled back, and says what to do": {
 			fleet: fleet(goesBack), pods: []Pod{failedPod("a"), pod("b", wants(3, "v1", 0, false, 0), has(3), serves(3, "v1"))},
 			stands: "False/RolledBack True/HandoverFailed True/RolloutFailed",
-			says:   `HandoverFailed: it did. The rollout of v2 has stopped; no pod runs it, and spec.version still names it. To settle for v1: kubectl patch sidecarfleet default --type merge -p '{"spec":{"version":"v1"}}'. To try again: change the spec (spec.paused on and off is enough).`,
+			says:   `HandoverFailed: it did. The rollout of v2 has stopped; no pod runs it, and spec.version still names it. To settle for v1: kubectl patch sidecarfleet default --type merge -p '{"spec":{"version":"v1"}}'. To try again: kubectl axle rollout retry default, or: kubectl annotate --overwrite sidecarfleet default axlemesh.io/retry=v2/3.`,
 		},
 		"it stays so when the pod that failed is gone, and new pods get what the others run": {
 			fleet: fleet(goesBack, stoppedBy(Fail)), pods: []Pod{pod("a"), pod("b", bare)},
@@ -130,19 +152,30 @@ func TestRollback(t *testing.T) {
 
 		// A person steps in.
 		"undo while it goes back: the current version is wanted anyway": {
-			fleet: fleet(goesBack, wantsV("v1"), inGeneration(3)), pods: []Pod{failedPod("a"), upgraded("b"), upgraded("c", wants(3, "v1", 2, false, 0), has(3), candidate(3))},
+			fleet: fleet(goesBack, wantsV("v1"), inAttempt(3)), pods: []Pod{failedPod("a"), upgraded("b"), upgraded("c", wants(3, "v1", 2, false, 0), has(3), candidate(3))},
 			want: []string{"HandoverBegun c g3 v1 from g2 begin"}, stands: "True/Upgrading False/Healthy False/NotNeeded",
 		},
 		"another version while it goes back takes over": {
-			fleet: fleet(goesBack, wantsV("v3"), inGeneration(3)), pods: []Pod{failedPod("a"), upgraded("b", wants(3, "v1", 2, false, 0), has(3), candidate(3))},
+			fleet: fleet(goesBack, wantsV("v3"), inAttempt(3)), pods: []Pod{failedPod("a"), upgraded("b", wants(3, "v1", 2, false, 0), has(3), candidate(3))},
 			want: []string{"Settled b g2 v2", "Upgrading a g3 v3 from g1 +stub"}, stands: "True/Upgrading False/Healthy False/NotNeeded",
 		},
-		"a changed spec tries again": {
-			fleet: fleet(goesBack, inGeneration(3)), pods: []Pod{failedPod("a"), pod("b")},
+		"a pause holds the way back and forgets nothing": {
+			fleet:  fleet(goesBack, isPaused, stoppedBy(Fail), func(f *Fleet) { f.Generation = 3 }),
+			pods:   []Pod{failedPod("a"), upgraded("b"), pod("c")},
+			stands: "False/RollingBack True/HandoverFailed False/RollingBack", says: "1 to go",
+		},
+		"and it goes on afterwards": {
+			fleet:  fleet(goesBack, stoppedBy(Fail), func(f *Fleet) { f.Generation = 4 }),
+			pods:   []Pod{failedPod("a"), upgraded("b"), pod("c")},
+			want:   []string{"Upgrading b g3 v1 from g2 +stub"},
+			stands: "True/RollingBack True/HandoverFailed False/RollingBack",
+		},
+		"a retry tries again": {
+			fleet: fleet(goesBack, inAttempt(3)), pods: []Pod{failedPod("a"), pod("b")},
 			want: []string{"Upgrading a g3 v2 from g1 +stub"}, stands: "True/Upgrading False/Healthy False/NotNeeded",
 		},
 		"a change during the first rollout replaces it, and the old version was nobody's": {
-			fleet: fleet(goesBack, wantsV("v3"), inGeneration(3)), pods: []Pod{upgraded("a"), pod("b")},
+			fleet: fleet(goesBack, wantsV("v3"), inAttempt(3)), pods: []Pod{upgraded("a"), pod("b")},
 			want: []string{"Upgrading a g3 v3 from g2 +stub"}, stands: "True/Upgrading False/Healthy False/NotNeeded",
 		},
 
@@ -167,7 +200,7 @@ func TestRollback(t *testing.T) {
 			stands: "True/Upgrading True/ConnectionsLost False/NotNeeded",
 		},
 		"what is on record of an earlier spec does not count again": {
-			fleet: fleet(goesBack, inGeneration(3)), pods: []Pod{upgraded("a", lostSome, suspect(Lost, 2)), pod("b")},
+			fleet: fleet(goesBack, inAttempt(3)), pods: []Pod{upgraded("a", lostSome, suspect(Lost, 2)), pod("b")},
 			want:   []string{"Upgrading b g2 v2 from g1 +stub"},
 			stands: "True/Upgrading False/Healthy False/NotNeeded",
 		},
@@ -178,11 +211,46 @@ func TestRollback(t *testing.T) {
 		"a proxy that is restarted again and again is written down": {
 			fleet: fleet(goesBack), pods: []Pod{upgraded("a", restarted(3)), pod("b")}, now: 9 * minute,
 			want:   []string{"CrashLooping a g2 v2 (failed g2 v2)"},
-			stands: "True/RollingBack True/CrashLooping False/RollingBack", says: "the proxy of axle-g2 (v2) was restarted 3 times within 10m0s of its start",
+			stands: "True/RollingBack True/CrashLooping False/RollingBack", says: "axle-g2 (v2) crashed 3 times within 10m0s",
 		},
 		"a restart now and then is not": {
 			fleet: fleet(goesBack), pods: []Pod{upgraded("a", restarted(2)), upgraded("b", restarted(3), func(p *Pod) { p.Desired.Since = at(-minute) })}, now: 9 * minute,
+			want:   []string{"Settled b g2 v2"},
 			stands: "False/Complete False/Healthy False/NotNeeded",
+		},
+		"one whose rollout is over is said as well, and stops nothing": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(33), crashedSince(0, 30)), pod("b", bare)}, now: minute,
+			want:   []string{"CrashLooping a g2 v2 (failed g2 v2)", "Injecting b g1 v2 +stub"},
+			stands: "True/Injecting True/CrashLooping False/NotNeeded", says: "axle-g2 (v2) crashed 3 times within 10m0s",
+		},
+		"it is said until it was quiet for a deadline": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(34), suspect(Crash, 2), crashedSince(0, 33))}, now: 10 * minute,
+			want:   []string{"Settled a g2 v2 (failed g2 v2)"},
+			stands: "False/Complete True/CrashLooping False/NotNeeded",
+		},
+		"and then no more": {
+			fleet: fleet(goesBack, func(f *Fleet) { f.Current = "v2" }), pods: []Pod{upgraded("a", restarted(33), suspect(Crash, 2), crashedSince(0, 33))}, now: 10 * minute,
+			want:   []string{"Settled a g2 v2"},
+			stands: "False/Complete True/CrashLooping False/NotNeeded",
+		},
+
+		// The operator was away.
+		"an operator that comes back waits for sidecars that did not find it": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2)), upgraded("b")}, now: 11 * minute,
+			stands: "True/Upgrading False/Healthy False/NotNeeded",
+		},
+		"and for the news of a handover": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), has(2), candidate(2), ends(1, 0)), upgraded("b")}, now: 11 * minute,
+			stands: "True/Injecting False/Healthy False/NotNeeded",
+		},
+		"and for the last words of a candidate": {
+			fleet: fleet(goesBack, awakeSince(11*minute)), pods: []Pod{pod("a", wants(2, "v2", 1, true, 0), candidate(2), has(2, exited(1, "Error"), func(s *sidecars.Sidecar) { s.Ended = t0 })), upgraded("b")},
+			now: 11 * minute, stands: "True/Upgrading False/Healthy False/NotNeeded",
+		},
+		"as long as ever": {
+			fleet: fleet(awakeSince(11 * minute)), pods: []Pod{pod("a", wants(2, "v2", 1, false, 0), has(2)), upgraded("b")}, now: 21*minute + reconnects,
+			want:   []string{"HandoverFailed a g1 v1 (failed g2 v2)"},
+			stands: "False/Stopped True/HandoverFailed False/NotRolledBack",
 		},
 	}
 	for name, tc := range cases {
@@ -218,7 +286,8 @@ func TestRollback(t *testing.T) {
 func TestAStopOutlivesTheOperator(t *testing.T) {
 	f := &axlev1.SidecarFleet{}
 	f.Name, f.Generation, f.Spec.Version = "default", 2, "v2"
-	seen := Observed{Fleet: fleet(goesBack), Versions: versions(), Pods: []Pod{failedPod("a"), upgraded("b")}}
+	_, hash := f.Try()
+	seen := Observed{Fleet: fleet(goesBack, func(f *Fleet) { f.Hash = hash }), Versions: versions(), Pods: []Pod{failedPod("a"), upgraded("b")}}
 	f.Status = Summarize(t0, seen, axlev1.SidecarFleetStatus{CurrentVersion: "v1"}, nil)
 	facts := fleetFacts(f)
 	if facts.Stopped != "HandoverFailed: it did" || facts.StoppedBy != "HandoverFailed" || !facts.Rollback {
@@ -229,17 +298,23 @@ func TestAStopOutlivesTheOperator(t *testing.T) {
 	if again := fleetFacts(f); again.Stopped != facts.Stopped {
 		t.Errorf("after the way back: read back %q", again.Stopped)
 	}
-	f.Generation++
-	if facts := fleetFacts(f); facts.Stopped != "" {
-		t.Errorf("a changed spec is held by %q", facts.Stopped)
+	f.Generation, f.Spec.Paused = 3, true
+	if facts := fleetFacts(f); facts.Stopped == "" || facts.Attempt != 2 {
+		t.Errorf("paused, it is forgotten: attempt %d", facts.Attempt)
+	}
+	f.Annotations = map[string]string{axlev1.RetryAnnotation: "v2/3"}
+	if facts := fleetFacts(f); facts.Stopped != "" || facts.Attempt != 3 {
+		t.Errorf("attempt %d is held by %q", facts.Attempt, facts.Stopped)
 	}
 }
 
 func TestPromoted(t *testing.T) {
-	for annotation, want := range map[string]int{"v2/1": 1, "v2/12": 12, "v1/1": 0, "v2": 0, "v2/": 0, "v2/x": 0, "v2/-1": 0, "v2/1/2": 0, "": 0} {
+	for annotation, want := range map[string]int{
+		"v2/1@3": 1, "v2/12@3": 12, "v1/1@3": 0, "v2/1@2": 0, "v2/1": 0, "v2": 0, "v2/": 0, "v2/x@3": 0, "v2/-1@3": 0, "v2/1/2@3": 0, "v2/1@": 0, "": 0,
+	} {
 		f := &axlev1.SidecarFleet{}
 		f.Spec.Version, f.Annotations = "v2", map[string]string{axlev1.PromoteAnnotation: annotation}
-		if got := promoted(f); got != want {
+		if got := promoted(f, 3); got != want {
 			t.Errorf("%q promotes step %d, want %d", annotation, got, want)
 		}
 	}

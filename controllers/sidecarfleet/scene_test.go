@@ -53,6 +53,7 @@ func newScene(ctx context.Context, pods int) *scene {
 	fleet.Spec.Version = s.first
 	fleet.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"scene": s.name}}
 	fleet.Spec.UpdateStrategy.MaxUpdating = new(intstr.FromInt32(1))
+	fleet.Spec.UpdateStrategy.Analysis.Interval = &metav1.Duration{Duration: 100 * time.Millisecond}
 	Expect(cluster.Create(ctx, fleet)).To(Succeed())
 	DeferCleanup(func(ctx context.Context) { _ = cluster.Delete(ctx, fleet) })
 	return s
@@ -80,6 +81,10 @@ func (s *scene) addPod(ctx context.Context, name string, change func(*corev1.Pod
 	Expect(cluster.Create(ctx, pod)).To(Succeed())
 	pod.Status.Phase, pod.Status.PodIP = corev1.PodRunning, "127.0.0.1"
 	pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}}
+	for _, c := range pod.Spec.InitContainers {
+		pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses,
+			corev1.ContainerStatus{Name: c.Name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}})
+	}
 	Expect(cluster.Status().Update(ctx, pod)).To(Succeed())
 }
 

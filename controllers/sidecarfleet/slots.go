@@ -50,6 +50,20 @@ func (v view) unclear() bool {
 	return !ok
 }
 
+// fallen says that a slot which had served is down and the other one serves in its place. That is no upgrade, and no failed one.
+func (v view) fallen() bool {
+	d, h := v.Desired, v.Status.Handover
+	if !v.slotted() || d.Generation <= v.serves {
+		return false
+	}
+	return d.Predecessor == 0 && !d.Begin || h != nil && h.OK && h.To == d.Generation && v.Status.Phase == axlev1.PhaseServing
+}
+
+// previousLogs are the last words of a slot that has died and runs again since.
+func (v view) previousLogs(generation int64) string {
+	return fmt.Sprintf("Logs: kubectl logs -n %s %s -c %s --previous", v.Namespace, v.Name, v.name(generation))
+}
+
 // hinted says whether the slots know who serves.
 func (v view) hinted() bool {
 	return !v.slotted() || v.Slots != nil && v.Slots.Serving == v.serves

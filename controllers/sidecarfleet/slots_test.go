@@ -22,7 +22,19 @@ func slotPod(name string, changes ...change) Pod {
 	for _, c := range changes {
 		c(&p)
 	}
+	if p.Desired != nil && p.Status != nil && p.Desired.Confirm == 0 {
+		confirmedAt(1000 * time.Hour)(&p)
+	}
 	return p
+}
+
+// asksAt asks whether what serves is connected, and confirmedAt has the answer.
+func asksAt(d time.Duration) change { return func(p *Pod) { p.Desired.Confirm = t0.Add(d).Unix() } }
+func confirmedAt(d time.Duration) change {
+	return func(p *Pod) {
+		asksAt(d)(p)
+		p.Status.Confirmed = p.Desired.Confirm
+	}
 }
 
 // flipped makes slot b the next generation.
@@ -39,6 +51,7 @@ func flipped(version string, changes ...func(*sidecars.Sidecar)) change {
 
 func hint(generation int64) change { return func(p *Pod) { p.Slots.Serving = generation } }
 func gaveUp(s *sidecars.Sidecar)   { s.Failed, s.FailReason = true, "counters of batch 3 do not match" }
+func fellBack(p *Pod)              { p.Status.Generation, p.Status.Version, p.Status.Term = 2, "v1", 2 }
 func silent(p *Pod)                { p.Status = nil }
 func down(s *sidecars.Sidecar)     { s.Running, s.Reason, s.ExitCode = false, "Error", 137 }
 
@@ -103,7 +116,7 @@ func TestSlots(t *testing.T) {
 			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2", pulls), wants(3, "v2", 2, false, 0))}, want: []string{"HandoverFailed a g2 v1 (failed g3 v2)"},
 		},
 		"the next try flips the same slot again": {
-			fleet: fleet(func(f *Fleet) { f.Generation = 3 }), pods: []Pod{slotPod("a", flipped("v2", gaveUp), failedOn(3, "v2", 2))},
+			fleet: fleet(func(f *Fleet) { f.Attempt = 3 }), pods: []Pod{slotPod("a", flipped("v2", gaveUp), failedOn(3, "v2", 2))},
 			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
 		},
 		"a failed version goes back by a flip": {
@@ -112,6 +125,76 @@ func TestSlots(t *testing.T) {
 		},
 		"a serving slot that is down is replaced without the controller": {
 			fleet: fleet(wantsV("v1")), pods: []Pod{slotPod("a", func(p *Pod) { down(&p.Sidecars[1]) })},
+		},
+		"a slot that was killed long after its upgrade is no failed upgrade": {
+			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), hint(3), wants(3, "v2", 0, false, 0), fellBack), pod("b", bare)},
+			now: 10 * 60 * minute, want: []string{"FailedOver a g2 v1 (1 of v2 died) +serving 2", "Injecting b g1 v2 +stub"},
+		},
+		"nor is it one that is on its way": {
+			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), hint(3), wants(3, "v2", 0, false, 0), fellBack), pod("b")},
+			now: minute, want: []string{"FailedOver a g2 v1 (1 of v2 died) +serving 2", "Upgrading b g2 v2 from g1 +stub"},
+		},
+		"its pod is upgraded again": {
+			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), crashed("v2", 1, 0), fellBack)}, now: minute,
+			want: []string{"Upgrading a g4 v2 from g2 (1 of v2 died) +flip axle-b"},
+		},
+		"in a pod whose slots have one version that is all": {
+			fleet: fleet(wantsV("v1")), pods: []Pod{slotPod("a", serves(1, "v1"), func(p *Pod) { p.Status.Term = 2 })}, now: 10 * 60 * minute,
+			want: []string{"FailedOver a g1 v1 (1 of v1 died) +serving 1"},
+		},
+		"one that was killed before its handover was written down": {
+			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2"), wants(3, "v2", 2, true, 0), ended(2, 3, true), fellBack)},
+			now: minute, want: []string{"FailedOver a g2 v1 (1 of v2 died)"},
+		},
+		"the last word of the old slot of a handover is no failover": {
+			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2"), wants(3, "v2", 2, true, 0), ended(2, 3, true), phase(axlev1.PhaseHandingOver))}, wake: 10 * minute,
+		},
+		"another one within the deadline counts up": {
+			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2"), hint(3), wants(3, "v2", 0, false, 0), crashed("v2", 1, 0), fellBack)}, now: 9 * minute,
+			want: []string{"FailedOver a g2 v1 (2 of v2 died) +serving 2"},
+		},
+		"one after it begins anew": {
+			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2"), hint(3), wants(3, "v2", 0, false, 0), crashed("v2", 2, 0), fellBack)}, now: 10 * minute,
+			want: []string{"FailedOver a g2 v1 (1 of v2 died) +serving 2"},
+		},
+		"three are a crash loop: the rollout stops": {
+			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2"), crashed("v2", 3, 0), fellBack), slotPod("b")}, now: 9 * minute,
+			want: []string{"CrashLooping a g2 v1 (failed g3 v2)"},
+		},
+		"after a rollout they stop nothing, and the pod stays as it is": {
+			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), suspectOf(Crash, 3, "v2"), crashed("v2", 0, 0), fellBack), slotPod("b")},
+			now: 9 * minute, wake: minute, want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"until it was quiet for so long": {
+			fleet: fleet(func(f *Fleet) { f.Current = "v2" }), pods: []Pod{slotPod("a", flipped("v2"), suspectOf(Crash, 3, "v2"), crashed("v2", 0, 0), fellBack)},
+			now: 10 * minute, want: []string{"Settled a g2 v1"},
+		},
+		"before a flip it is asked whether what serves is connected": {
+			fleet: fleet(), pods: []Pod{slotPod("a", confirmedAt(-31*time.Second)), slotPod("b")}, want: []string{"Asked a g2 v1"},
+		},
+		"the answer is waited for": {
+			fleet: fleet(), pods: []Pod{slotPod("a", asksAt(0)), slotPod("b")}, now: time.Second, wake: 4 * time.Second,
+		},
+		"for a while; then it is the next pod's turn": {
+			fleet: fleet(), pods: []Pod{slotPod("a", asksAt(0)), slotPod("b")}, now: 5 * time.Second, want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"an answer that came late is asked for again": {
+			fleet: fleet(), pods: []Pod{slotPod("a", confirmedAt(0))}, now: minute, want: []string{"Asked a g2 v1"},
+		},
+		"no slot is flipped while the serving one is down: the other one may serve": {
+			fleet: fleet(), pods: []Pod{slotPod("a", func(p *Pod) { down(&p.Sidecars[1]) }), slotPod("b")}, want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"a candidate that failed and has clients is not flipped": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false)), slotPod("b")}, now: 9 * minute,
+			want: []string{"Upgrading b g3 v2 from g2 +flip axle-b"},
+		},
+		"one that died has none": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2", func(s *sidecars.Sidecar) { s.Died = true }), failedOn(3, "v2", 2), ended(2, 3, false))}, now: minute,
+			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
+		},
+		"before its time is over": {
+			fleet: fleet(inAttempt(3)), pods: []Pod{slotPod("a", flipped("v2"), failedOn(3, "v2", 2), ended(2, 3, false))}, now: 10 * minute,
+			want: []string{"Upgrading a g4 v2 from g2 +flip axle-b"},
 		},
 		"a dead candidate is started again by the kubelet": {
 			fleet: fleet(), pods: []Pod{slotPod("a", flipped("v2", down), wants(3, "v2", 2, false, 0))}, wake: 10 * minute,

@@ -2,6 +2,7 @@ package sidecarfleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	reasonFailed        = "RolloutFailed"
 	reasonNoWayBack     = "NotRolledBack"
 	reasonNotNeeded     = "NotNeeded"
+	reasonVerifying     = "Verifying"
+	reasonDeadline      = "ProgressDeadlineExceeded"
 	reasonPaused        = "Paused"
 	reasonStepPause     = "StepPause"
 	reasonNotPaused     = "NotPaused"
@@ -41,6 +44,7 @@ type tally struct {
 	pods                    axlev1.FleetPods
 	total, there            int // pods that follow the fleet's version and have a sidecar, and those that serve with it
 	wanted, unserved        int // pods that can have a sidecar, and those without one
+	pending                 int // those of the latter that have not failed
 	firstFailure, firstKind string
 	firstBlocked            string
 	firstBack               string // how a pod failed to go back
@@ -54,11 +58,13 @@ type tally struct {
 func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trouble error) axlev1.SidecarFleetStatus {
 	t := count(newPlanner(now, seen))
 	t.trouble = trouble
-	f := seen.Fleet
+	f := t.Fleet
 	next := *old.DeepCopy()
+	next.CurrentVersion = f.Current
 	next.ObservedGeneration, next.Pods, next.UpdateVersion = f.Generation, t.pods, f.Version
+	next.Attempt, next.UpdateHash = f.Attempt, f.Hash
 	next.Handover = t.handovers()
-	if !t.stopped[f.Version] && t.problem(f.Version) == "" && t.there == t.total && (t.there > 0 || t.wanted == 0) {
+	if !t.stopped[f.Version] && t.problem(f.Version) == "" && t.there == t.total && (t.there > 0 || t.wanted == 0) && t.soaking().IsZero() {
 		next.CurrentVersion = f.Version
 	}
 	next.Step = t.step(old)
@@ -107,6 +113,9 @@ func count(p *planner) *tally {
 			}
 		} else if blocked == "" {
 			t.unserved++
+			if v.failure == "" {
+				t.pending++
+			}
 		}
 		if v.failure != "" {
 			t.pods.Failed++
@@ -157,12 +166,19 @@ func (t *tally) handovers() axlev1.FleetHandover {
 }
 
 func (t *tally) step(old axlev1.SidecarFleetStatus) axlev1.FleetStep {
+	same := old.Attempt == t.Fleet.Attempt
 	index := int32(stepsDone(t.Fleet.Steps, t.total, t.there))
+	if same && t.Fleet.through() && t.outcome == going {
+		index = t.Fleet.StepIndex
+	}
 	reason := reasonUpgrading
 	if int(index) == len(t.Fleet.Steps) {
 		reason = reasonComplete
 	}
-	if old.UpdateVersion == t.Fleet.Version && old.Step.Index == index && old.Step.Since != nil {
+	if reason == reasonComplete && !t.soaking().IsZero() {
+		reason = reasonVerifying
+	}
+	if same && old.Step.Index == index && old.Step.Since != nil {
 		return axlev1.FleetStep{Index: index, Since: old.Step.Since, Reason: reason}
 	}
 	return axlev1.FleetStep{Index: index, Since: t.stamp(), Reason: reason}
@@ -199,12 +215,27 @@ func (t *tally) progressing() metav1.Condition {
 		return condition(axlev1.ConditionProgressing, false, reasonPaused, where)
 	case t.there < t.total && !pauseEnd(f, stepsDone(f.Steps, t.total, t.there), t.now).IsZero():
 		return condition(axlev1.ConditionProgressing, true, reasonStepPause, where)
+	case t.there < t.total && t.stuck():
+		return condition(axlev1.ConditionProgressing, false, reasonDeadline,
+			fmt.Sprintf("%s Nothing has moved for %s or longer. It waits for %s", where, f.Deadline, t.awaits()))
 	case t.there < t.total:
 		return condition(axlev1.ConditionProgressing, true, reasonUpgrading, where)
-	case t.unserved > int(t.pods.Failed):
+	case !t.soaking().IsZero():
+		return condition(axlev1.ConditionProgressing, true, reasonVerifying, fmt.Sprintf(
+			"%s They have to serve well for %s (spec.updateStrategy.analysis.interval) before the rollout is complete.", where, f.Soak))
+	case t.pending > 0:
 		return condition(axlev1.ConditionProgressing, true, reasonInjecting, fmt.Sprintf("%d of %d pods wait for their first sidecar.", t.unserved, t.wanted))
 	}
 	return condition(axlev1.ConditionProgressing, false, reasonComplete, where)
+}
+
+// stuck says whether nothing has moved for the progress deadline, and nothing moves now.
+func (t *tally) stuck() bool {
+	if !t.still() {
+		return false
+	}
+	steps, _ := Plan(t.now, t.Observed)
+	return !slices.ContainsFunc(steps, Step.moves)
 }
 
 // cause is what stopped the rollout, or failed without stopping it, and the reason that stands for it; "" when nothing failed.
@@ -250,18 +281,22 @@ func (t *tally) advice() string {
 	case reverting:
 		return text + fmt.Sprintf("; pods that run it go back to %s: %d to go.", f.Current, t.remaining)
 	case reverted:
-		return text + fmt.Sprintf("; no pod runs it, and spec.version still names it. To settle for %s: ", f.Current) + undo + againAdvice
+		return text + fmt.Sprintf("; no pod runs it, and spec.version still names it. To settle for %s: ", f.Current) + undo + t.again()
 	case stranded:
-		return text + fmt.Sprintf(", and going back to %s as well: %s", f.Current, t.stranding()) + againAdvice
+		return text + fmt.Sprintf(", and going back to %s as well: %s", f.Current, t.stranding()) + t.again()
 	}
 	text += "; no further pod is touched."
 	if f.Current != "" && f.Current != f.Version {
 		text += " To undo: " + undo
 	}
-	return text + againAdvice
+	return text + t.again()
 }
 
-const againAdvice = " To try again: change the spec (spec.paused on and off is enough)."
+// again says how a version is tried again that has failed.
+func (t *tally) again() string {
+	return fmt.Sprintf(" To try again: kubectl axle rollout retry %s, or: kubectl annotate --overwrite sidecarfleet %s %s=%s/%d.",
+		t.Fleet.Name, t.Fleet.Name, axlev1.RetryAnnotation, t.Fleet.Version, t.Fleet.Attempt+1)
+}
 
 // stranding says why pods stay with a version that failed.
 func (t *tally) stranding() string {
@@ -312,8 +347,8 @@ func (t *tally) paused() metav1.Condition {
 		return condition(axlev1.ConditionPaused, true, reasonPaused, "spec.paused is true: no pod is changed, except that sidecars which are not wanted leave.")
 	case t.outcome == going && t.there < t.total && !end.IsZero():
 		return condition(axlev1.ConditionPaused, true, reasonStepPause, fmt.Sprintf(
-			"Step %d of %d is complete and its pause holds until %s. To go on now: kubectl axle rollout promote %s, or: kubectl annotate --overwrite sidecarfleet %s %s=%s/%d",
-			index, len(f.Steps), end.UTC().Format(time.RFC3339), f.Name, f.Name, axlev1.PromoteAnnotation, f.Version, index))
+			"Step %d of %d is complete and its pause holds until %s. To go on now: kubectl axle rollout promote %s, or: kubectl annotate --overwrite sidecarfleet %s %s=%s/%d@%d",
+			index, len(f.Steps), end.UTC().Format(time.RFC3339), f.Name, f.Name, axlev1.PromoteAnnotation, f.Version, index, f.Attempt))
 	}
 	return condition(axlev1.ConditionPaused, false, reasonNotPaused, "The rollout is not paused.")
 }

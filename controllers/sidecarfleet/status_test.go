@@ -95,7 +95,7 @@ func TestSummarize(t *testing.T) {
 			fleet: fleet(halfway), pods: []Pod{pod("a", runs("v2")), pod("b")}, current: "v1", later: time.Minute,
 			counts: axlev1.FleetPods{Matched: 2, Injected: 2, InPlace: 2, Updated: 1},
 			want:   []string{"Progressing=True/StepPause", "Paused=True/StepPause"},
-			says:   map[string]string{"Paused": "until 2027-01-15T08:05:00Z. To go on now: kubectl axle rollout promote default, or: kubectl annotate --overwrite sidecarfleet default axlemesh.io/promote=v2/1"},
+			says:   map[string]string{"Paused": "until 2027-01-15T08:05:00Z. To go on now: kubectl axle rollout promote default, or: kubectl annotate --overwrite sidecarfleet default axlemesh.io/promote=v2/1@2"},
 		},
 		"paused": {
 			fleet: fleet(isPaused), pods: []Pod{pod("a")}, current: "v1",

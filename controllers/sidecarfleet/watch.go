@@ -116,13 +116,14 @@ func podChanged() predicate.Predicate {
 	}}
 }
 
-// promotion lets a fleet through whose step was promoted.
+// promotion lets a fleet through whose step was promoted, or that is to try again.
 func promotion() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false },
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetAnnotations()[axlev1.PromoteAnnotation] != e.ObjectNew.GetAnnotations()[axlev1.PromoteAnnotation]
+			before, after := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+			return before[axlev1.PromoteAnnotation] != after[axlev1.PromoteAnnotation] || before[axlev1.RetryAnnotation] != after[axlev1.RetryAnnotation]
 		},
 	}
 }

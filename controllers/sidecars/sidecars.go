@@ -34,6 +34,9 @@ type Sidecar struct {
 	// runs again since, and idles.
 	Failed     bool
 	FailReason string
+	// Died is true for a slot that runs again after its container has ended with an exit code: whatever it had before, it has no more. A flip ends a slot
+	// without one.
+	Died bool
 }
 
 // Alive says whether it runs or may still start.

@@ -73,7 +73,7 @@ func (s *Sidecar) observe(st *corev1.ContainerStatus, podIsOver bool) {
 	}
 	switch {
 	case st.State.Running != nil:
-		s.Running = true
+		s.Running, s.Died = true, last != nil && last.ExitCode != 0
 	case st.State.Terminated != nil:
 		s.Terminated = podIsOver
 		s.ended(st.State.Terminated)

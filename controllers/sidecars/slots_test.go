@@ -61,7 +61,9 @@ func TestSlots(t *testing.T) {
 		"a candidate that gave up and idles": {
 			pod: slotted(corev1.ContainerStatus{Name: "axle-b", State: running,
 				LastTerminationState: corev1.ContainerState{Terminated: ended(10, "generation 5: failed in Move: deadline\n")}}),
-			want: []Sidecar{a, with(b, func(s *Sidecar) { s.Running, s.Failed, s.FailReason = true, true, "failed in Move: deadline" })},
+			want: []Sidecar{a, with(b, func(s *Sidecar) {
+				s.Running, s.Died, s.Failed, s.FailReason = true, true, true, "failed in Move: deadline"
+			})},
 		},
 		"a candidate that gives up just now": {
 			pod: slotted(corev1.ContainerStatus{Name: "axle-b", State: corev1.ContainerState{Terminated: ended(12, "generation 5: no")}}),
@@ -72,11 +74,16 @@ func TestSlots(t *testing.T) {
 		"the failure of the generation before is not this one's": {
 			pod: slotted(corev1.ContainerStatus{Name: "axle-b", State: running,
 				LastTerminationState: corev1.ContainerState{Terminated: ended(10, "generation 3: failed")}}),
-			want: []Sidecar{a, with(b, func(s *Sidecar) { s.Running = true })},
+			want: []Sidecar{a, with(b, func(s *Sidecar) { s.Running, s.Died = true, true })},
 		},
 		"another exit code is no failure of a candidate": {
 			pod: slotted(corev1.ContainerStatus{Name: "axle-b", State: running,
 				LastTerminationState: corev1.ContainerState{Terminated: ended(137, "generation 5: failed")}}),
+			want: []Sidecar{a, with(b, func(s *Sidecar) { s.Running, s.Died = true, true })},
+		},
+		"a slot that was flipped": {
+			pod: slotted(corev1.ContainerStatus{Name: "axle-b", State: running,
+				LastTerminationState: corev1.ContainerState{Terminated: ended(0, "generation 3: this slot is generation 5 now, not 3")}}),
 			want: []Sidecar{a, with(b, func(s *Sidecar) { s.Running = true })},
 		},
 		"an image that cannot be pulled": {

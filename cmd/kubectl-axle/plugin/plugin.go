@@ -135,7 +135,7 @@ func exactlyOne(what string) cobra.PositionalArgs {
 
 func (s *shell) rollout() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rollout", Short: "Pause, resume, promote or undo the rollout of a fleet",
+		Use: "rollout", Short: "Pause, resume, promote, retry or undo the rollout of a fleet",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -159,6 +159,8 @@ func (s *shell) rollout() *cobra.Command {
 			func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Pause(f) }),
 		steer("resume", "Let a paused fleet go on", "  kubectl axle rollout resume default",
 			func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Resume(f) }),
+		steer("retry", "Bring a version that has failed to the pods of a fleet once more", "  kubectl axle rollout retry default",
+			func(_ *report.Cluster, f *axlev1.SidecarFleet) (report.Change, error) { return report.Retry(f) }),
 		promote, undo,
 	)
 	return cmd

@@ -164,7 +164,7 @@ func (c *Cluster) nextBroken(s *stand) []string {
 	if !s.recorded {
 		return []string{state, "The operator writes the failure down, and stops the rollout if it is one too many."}
 	}
-	said := []string{state, "It is not tried again before the fleet's spec changes."}
+	said := []string{state, "It is not tried again before somebody asks for it, or for another version."}
 	return append(said, retry(s.owner, s.desired.Failed.Version)...)
 }
 
@@ -199,13 +199,13 @@ const (
 // goesBack says whether the pods that run the fleet's version are to go back to its current one.
 func goesBack(f *axlev1.SidecarFleet) bool {
 	c := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
-	return c != nil && c.ObservedGeneration == f.Generation && slices.Contains([]string{rollingBack, rolledBack, rollbackFailed}, c.Reason)
+	return c != nil && f.Tried() && slices.Contains([]string{rollingBack, rolledBack, rollbackFailed}, c.Reason)
 }
 
 // stopped says whether the controller has stopped the rollout of the fleet's version, and why.
 func stopped(f *axlev1.SidecarFleet) (why string, ok bool) {
 	progress := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionProgressing)
-	if progress == nil || !slices.Contains([]string{"Stopped", rollingBack, rolledBack, rollbackFailed}, progress.Reason) || progress.ObservedGeneration != f.Generation {
+	if progress == nil || !slices.Contains([]string{"Stopped", rollingBack, rolledBack, rollbackFailed}, progress.Reason) || !f.Tried() {
 		return "", false
 	}
 	if d := meta.FindStatusCondition(f.Status.Conditions, axlev1.ConditionDegraded); d != nil && d.Status == metav1.ConditionTrue {
@@ -222,5 +222,5 @@ func retry(f *axlev1.SidecarFleet, failed string) []string {
 	if f.Status.CurrentVersion != "" && f.Status.CurrentVersion != f.Spec.Version && failed == f.Spec.Version {
 		said = append(said, fmt.Sprintf("To go back to %s: kubectl axle rollout undo %s", f.Status.CurrentVersion, f.Name))
 	}
-	return append(said, fmt.Sprintf("To try again: kubectl axle rollout pause %s && kubectl axle rollout resume %s", f.Name, f.Name))
+	return append(said, fmt.Sprintf("To try again: kubectl axle rollout retry %s", f.Name))
 }

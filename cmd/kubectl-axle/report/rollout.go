@@ -39,11 +39,15 @@ func Pause(f *axlev1.SidecarFleet) (Change, error) {
 		return Change{Said: []string{fmt.Sprintf("SidecarFleet %s is paused already.", f.Name)}}, nil
 	}
 	raw, err := patch(operation{"add", "/spec/paused", true})
-	return Change{Patch: raw, Said: []string{
+	said := []string{
 		fmt.Sprintf("SidecarFleet %s is paused: spec.paused is true.", f.Name),
 		"No pod is changed any more. What is in a handover finishes it, and sidecars that are not wanted leave.",
-		fmt.Sprintf("To go on: kubectl axle rollout resume %s", f.Name),
-	}}, err
+	}
+	if goesBack(f) {
+		said = append(said, fmt.Sprintf("Warning: that holds the way back from %s, which has failed, to %s as well: pods that still run %s keep it meanwhile.",
+			f.Spec.Version, f.Status.CurrentVersion, f.Spec.Version))
+	}
+	return Change{Patch: raw, Said: append(said, fmt.Sprintf("To go on: kubectl axle rollout resume %s", f.Name))}, err
 }
 
 // Resume lets a paused fleet go on.
@@ -58,8 +62,15 @@ func Resume(f *axlev1.SidecarFleet) (Change, error) {
 	}
 	raw, err := patch(operation{"add", "/spec/paused", false})
 	said := []string{fmt.Sprintf("SidecarFleet %s goes on: spec.paused is false.", f.Name)}
-	if f.Status.CurrentVersion != f.Spec.Version {
-		said = append(said, fmt.Sprintf("It brings %s to its pods, and tries again where that failed before.", f.Spec.Version))
+	_, failed := stopped(f)
+	switch {
+	case goesBack(f):
+		said = append(said, fmt.Sprintf("The rollout of %s has failed: pods that still run it go back to %s.", f.Spec.Version, f.Status.CurrentVersion))
+	case failed:
+		said = append(said, fmt.Sprintf("But the rollout of %s has stopped, and stays so.", f.Spec.Version))
+		said = append(said, retry(f, f.Spec.Version)...)
+	case f.Status.CurrentVersion != f.Spec.Version:
+		said = append(said, fmt.Sprintf("It brings %s to its pods.", f.Spec.Version))
 	}
 	return Change{Patch: raw, Said: append(said, watch(f))}, err
 }

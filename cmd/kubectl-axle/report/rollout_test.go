@@ -14,6 +14,7 @@ import (
 func TestRollout(t *testing.T) {
 	rolling := axlev1.SidecarFleet{ObjectMeta: metav1.ObjectMeta{Name: "default", Generation: 4}}
 	rolling.Spec.Version, rolling.Status.CurrentVersion, rolling.Status.ObservedGeneration = "v2", "v1", 4
+	rolling.Status.UpdateVersion, rolling.Status.Attempt = "v2", 7
 	with := func(change func(*axlev1.SidecarFleet)) *axlev1.SidecarFleet {
 		f := rolling.DeepCopy()
 		change(f)
@@ -43,6 +44,8 @@ func TestRollout(t *testing.T) {
 			{Type: axlev1.ConditionDegraded, Status: metav1.ConditionTrue, Message: "HandoverFailed: a/b: died. The rollout of v2 has stopped; no further pod is touched."},
 		}
 	})
+	returning := stopped.DeepCopy()
+	returning.Status.Conditions[0].Reason = "RollingBack"
 	promote := func(full bool) func(*axlev1.SidecarFleet) (Change, error) {
 		return func(f *axlev1.SidecarFleet) (Change, error) { return Promote(f, full) }
 	}
@@ -61,15 +64,32 @@ func TestRollout(t *testing.T) {
 	}{
 		"pause":              {Pause, &rolling, `[{"op":"add","path":"/spec/paused","value":true}]`, "SidecarFleet default is paused: spec.paused is true."},
 		"pause, paused":      {Pause, paused, "", "SidecarFleet default is paused already."},
-		"resume":             {Resume, paused, `[{"op":"add","path":"/spec/paused","value":false}]`, "It brings v2 to its pods, and tries again where that failed before."},
+		"resume":             {Resume, paused, `[{"op":"add","path":"/spec/paused","value":false}]`, "It brings v2 to its pods."},
 		"resume, not paused": {Resume, &rolling, "", "SidecarFleet default is not paused."},
 		"resume, stopped":    {Resume, stopped, "", "But the rollout of v2 has stopped. HandoverFailed: a/b: died.\nTo go back to v1: kubectl axle rollout undo default"},
-		"promote": {promote(false), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1"}]`,
+		"pause, going back":  {Pause, returning, `[{"op":"add","path":"/spec/paused","value":true}]`, "Warning: that holds the way back from v2, which has failed, to v1 as well"},
+		"resume, going back": {Resume, with(func(f *axlev1.SidecarFleet) { *f = *returning.DeepCopy(); f.Spec.Paused = true }), `[{"op":"add","path":"/spec/paused","value":false}]`,
+			"The rollout of v2 has failed: pods that still run it go back to v1."},
+		"resume, stopped and paused": {Resume, with(func(f *axlev1.SidecarFleet) { *f = *stopped.DeepCopy(); f.Spec.Paused = true }), `[{"op":"add","path":"/spec/paused","value":false}]`,
+			"But the rollout of v2 has stopped, and stays so.\nTo go back to v1: kubectl axle rollout undo default\nTo try again: kubectl axle rollout retry default"},
+		"retry": {Retry, with(func(f *axlev1.SidecarFleet) {
+			*f = *stopped.DeepCopy()
+			f.Annotations = map[string]string{"a": "b"}
+		}), `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1retry","value":"v2/8"}]`,
+			"SidecarFleet default brings v2 to its pods once more, and tries again where that failed (annotation axlemesh.io/retry=v2/8)."},
+		"retry, nothing failed": {Retry, &rolling, "", "nothing has failed with v2."},
+		"retry, not seen":       {Retry, unseen, "", "retry default: the operator has not looked at its last change yet"},
+		"promote, another try": {promote(false), with(func(f *axlev1.SidecarFleet) {
+			*f = *waits.DeepCopy()
+			_, f.Status.UpdateHash = f.Try()
+			f.Annotations = map[string]string{axlev1.RetryAnnotation: "v2/8"}
+		}), "", "promote default: the operator has not looked at its last change yet"},
+		"promote": {promote(false), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1@7"}]`,
 			"SidecarFleet default goes on with v2: the pause after step 1 of 3 is over"},
-		"promote, all the way": {promote(true), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/3"}]`,
+		"promote, all the way": {promote(true), annotated, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/3@7"}]`,
 			"no further pause holds it"},
 		"promote, the first annotation": {promote(false), waits, `[{"op":"test","path":"/spec/version","value":"v2"},{"op":"test","path":"/metadata/resourceVersion","value":"77"},` +
-			`{"op":"add","path":"/metadata/annotations","value":{}},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1"}]`, "(annotation axlemesh.io/promote=v2/1)"},
+			`{"op":"add","path":"/metadata/annotations","value":{}},{"op":"add","path":"/metadata/annotations/axlemesh.io~1promote","value":"v2/1@7"}]`, "(annotation axlemesh.io/promote=v2/1@7)"},
 		"promote, nothing waits": {promote(false), goes, "", "no pause of a step holds it: step 2 of 3 is under way."},
 		"promote, complete":      {promote(false), done, "", "all 3 steps of v2 are complete."},
 		"promote, not seen":      {promote(false), unseen, "", "promote default: the operator has not looked at its last change yet"},

@@ -110,7 +110,7 @@ func (s *stand) assess(now time.Time) {
 		}
 	case s.serves == 0:
 		s.assessCold(now)
-	case d == nil || d.Generation <= s.serves:
+	case d == nil || d.Generation <= s.serves || s.fallen():
 		s.stage = serving
 		if d != nil && d.Failed != nil && s.version != s.target && d.Failed.Version == s.target && !s.retries() {
 			s.failure, s.recorded = d.Failed.Message, true
@@ -118,6 +118,12 @@ func (s *stand) assess(now time.Time) {
 	default:
 		s.assessUpgrade(now)
 	}
+}
+
+// fallen says that a slot which had served is down and the other one serves in its place.
+func (s *stand) fallen() bool {
+	d, h := s.desired, s.status.Handover
+	return s.slotted() && d.Generation > s.serves && (d.Predecessor == 0 && !d.Begin || h != nil && h.OK && h.To == d.Generation && s.status.Phase == axlev1.PhaseServing)
 }
 
 // assessCold is for pods in which nothing serves.
@@ -211,9 +217,13 @@ func (s *stand) patience() time.Duration {
 	return time.Duration(s.owner.Spec.UpdateStrategy.ProgressDeadlineSeconds) * time.Second
 }
 
-// retries says whether the fleet has changed since the recorded failure, so that it is tried again.
+// retries says whether the fleet makes another attempt since the recorded failure, so that it is tried again.
 func (s *stand) retries() bool {
-	return s.owner != nil && s.desired.Failed.FleetGeneration != s.owner.Generation
+	if s.owner == nil {
+		return false
+	}
+	attempt, _ := s.owner.Try()
+	return s.desired.Failed.Attempt != attempt
 }
 
 func (s *stand) running() bool {
