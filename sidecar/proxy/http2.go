@@ -27,6 +27,7 @@ type http2Loop struct {
 	spare   []*http2Exchange
 	view    http2View
 	held    int
+	batch   int  // in a handover: how heavy a batch may be
 	moved   bool // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }
