@@ -71,6 +71,7 @@ func (d donor) EndMove() {
 
 func (w *worker) beginMove(relay func(handover.Relay)) {
 	w.moving, w.relay = true, relay
+	w.http2.batch = http2Batch
 	for _, up := range w.ups {
 		if !up.opened {
 			up.conn.Close(nil) // what waits for it is dispatched again, and that is relayed

@@ -16,6 +16,8 @@ const (
 	// http2Queue is how many may wait in all, with what is not body; a peer that lets more pile up is closed.
 	http2Queue = 1 << 20
 	http2Held  = 32 << 20
+	// http2Waiting is how many requests wait for one connection to an endpoint.
+	http2Waiting = 1024
 )
 
 // http2Loop is what a worker needs for HTTP/2.
@@ -27,6 +29,7 @@ type http2Loop struct {
 	spare   []*http2Exchange
 	view    http2View
 	held    int
+	batch   int  // in a handover: how heavy a batch may be
 	moved   bool // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }

@@ -52,10 +52,12 @@ func TestHTTP2SurvivesAborts(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // windows fill up
 	for range 2 {
 		w := begin(t, e, s)
-		b := w.freeze(t, 2)
-		w.prepare(t, b)
-		w.candidate.Drop(b.ID)
-		w.donor.Thaw(b.ID)
+		for range 2 {
+			b := w.freeze(t, 2)
+			w.prepare(t, b)
+			w.candidate.Drop(b.ID)
+			w.donor.Thaw(b.ID)
+		}
 		w.abort()
 		if left := w.to.Conns(); len(left) > 0 {
 			t.Errorf("the candidate has %d connections", len(left))
@@ -73,6 +75,11 @@ func TestHTTP2SurvivesAborts(t *testing.T) {
 		t.Errorf("after the move: %q, %v", got, err)
 	}
 	await(t, w.to, func(s proxy.Stats) bool { return s.Waiting == 0 })
+	for _, e := range []*proxy.Engine{e, w.to} {
+		if bytes, exchanges := e.HeldHTTP2(); bytes+exchanges > 0 {
+			t.Errorf("%d bytes are held, %d exchanges are open", bytes, exchanges)
+		}
+	}
 	if n := conns.Load(); n != 1 {
 		t.Errorf("the server has seen %d connections, want 1", n)
 	}

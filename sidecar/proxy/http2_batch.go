@@ -12,7 +12,8 @@ import (
 //
 // What streams have to pass on goes ahead of the batch as relays (at most http2Held for a loop). The rest of a connection's
 // state is at most a frame that is not complete, a header block, http2HighWater that waits for the kernel and the decoder's
-// table. A batch that is heavier than http2Batch all the same loses the clients that have most to read.
+// table. A batch that is heavier than http2Batch all the same, or than half of that when it was too heavy for the handover,
+// loses the clients that have most to read.
 const (
 	http2Conns = 1024
 	http2Batch = 6 << 20
@@ -44,7 +45,7 @@ func (w *worker) pickHTTP2(b *frozen, limit int) {
 	}
 	w.lighten(b, size)
 	for _, c := range idle {
-		if size += c.weight(); size > http2Batch || len(b.conns)+len(b.http2Clients) >= limit {
+		if size += c.weight(); size > w.http2.batch || len(b.conns)+len(b.http2Clients) >= limit {
 			break
 		}
 		b.http2Clients = append(b.http2Clients, c)
@@ -63,11 +64,11 @@ func (h *http2Wire) weight() int {
 // lighten ends the heaviest clients of a batch that is too heavy, or has too many connections for one message.
 func (w *worker) lighten(b *frozen, size int) {
 	most := http2Conns * 3
-	if size <= http2Batch && len(b.conns)+len(b.http2Clients) <= most {
+	if size <= w.http2.batch && len(b.conns)+len(b.http2Clients) <= most {
 		return
 	}
 	slices.SortFunc(b.http2Clients, func(c, d *http2Client) int { return c.weight() - d.weight() })
-	for n := len(b.http2Clients); n > 0 && (size > http2Batch || len(b.conns)+n > most); n-- {
+	for n := len(b.http2Clients); n > 0 && (size > w.http2.batch || len(b.conns)+n > most); n-- {
 		c := b.http2Clients[n-1]
 		size -= c.weight()
 		b.http2Clients = b.http2Clients[:n-1]

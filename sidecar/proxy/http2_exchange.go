@@ -87,6 +87,11 @@ func (x *http2Exchange) connect(f *http2.Fields) {
 			break
 		}
 	}
+	if len(x.up.queue) >= http2Waiting || x.up.conn.Unsent() > http2Queue {
+		x.up = nil
+		x.fail(httpUnavailable, FailBusy)
+		return
+	}
 	if x.up.ready() && f != nil {
 		x.send(f)
 		return

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,4 +132,42 @@ func TestAnHTTP2AttackEndsOneConnection(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	await(t, e, func(s proxy.Stats) bool { return s.Waiting == 0 && s.Malformed == 1 })
+}
+
+// TestHTTP2ManyClientsMove has more clients than fit into one message of a handover's transport.
+func TestHTTP2ManyClientsMove(t *testing.T) {
+	const clients = 300
+	to, conns := shop2(t)
+	addr := freePort(t)
+	s := http2Snapshot(addr, to)
+	e, set := newEngine(t, 1, 1)
+	now := generation{e, set, 1}
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	var all []*http.Client
+	for range clients {
+		all = append(all, web2(t, addr))
+	}
+	ask := func() {
+		var wg sync.WaitGroup
+		for _, c := range all {
+			wg.Go(func() {
+				if got, err := say2(c, "POST", "/echo", strings.NewReader("here")); err != nil || got != "here" {
+					t.Errorf("%q, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	ask()
+	for range 2 {
+		now = hop(t, now, 1, s)
+		ask()
+	}
+	if s := now.Stats(); s.Accepted[1] != clients || conns.Load() != int64(s.Dialled) || s.Dialled > 16 {
+		t.Errorf("%d connections accepted and %d dialled, the server has seen %d", s.Accepted[1], s.Dialled, conns.Load())
+	}
+	now.Stop()
 }

@@ -1,16 +1,22 @@
 package proxy_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
 // TestHTTP2HopsUnderLoad moves clients in the middle of requests and responses; none is retried, none fails, and both sides
@@ -86,4 +92,79 @@ func (d *dripping) Read(b []byte) (int, error) {
 	n := copy(b, d.rest[:min(len(d.rest), 1+len(d.rest)/5)])
 	d.rest = d.rest[n:]
 	return n, nil
+}
+
+// TestHTTP2HopsOfTheUnruly moves clients that call off, do not read, and ask for more streams than an endpoint allows, and
+// one that does none of that. Nothing is left of any of them.
+func TestHTTP2HopsOfTheUnruly(t *testing.T) {
+	to, _ := gently(t, grpc.MaxConcurrentStreams(3))
+	also, _ := shop2(t)
+	addr := freePort(t)
+	s := http2Snapshot(addr, to)
+	s.Hosts["also.demo"] = &config.Host{Name: "also.demo", Routes: []config.Route{{Name: "also", Cluster: "also"}}}
+	s.Clusters["also"] = &config.Cluster{Name: "also", Connections: 1, Endpoints: []netip.AddrPort{also}}
+	e, set := newEngine(t, 1, 2)
+	now := generation{e, set, 1}
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	again := func(call func(n int) error) {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := call(n); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		c, web := dialGRPC(t, addr, "shop.demo"), web2(t, addr)
+		again(func(int) error { return duplex(ctx, c, 10, 30_000) })
+		again(func(n int) error { // calls off, sooner or later
+			brief, cancel := context.WithTimeout(ctx, time.Duration(n%20)*time.Millisecond)
+			defer cancel()
+			_ = duplex(brief, c, 200, 50_000)
+			return nil
+		})
+		again(func(int) error { // reads a bit of what it has asked for
+			req, err := http.NewRequestWithContext(ctx, "GET", "http://also.demo/large", nil)
+			if err != nil {
+				return err
+			}
+			res, err := web.Do(req)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = res.Body.Close() }()
+			_, err = io.CopyN(io.Discard, res.Body, 300_000)
+			time.Sleep(5 * time.Millisecond)
+			return err
+		})
+		again(func(int) error { return upload(ctx, c, 20, 20_000) })
+	}
+	for i := range 12 {
+		time.Sleep(40 * time.Millisecond)
+		now = hop(t, now, 1+i%2, s)
+	}
+	close(stop)
+	wg.Wait()
+	await(t, now.Engine, func(s proxy.Stats) bool { return s.Waiting == 0 })
+	if bytes, exchanges := now.HeldHTTP2(); bytes+exchanges > 0 {
+		t.Errorf("%d bytes are held, %d exchanges are open", bytes, exchanges)
+	}
+	if s := now.Stats(); s.Malformed > 0 || s.Slow > 0 {
+		t.Errorf("malformed %d, slow %d", s.Malformed, s.Slow)
+	}
+	now.Stop()
 }

@@ -71,7 +71,7 @@ func grpcMessage(status int) string {
 	case httpBadGateway:
 		return "the endpoint has ended the connection"
 	case httpUnavailable:
-		return "no endpoint can be reached"
+		return "no endpoint can take this call"
 	}
 	return "a route answers with status " + strconv.Itoa(status)
 }

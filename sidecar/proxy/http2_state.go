@@ -153,6 +153,9 @@ func (w *worker) takeBody(b []byte) {
 }
 
 func (w *worker) thawHTTP2(b *frozen) {
+	if len(b.http2Ups)+len(b.http2Clients) > 0 {
+		w.http2.batch /= 2 // perhaps it was too heavy
+	}
 	for _, up := range b.http2Ups {
 		up.start()
 	}

@@ -257,7 +257,8 @@ func TestHTTP2Resets(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(30*time.Millisecond, cancel)
-	if _, err := c.Do(req); err == nil {
+	if res, err := c.Do(req); err == nil {
+		_ = res.Body.Close()
 		t.Error("a request that was called off is answered")
 	}
 	await(t, e, func(s proxy.Stats) bool { return s.Waiting == 0 })
@@ -281,26 +282,14 @@ func TestHTTP2SlowReaderHoldsNobodyUp(t *testing.T) {
 	addr := freePort(t)
 	started(t, 1, http2Snapshot(addr, to))
 	slow, quick := web2(t, addr), web2(t, addr)
-	var stuck []*http.Response
-	for range 20 {
-		res, err := slow.Get("http://shop.demo/large")
-		if err != nil {
-			t.Fatal(err)
-		}
-		stuck = append(stuck, res)
-	}
+	whole := stuck(t, slow, 20)
 	for i := range 50 {
 		body := strings.Repeat("x", 10_000*i)
 		if got, err := say2(quick, "POST", "/echo", strings.NewReader(body)); err != nil || got != body {
 			t.Fatalf("request %d: %d bytes, %v", i, len(got), err)
 		}
 	}
-	for _, res := range stuck {
-		if n, err := io.Copy(io.Discard, res.Body); err != nil || n != 64<<16 {
-			t.Errorf("%d bytes, %v", n, err)
-		}
-		_ = res.Body.Close()
-	}
+	whole()
 	if n := conns.Load(); n != 1 {
 		t.Errorf("the server has seen %d connections, want 1", n)
 	}

@@ -64,6 +64,14 @@ func TestTranslateListener(t *testing.T) {
 			in:   listener("outbound/dubbo", "127.0.0.1", 12230, out, FilterDubbo, routed()),
 			want: config.Listener{Name: "outbound/dubbo", Address: ap("127.0.0.1:12230"), Protocol: config.Dubbo, Direction: config.Outbound},
 		},
+		"inbound http2": {
+			in:   listener("l", "::", 1, in, FilterHTTP2, tcpProxy("c")),
+			want: config.Listener{Name: "l", Address: ap("[::]:1"), Protocol: config.HTTP2, Cluster: "c"},
+		},
+		"outbound http2 is routed by authority": {
+			in:   listener("l", "::", 1, out, FilterHTTP2, routed()),
+			want: config.Listener{Name: "l", Address: ap("[::]:1"), Protocol: config.HTTP2, Direction: config.Outbound},
+		},
 		"no address":            {in: &listenerv3.Listener{Name: "l"}, err: "address: send a socket_address"},
 		"a name as address":     {in: listener("l", "localhost", 1, in, FilterTCP, tcpProxy("c")), err: `"localhost" is no IP address`},
 		"a port out of range":   {in: listener("l", "::", 65536, in, FilterTCP, tcpProxy("c")), err: "65536 is no port"},

@@ -53,9 +53,6 @@ func (f *Fields) Reset() {
 // Over says that the list was larger than is taken: it is not complete.
 func (f *Fields) Over() bool { return f.over }
 
-// Len is the number of fields, pseudo-header fields included.
-func (f *Fields) Len() int { return len(f.list) }
-
 // Field returns a field, in the order of the message.
 func (f *Fields) Field(i int) (name, value []byte) {
 	e := &f.list[i]

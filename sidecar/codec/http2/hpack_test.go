@@ -16,7 +16,7 @@ import (
 // listed are the fields of f as text.
 func listed(f *Fields) []string {
 	var all []string
-	for i := range f.Len() {
+	for i := range f.list {
 		name, value := f.Field(i)
 		all = append(all, string(name)+": "+string(value))
 	}

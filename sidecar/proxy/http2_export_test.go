@@ -1,0 +1,14 @@
+package proxy
+
+// HeldHTTP2 is how many bytes of bodies wait in all loops, and how many exchanges are not over, for tests in the other package.
+func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			bytes += w.http2.held + len(w.http2.bodies)
+			for _, c := range w.http2.clients {
+				exchanges += c.proto.Streams()
+			}
+		})
+	}
+	return bytes, exchanges
+}
