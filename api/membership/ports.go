@@ -172,7 +172,7 @@ func target(sp corev1.ServicePort, pod *corev1.Pod) int32 {
 	return sp.Port
 }
 
-// protocol of a Service's port. This release reads Bolt, Dubbo and HTTP/1.1; everything else is bytes.
+// protocol of a Service's port. This release reads Bolt, Dubbo and HTTP/1.1, SOAP in it; everything else is bytes.
 func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	if sp.AppProtocol == nil {
 		return axlev1.ProtocolTCP
@@ -184,6 +184,8 @@ func protocol(sp corev1.ServicePort) axlev1.Protocol {
 		return axlev1.ProtocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
 		return axlev1.ProtocolHTTP1
+	case "soap", axlev1.GroupName + "/soap":
+		return axlev1.ProtocolSOAP
 	}
 	return axlev1.ProtocolTCP
 }

@@ -144,7 +144,7 @@ func (c *httpClient) begin(b []byte) int {
 		x.reply(httpLastHop(req.Method))
 		return n
 	}
-	to := c.goal(req)
+	to := c.goal(req, b[n:])
 	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts); x.cluster == nil {
 		x.fail(int(to.status), to.why)
 		return n
