@@ -123,7 +123,7 @@ const space = " \t\r\n"
 // refused.
 func (s *scanner) open() bool {
 	for {
-		ok := true
+		var ok bool
 		rest := s.b[s.at:]
 		trimmed := bytes.TrimLeft(rest, space)
 		s.at += len(rest) - len(trimmed)
@@ -211,7 +211,7 @@ func (s *scanner) leave() bool {
 		}
 		s.at += next
 		rest := s.b[s.at:]
-		ok := true
+		var ok bool
 		switch {
 		case bytes.HasPrefix(rest, []byte("<!--")):
 			ok = s.past("<!--", "-->")
