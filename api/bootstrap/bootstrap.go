@@ -164,7 +164,8 @@ type ClusterTLS struct {
 type Route struct {
 	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of Dubbo the interface with what it
 	// has of version and group ("com.x.Pay:1.0@gray"), of HTTP the host without its port ("shop.demo"; the suffixes .svc and
-	// .svc.cluster.local are cut off first); or "*" for whatever nothing else matches.
+	// .svc.cluster.local are cut off first), of SOAP what its action says before the operation, else the namespace of what is
+	// in the body; or "*" for whatever nothing else matches.
 	Service string `json:"service"`
 	// Match lists conditions; none takes every request.
 	Match []Match `json:"match,omitempty"`

@@ -172,7 +172,7 @@ func target(sp corev1.ServicePort, pod *corev1.Pod) int32 {
 	return sp.Port
 }
 
-// protocol of a Service's port. This release reads Bolt, Dubbo, HTTP/1.1 and HTTP/2; everything else is bytes.
+// protocol of a Service's port. This release reads Bolt, Dubbo, HTTP/1.1 with SOAP in it, and HTTP/2; everything else is bytes.
 func protocol(sp corev1.ServicePort) axlev1.Protocol {
 	if sp.AppProtocol == nil {
 		return axlev1.ProtocolTCP
@@ -186,6 +186,8 @@ func protocol(sp corev1.ServicePort) axlev1.Protocol {
 		return axlev1.ProtocolHTTP1
 	case "http2", "grpc", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
 		return axlev1.ProtocolHTTP2
+	case "soap", axlev1.GroupName + "/soap":
+		return axlev1.ProtocolSOAP
 	}
 	return axlev1.ProtocolTCP
 }

@@ -140,7 +140,7 @@ type Match struct {
 	// +optional
 	Service *ServiceMatch `json:"service,omitempty"`
 
-	// Method that is called: the RPC method, or HTTP's request method.
+	// Method that is called: the RPC method, HTTP's request method, or SOAP's operation where the service key is SOAP's.
 	//
 	// +optional
 	Method *ValueMatch `json:"method,omitempty"`

@@ -227,6 +227,24 @@ func TestTheOwnKeyGoesToAnHTTPPort(t *testing.T) {
 	}
 }
 
+func TestSOAPKeysGoToAnHTTPPort(t *testing.T) {
+	svc := payService()
+	svc.Annotations[axlev1.ServicesAnnotation] = "com.x.Pay:1.0, http://example.com/stock/Quotes, urn:stock"
+	svc.Spec.Ports = []corev1.ServicePort{{Name: "rpc", Port: 12200, AppProtocol: new("bolt")}, {Name: "web", Port: 80, AppProtocol: new("axlemesh.io/soap")}}
+	got := map[string]string{}
+	for _, h := range Generate(plain(svc, nil, nil)).Hosts {
+		got[h.GetName()] = h.GetRoutes()[0].GetRoute().GetCluster()
+		if err := h.ValidateAll(); err != nil {
+			t.Errorf("host: %v", err)
+		}
+	}
+	rpc, web := "outbound/payments/pay/12200", "outbound/payments/pay/80"
+	want := map[string]string{"com.x.Pay:1.0": rpc, "http://example.com/stock/Quotes": web, "urn:stock": web, "pay.payments": web}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
 func TestAServiceWithoutTCPPortsIsNothing(t *testing.T) {
 	svc := payService()
 	svc.Spec.Ports = svc.Spec.Ports[3:]
@@ -239,6 +257,7 @@ func TestListeners(t *testing.T) {
 	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
 		{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}, {AppPort: 8080, MeshPort: 11080, Protocol: axlev1.ProtocolTCP},
 		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2},
+		{AppPort: 8090, MeshPort: 11090, Protocol: axlev1.ProtocolSOAP},
 	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2})
 	if err != nil {
 		t.Fatal(err)
@@ -256,6 +275,7 @@ func TestListeners(t *testing.T) {
 		"inbound/11080 INBOUND 0.0.0.0:11080 axlemesh.io/tcp TcpProxy",
 		"inbound/23880 INBOUND 0.0.0.0:23880 axlemesh.io/dubbo TcpProxy",
 		"inbound/53051 INBOUND 0.0.0.0:53051 axlemesh.io/http2 TcpProxy",
+		"inbound/11090 INBOUND 0.0.0.0:11090 axlemesh.io/http1 TcpProxy",
 		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager",
 		"outbound/dubbo OUTBOUND 127.0.0.1:12230 axlemesh.io/dubbo HttpConnectionManager",
 		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager",

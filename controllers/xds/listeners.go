@@ -76,7 +76,7 @@ func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener,
 		if slices.Contains(spoken, p.Protocol) {
 			filter = filterHTTP2
 		}
-	case axlev1.ProtocolHTTP1:
+	case axlev1.ProtocolHTTP1, axlev1.ProtocolSOAP:
 		filter = filterHTTP
 	}
 	cluster := inboundCluster(p.AppPort)

@@ -50,8 +50,8 @@ type keyed struct {
 	port corev1.ServicePort
 }
 
-// keys are the names that callers route by, sorted: those of the annotation, which go to the first Bolt port, and the
-// Service's own, which goes to the first HTTP/1 port, else to the first of HTTP/2. Without such a port both go to the first port of Bolt, else of
+// keys are the names that callers route by, sorted: those of the annotation, which go to the first Bolt port, and SOAP's among them
+// and the Service's own, which go to the first HTTP/1 port, else to the first of HTTP/2. Without such a port both go to the first port of Bolt, else of
 // Dubbo, else to the first.
 func keys(svc *corev1.Service) []keyed {
 	rpc, ok := portOf(svc, protocolBolt)
@@ -62,12 +62,19 @@ func keys(svc *corev1.Service) []keyed {
 	all := []keyed{{ownKey(svc), own}}
 	for key := range strings.SplitSeq(svc.Annotations[axlev1.ServicesAnnotation], ",") {
 		if key = strings.TrimSpace(key); key != "" && key != "*" && len(all) < maxKeys {
-			all = append(all, keyed{key, rpc})
+			port := rpc
+			if soapKey(key) {
+				port = own
+			}
+			all = append(all, keyed{key, port})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
 	return slices.CompactFunc(all, func(a, b keyed) bool { return a.key == b.key })
 }
+
+// soapKey says that a service key is one of SOAP: it begins with a namespace, which is a URI. Its requests are HTTP.
+func soapKey(key string) bool { return strings.Contains(key, "://") || strings.HasPrefix(key, "urn:") }
 
 func ownKey(svc *corev1.Service) string { return svc.Name + "." + svc.Namespace }
 
@@ -91,7 +98,7 @@ func protocolOf(port corev1.ServicePort) protocol {
 		return protocolBolt
 	case "dubbo", axlev1.GroupName + "/dubbo":
 		return protocolDubbo
-	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
+	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws", "soap", axlev1.GroupName + "/soap":
 		return protocolHTTP
 	case "http2", "grpc", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
 		return protocolHTTP2

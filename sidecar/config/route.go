@@ -56,7 +56,7 @@ type Mirror struct {
 
 // Names that a Match has for what is no header. No header's name begins with a colon.
 const (
-	MatchMethod = ":method" // Bolt: the header sofa_head_method_name; Dubbo: the method; HTTP: the request's method
+	MatchMethod = ":method" // Bolt: the header sofa_head_method_name; Dubbo: the method; HTTP: the request's method; SOAP: the operation
 	MatchPath   = ":path"   // HTTP: the path without the query; other protocols have none
 )
 

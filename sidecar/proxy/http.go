@@ -150,7 +150,7 @@ func (c *httpClient) begin(b []byte) int {
 		x.reply(httpLastHop(req.Method))
 		return n
 	}
-	to := c.goal(req)
+	to := c.goal(req, b[n:])
 	if x.cluster, x.attempts = to.cluster, int(to.attempts); x.cluster == nil {
 		x.fail(int(to.status), to.why)
 		return n

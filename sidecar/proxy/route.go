@@ -7,6 +7,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/codec/soap"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/route"
 )
@@ -181,16 +182,37 @@ func (v *httpView) Header(name string) ([]byte, bool) {
 	return v.joined, true
 }
 
-// goal routes an HTTP request of c.
-func (c *httpClient) goal(req *http1.Request) (to goal) {
+// goal routes an HTTP request of c; body is what has come of it with the head. SOAP's service and operation are asked for
+// first.
+func (c *httpClient) goal(req *http1.Request, body []byte) (to goal) {
 	w := c.w
 	if c.from.Cluster != "" {
 		w.straight(&to, &c.fixed, c.from)
 		return to
 	}
 	w.httpView.req = req
+	if call, ok := soapCall(req, body); ok {
+		if routes := w.routes.Named(call.Service); routes != nil {
+			w.decide(&to, route.Match(routes, call.Operation, &w.httpView))
+			return to
+		}
+	}
 	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
 	return to
+}
+
+// soapCall finds the call in a request that may be SOAP.
+func soapCall(req *http1.Request, body []byte) (soap.Call, bool) {
+	if len(req.Method) != len("POST") {
+		return soap.Call{}, false
+	}
+	r := soap.Request{Method: req.Method}
+	r.ContentType, _ = req.Value("Content-Type")
+	r.Action, r.HasAction = req.Value("SOAPAction")
+	if left, ok := req.Body.Left(); ok {
+		r.Body = body[:min(uint64(len(body)), left)]
+	}
+	return soap.Find(&r)
 }
 
 // Suffixes of a Service's name in DNS, longest first.

@@ -114,28 +114,28 @@ func putID(p config.Protocol, b []byte, id uint64) {
 }
 
 // answering returns a response as the client reads it that waits for to: with its id, and in its form.
-func (f rpcFrame) answering(to rpcReply) []byte {
-	putID(to.protocol, f.raw, to.id)
-	if f.reply.version == to.version {
-		return f.raw
+func (r rpcFrame) answering(to rpcReply) []byte {
+	putID(to.protocol, r.raw, to.id)
+	if r.reply.version == to.version {
+		return r.raw
 	}
-	if b := bolt.Seen(f.raw); !b.Suits(to.version) {
+	if b := bolt.Seen(r.raw); !b.Suits(to.version) {
 		return b.AppendAs(nil, to.version)
 	}
-	return f.raw
+	return r.raw
 }
 
 // slot is the id of a response as one of a slot; ok is false when no slot has such an id.
-func (f rpcFrame) slot() (id uint32, ok bool) {
-	return uint32(f.reply.id), f.reply.id <= math.MaxUint32
+func (r rpcFrame) slot() (id uint32, ok bool) {
+	return uint32(r.reply.id), r.reply.id <= math.MaxUint32
 }
 
 // appendAck appends the answer to a heartbeat.
-func (f rpcFrame) appendAck(dst []byte) []byte {
-	if f.reply.protocol == config.Dubbo {
-		return dubbo.Seen(f.raw).AppendAck(dst)
+func (r rpcFrame) appendAck(dst []byte) []byte {
+	if r.reply.protocol == config.Dubbo {
+		return dubbo.Seen(r.raw).AppendAck(dst)
 	}
-	return f.reply.bolt().AppendHeartbeatAck(dst)
+	return r.reply.bolt().AppendHeartbeatAck(dst)
 }
 
 // appendHeartbeat appends a heartbeat of our own.

@@ -133,6 +133,9 @@ func (t *Table) Host(service []byte) []Route {
 	return t.any
 }
 
+// Named is Host without what takes services that nothing is known of; nil then.
+func (t *Table) Named(service []byte) []Route { return t.hosts[string(service)] }
+
 // Match returns the route of a service that takes the request, or nil.
 func (t *Table) Match(service, method []byte, req Request) *Route {
 	return Match(t.Host(service), method, req)

@@ -1,0 +1,62 @@
+package proxy_test
+
+import (
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
+
+// TestSOAPIsRoutedByServiceAndOperation: what names a service that is known goes by it, everything else by its host.
+func TestSOAPIsRoutedByServiceAndOperation(t *testing.T) {
+	servers := map[string]netip.AddrPort{}
+	for _, name := range []string{"web", "quotes", "refunds", "stock"} {
+		servers[name], _, _ = counting(t, name, 0)
+	}
+	addr := freePort(t)
+	s := ruled(addr, config.HTTP1, servers, config.Route{Cluster: "web"})
+	s.Hosts["http://example.com/stock/Quotes"] = &config.Host{Name: "http://example.com/stock/Quotes", Routes: []config.Route{
+		{Matches: []config.Match{{Name: config.MatchMethod, Kind: config.MatchExact, Value: "Refund"}}, Cluster: "refunds"},
+		{Matches: []config.Match{{Name: config.MatchPath, Kind: config.MatchPrefix, Value: "/soap"}}, Cluster: "quotes"},
+	}}
+	s.Hosts["http://example.com/stock"] = &config.Host{Name: "http://example.com/stock", Routes: []config.Route{{Cluster: "stock"}}}
+	started(t, 1, s)
+	const envelope = `<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><Get xmlns="http://example.com/stock"/></s:Body></s:Envelope>`
+	cases := map[string]struct {
+		contentType, action, body, want string
+	}{
+		"SOAP 1.1":              {"text/xml", `"http://example.com/stock/Quotes/Get"`, "", "quotes"},
+		"its operation":         {"text/xml", `"http://example.com/stock/Quotes/Refund"`, "", "refunds"},
+		"SOAP 1.2":              {`application/soap+xml; action="http://example.com/stock/Quotes/Get"`, "", "", "quotes"},
+		"by the body":           {"text/xml", `""`, envelope, "stock"},
+		"a service of nobody's": {"text/xml", `"urn:nobody:Get"`, "", "web"},
+		"no SOAP":               {"application/json", `"http://example.com/stock/Quotes/Get"`, "{}", "web"},
+	}
+	client := &http.Client{Timeout: 5 * time.Second}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			req, err := http.NewRequest(http.MethodPost, "http://"+addr.String()+"/soap", strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = "shop.demo"
+			req.Header.Set("Content-Type", tc.contentType)
+			if tc.action != "" {
+				req.Header.Set("SOAPAction", tc.action)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			got, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK || !strings.HasPrefix(string(got), tc.want) {
+				t.Errorf("status %d, body %q, %v, want %q", resp.StatusCode, got, err, tc.want)
+			}
+		})
+	}
+}
