@@ -33,7 +33,8 @@ type Batch struct {
 }
 
 // Donor is the serving data plane as its handover sees it. One goroutine calls it; no method blocks longer than a turn
-// of a loop.
+// of a loop, but for Freeze, which may wait for a few seconds, while nothing is frozen, for what cannot move before it has
+// ended.
 type Donor interface {
 	// Warm returns the state that is not a connection (configuration, health, counters), opaque here.
 	Warm() ([]byte, error)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"sync/atomic"
 
 	record "github.com/axlemesh/axle/sidecar/codec/tls"
@@ -30,13 +31,10 @@ type material struct {
 	stamp  string
 }
 
-// errFIPS is why there is no TLS in that mode: records are protected under nonces that crypto/tls alone may choose there.
-var errFIPS = errors.New("TLS is not possible with GODEBUG=fips140=only: AES-GCM and ChaCha20-Poly1305 cannot be used outside of crypto/tls then")
-
 // Load reads the files of a block that config has validated. server says that it is a listener's.
 func Load(block *config.TLS, server bool) (*Context, error) {
 	if fips140.Enforced() {
-		return nil, errFIPS
+		return nil, record.ErrFIPS
 	}
 	c := &Context{block: *block, server: server}
 	m, err := c.load()
@@ -85,15 +83,14 @@ func (c *Context) files() []string {
 
 // stamp is different when a file is. A volume that swaps a symbolic link changes what the name leads to.
 func (c *Context) stamp() string {
-	var stamp string
+	var stamp strings.Builder
 	for _, f := range c.files() {
-		if info, err := os.Stat(f); err != nil {
-			stamp += "none;"
-		} else {
-			stamp += fmt.Sprintf("%d %d;", info.ModTime().UnixNano(), info.Size())
+		if info, err := os.Stat(f); err == nil {
+			fmt.Fprintf(&stamp, "%d %d", info.ModTime().UnixNano(), info.Size())
 		}
+		stamp.WriteByte(';')
 	}
-	return stamp
+	return stamp.String()
 }
 
 func (c *Context) load() (*material, error) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	record "github.com/axlemesh/axle/sidecar/codec/tls"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -189,8 +190,11 @@ func TestRefresh(t *testing.T) {
 // TestFIPSOnly runs in a process of that mode.
 func TestFIPSOnly(t *testing.T) {
 	if os.Getenv("FIPS_CHILD") == "1" {
-		if _, err := Load(&config.TLS{Name: "x"}, false); !errors.Is(err, errFIPS) {
-			t.Errorf("%v, want %v", err, errFIPS)
+		if _, err := Load(&config.TLS{Name: "x"}, false); !errors.Is(err, record.ErrFIPS) {
+			t.Errorf("%v, want %v", err, record.ErrFIPS)
+		}
+		if _, err := record.New(record.Secrets{Version: record.VersionTLS13, Suite: 0x1301}); !errors.Is(err, record.ErrFIPS) {
+			t.Errorf("%v, want %v", err, record.ErrFIPS)
 		}
 		return
 	}

@@ -147,20 +147,7 @@ func (w *worker) unpark() {
 	}
 }
 
-// Freeze takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
-func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
-	for again := true; again; again = d.finishShakes() {
-		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
-			return batch, err
-		}
-	}
-	for _, w := range d.workers {
-		w.loop.Call(w.closeResting)
-	}
-	d.relayCounters()
-	return handover.Batch{ID: id}, nil
-}
-
+// freezeNext takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
 func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
 	for _, pick := range []func(*worker, *frozen, int){
 		(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,

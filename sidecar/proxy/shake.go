@@ -247,7 +247,7 @@ func (s *shaking) Closed(c *loop.Conn, why error) {
 	if s.run != nil {
 		s.run.Abort(errShakeEnded)
 	}
-	if why != nil && !(s.inner != nil && s.run == nil) { // where there was no connection there was no handshake
+	if why != nil && (s.inner == nil || s.run != nil) { // where there was no connection there was no handshake
 		s.w.count.HandshakesFailed++
 	}
 	if s.inner != nil {

@@ -41,6 +41,20 @@ func (w *worker) releaseAccepted(b *frozen) {
 	}
 }
 
+// Freeze takes the next connections; those in the middle of a handshake when it is over.
+func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
+	for again := true; again; again = d.finishShakes() {
+		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
+			return batch, err
+		}
+	}
+	for _, w := range d.workers {
+		w.loop.Call(w.closeResting)
+	}
+	d.relayCounters()
+	return handover.Batch{ID: id}, nil
+}
+
 // finishShakes waits until no handshake is going on here, which is no longer than their deadlines: connections do not
 // move in the middle of one. It returns false when there was none. No new ones begin: nothing is accepted any more, and
 // whatever has not begun has moved.

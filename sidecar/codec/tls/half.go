@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // half is one direction: its key, and how many records have gone under it.
@@ -28,7 +29,7 @@ const (
 
 // use makes secret the key of the direction; records are counted from 0 again.
 func (h *half) use(version uint16, secret []byte) error {
-	key, iv := secret, secret
+	var key, iv []byte
 	if version == VersionTLS13 {
 		key = h.suite.expand(secret, "key", h.suite.keyLen)
 		iv = h.suite.expand(secret, "iv", ivLen)
@@ -100,9 +101,9 @@ func (h *half) open(version uint16, b []byte) (typ byte, plain []byte, err error
 	if version == VersionTLS12 {
 		return header[0], plain, nil
 	}
-	for i := len(plain) - 1; i >= 0; i-- { // the type is behind the content, and zeros behind that
-		if plain[i] != 0 {
-			return plain[i], plain[:i], nil
+	for i, typ := range slices.Backward(plain) { // the type is behind the content, and zeros behind that
+		if typ != 0 {
+			return typ, plain[:i], nil
 		}
 	}
 	return 0, nil, &Error{Alert: alertUnexpectedMessage, Reason: "a record without a type"}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"crypto/fips140"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,7 +40,13 @@ func New(x Secrets) (*Session, error) {
 	return s, nil
 }
 
+// ErrFIPS is why there are no sessions in that mode: AEADs may be used there by crypto/tls only, which chooses the nonces.
+var ErrFIPS = errors.New("TLS records are not possible with GODEBUG=fips140=only: AES-GCM and ChaCha20-Poly1305 are kept for crypto/tls")
+
 func (s *Session) key(in, out []byte, read, written uint64) error {
+	if fips140.Enforced() {
+		return ErrFIPS
+	}
 	want := s.suite.secretLen(s.version)
 	if len(in) != want || len(out) != want {
 		return fmt.Errorf("secrets of %d and %d bytes, %s needs %d", len(in), len(out), s, want)
