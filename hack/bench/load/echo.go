@@ -16,9 +16,6 @@ import (
 // inputSize is a connection's first read buffer: enough for what 32 requests in flight bring at once.
 const inputSize = 64 << 10
 
-// heldSize is the buffer of a connection that is only held.
-const heldSize = 4 << 10
-
 // Echo answers every request of protocol p at addr with its own content of size bytes, until ctx ends or a peer breaks the
 // protocol. certs is the folder of the certificates, for TLS.
 func Echo(ctx context.Context, p Protocol, addr string, size int, certs string) error {

@@ -10,8 +10,11 @@ import (
 	"github.com/axlemesh/axle/hack/bench/epoll"
 )
 
-// perSource is how many connections one local address opens to one destination: well below the usual 28,000 ports.
-const perSource = 8000
+// PerSource is how many connections one local address opens to one destination: well below the usual 28,000 ports.
+const PerSource = 8000
+
+// heldSize is the buffer of a connection that is only held.
+const heldSize = 4 << 10
 
 // Held are connections that have had one request each and say nothing more.
 type Held struct{ conns []*epoll.Conn }
@@ -46,7 +49,7 @@ func Hold(p Protocol, addr string, size, n int, certs string) (*Held, error) {
 }
 
 // source is the local address of connection i.
-func source(i int) string { return fmt.Sprintf("127.0.0.%d", 2+i/perSource) }
+func source(i int) string { return fmt.Sprintf("127.0.0.%d", 2+i/PerSource) }
 
 // turn is how long one wait for an answer lasts, and turnsMax how many there are.
 const (

@@ -185,7 +185,7 @@ func TestHoldKeepsConnectionsOpen(t *testing.T) {
 			}
 		})
 	}
-	if a, b := source(perSource-1), source(perSource); a != "127.0.0.2" || b != "127.0.0.3" {
+	if a, b := source(PerSource-1), source(PerSource); a != "127.0.0.2" || b != "127.0.0.3" {
 		t.Errorf("sources %s and %s", a, b)
 	}
 }

@@ -90,7 +90,7 @@ func (b *bench) listening(ctx context.Context, addr string, p *process) error {
 func (b *bench) generate(ctx context.Context, addr string, l Load, pid int) (load.Result, error) {
 	cmd := exec.CommandContext(ctx, b.Self, "pin", generatorCore, b.Self, "load",
 		"-protocol", string(l.Protocol), "-addr", addr, "-size", strconv.Itoa(payload), "-connections", strconv.Itoa(l.Connections), "-flight", strconv.Itoa(l.Flight),
-		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.window(l).String(), "-pid", strconv.Itoa(pid), fmt.Sprintf("-urgent=%v", l.Rate > 0))
+		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.window(l).String(), "-pid", strconv.Itoa(pid), fmt.Sprintf("-urgent=%v", l.Rate > 0), "-certs", b.dir)
 	out, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
