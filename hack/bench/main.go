@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -72,7 +73,8 @@ func compare(ctx context.Context, args []string) error {
 	fs.IntVar(&cfg.Held, "held", 2000, "idle connections with which memory is measured")
 	fs.IntVar(&cfg.Crowd, "crowd", 20000, "idle connections beside which a load is measured")
 	only := fs.String("only", "", "parts to measure, with commas between them: "+strings.Join(matrix.Parts(), ", "))
-	to := fs.String("out", ".work/bench", "folder for results.csv and results.svg")
+	to := fs.String("out", ".work/bench", "folder for results.csv, results.md and results.svg")
+	keep := fs.Bool("keep", false, "keep what the folder has of loads that are not measured now")
 	gate := fs.Bool("gate", false, "fail when a goal is missed")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -89,15 +91,26 @@ func compare(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := report.Save(*to, results.Rows); err != nil {
+	rows := results.Rows
+	if *keep {
+		old, err := report.Load(*to)
+		if err != nil {
+			return err
+		}
+		rows = report.Merge(old, rows)
+	}
+	if err := report.Save(*to, rows); err != nil {
 		return err
 	}
 	fmt.Println()
-	if err := report.Table(os.Stdout, results.Rows); err != nil {
+	if err := report.Table(os.Stdout, rows); err != nil {
 		return err
 	}
-	summary := report.Summarize(results.Rows, results.Missing)
-	fmt.Printf("\n%s\n%d repetitions; single results and a plot are in %s\n%s\n", summary.Goals(), summary.Repetitions, *to, summary.Line())
+	summary := report.Summarize(rows, results.Missing)
+	fmt.Printf("\n%s\n%d repetitions; single results, a table and a plot are in %s\n%s\n", summary.Goals(), summary.Repetitions, *to, summary.Line())
+	if err := errors.Join(results.Broken...); err != nil {
+		return fmt.Errorf("the sidecar failed: %w", err)
+	}
 	if misses := summary.Misses(); *gate && len(misses) > 0 {
 		return fmt.Errorf("missed: %s", strings.Join(misses, ", "))
 	}

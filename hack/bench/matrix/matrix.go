@@ -108,6 +108,8 @@ func (c Config) loads(p proxy) []Load {
 type Results struct {
 	Rows    []report.Row
 	Missing report.Missing
+	// Broken are loads at which the sidecar failed, though its check had accepted the configuration.
+	Broken []error
 }
 
 // Run measures everything that is selected and can be had here.
@@ -149,7 +151,7 @@ func Run(ctx context.Context, cfg Config) (Results, error) {
 	if len(b.rows) == 0 {
 		return Results{}, errors.New("nothing was measured")
 	}
-	return Results{b.rows, b.missing}, nil
+	return Results{b.rows, b.missing, b.broken}, nil
 }
 
 type bench struct {
@@ -157,6 +159,7 @@ type bench struct {
 	dir     string
 	rows    []report.Row
 	missing report.Missing
+	broken  []error
 	told    bool // that there is no real-time priority here
 }
 

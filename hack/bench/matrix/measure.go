@@ -85,6 +85,9 @@ func (b *bench) failed(ctx context.Context, p *pair, err error) error {
 			err = fmt.Errorf("%w; log: %s", err, said)
 		}
 	}
+	if p.name == report.Axle {
+		b.broken = append(b.broken, fmt.Errorf("%s: %w", p.proxy, err))
+	}
 	b.without(p.name, p.protocol, err)
 	return nil
 }

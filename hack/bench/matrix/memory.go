@@ -40,18 +40,35 @@ func (b *bench) memory(ctx context.Context, repetition int, proxies []proxy) err
 	return nil
 }
 
-// idle measures one proxy: alone, with idle connections, and, when it is the sidecar, at load beside a crowd.
+// idle measures one proxy: without a connection, with idle ones, and, when it is the sidecar, at load beside a crowd.
 func (b *bench) idle(ctx context.Context, repetition int, p proxy) error {
+	if p.protocol == load.HTTP {
+		first := p
+		if p.supervised != nil {
+			first.cmd = p.supervised
+		}
+		if err := b.with(ctx, first, func(running *pair) error { return b.alone(ctx, repetition, running) }); err != nil {
+			return err
+		}
+	}
+	return b.with(ctx, p, func(running *pair) error {
+		err := b.held(ctx, repetition, running)
+		if err == nil && p.protocol == load.HTTP && p.name == report.Axle {
+			err = b.crowded(ctx, repetition, running)
+		}
+		return err
+	})
+}
+
+// with runs a fresh proxy for as long as do takes.
+func (b *bench) with(ctx context.Context, p proxy, do func(*pair) error) error {
+	if b.missing[p.absent()] != "" {
+		return nil
+	}
 	running, err := b.up(ctx, p)
 	defer running.stop()
-	if err == nil && p.protocol == load.HTTP {
-		err = b.alone(ctx, repetition, running)
-	}
 	if err == nil {
-		err = b.held(ctx, repetition, running)
-	}
-	if err == nil && p.protocol == load.HTTP && p.name == report.Axle {
-		err = b.crowded(ctx, repetition, running)
+		err = do(running)
 	}
 	if err != nil {
 		return b.failed(ctx, running, fmt.Errorf("idle connections: %w", err))
@@ -59,20 +76,8 @@ func (b *bench) idle(ctx context.Context, repetition int, p proxy) error {
 	return nil
 }
 
-// alone is the memory of a proxy without a connection, its supervisor's included.
+// alone is the memory of a proxy without a connection, and of its supervisor.
 func (b *bench) alone(ctx context.Context, repetition int, p *pair) error {
-	if p.supervised != nil {
-		q := p.proxy
-		q.cmd = p.supervised
-		p.process.stop()
-		var err error
-		if p.process, err = b.start(ctx, proxyCore, p.name+".log", q.cmd...); err != nil {
-			return err
-		}
-		if err := b.listening(ctx, p.addr, p.process); err != nil {
-			return err
-		}
-	}
 	if !wait(ctx, settle) {
 		return ctx.Err()
 	}

@@ -67,7 +67,7 @@ var dialects = map[load.Protocol]dialect{
 	load.GRPC:  {protocol: "http2", service: load.Host},
 	load.TLS: {
 		protocol: "http1", service: load.Host,
-		listener: `, tls: {certificate: "CHAIN", key: "KEY"}`, cluster: `, tls: {ca: "AUTHORITY", serverName: HOST}`,
+		listener: `, tls: {certificate: "CHAIN", key: "KEY", minVersion: "1.3"}`, cluster: `, tls: {trust: "AUTHORITY", serverName: HOST}`,
 	},
 }
 

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestWhatIsWrittenIsGolden(t *testing.T) {
 	rows := slices.Concat(measured(1, 1), measured(2, 1.25))
 	for name, write := range map[string]func(io.Writer, []Row) error{
-		"results.golden.csv": WriteCSV, "plot.golden.svg": Plot, "table.golden.txt": Table, "table.golden.md": Markdown,
+		"results.golden.csv": WriteCSV, "plot.golden.svg": Plot, "table.golden.txt": Table, "results.golden.md": Document,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
@@ -61,6 +61,25 @@ func TestResultsComeBack(t *testing.T) {
 	}
 	if diff := cmp.Diff(rows, got, cmpopts.EquateApprox(0, 0.001)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+func TestOldResultsOfOtherLoadsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	if rows, err := Load(dir); rows != nil || err != nil {
+		t.Errorf("an empty folder has %v, %v", rows, err)
+	}
+	old := []Row{{Repetition: 1, Proxy: Axle, Load: "a"}, {Repetition: 1, Proxy: Axle, Load: "b"}}
+	now := []Row{{Repetition: 1, Proxy: Axle, Load: "b", Conns: 7}}
+	if err := Save(dir, old); err != nil {
+		t.Fatal(err)
+	}
+	saved, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Row{old[0], now[0]}, Merge(saved, now)); diff != "" {
+		t.Errorf("merged (-want +got):\n%s", diff)
 	}
 }
 

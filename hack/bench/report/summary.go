@@ -140,7 +140,7 @@ func (m Missing) why(c cell) string {
 	if reason := m[Absent{Proxy: c.proxy, Protocol: load.Protocol(p)}]; reason != "" {
 		return c.proxy + ", " + p + ": " + reason
 	}
-	return c.proxy + ", " + c.load + ": not selected"
+	return c.proxy + ", " + c.load + ": no result"
 }
 
 // Summarize compares the sidecar with the others.
@@ -186,7 +186,7 @@ func (f figure) why(x index, missing Missing) string {
 			return missing.why(c)
 		}
 	}
-	return "not measured"
+	return "no result"
 }
 
 // Goals says what became of each goal, then of figures without one, then why others are missing.

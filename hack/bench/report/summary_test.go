@@ -104,8 +104,8 @@ func TestWhatIsMissingIsNotAvailable(t *testing.T) {
 	}{
 		"a peer that cannot be had":     {func(r Row) bool { return r.Proxy == Envoy && r.Load == "http1-64x1" }, "http1_vs_envoy", "envoy, http1: no wheel"},
 		"a load that cannot be had":     {func(r Row) bool { return r.Load == "http1-crowded" }, "idle20k_ratio", "too few descriptors"},
-		"a part that was not asked for": {func(r Row) bool { return strings.HasPrefix(r.Load, "dubbo") }, "dubbo_vs_relay", "axle, dubbo-64x1: not selected"},
-		"one repetition of two":         {func(r Row) bool { return r.Load == "h2-4x32" && r.Repetition == 2 }, "h2_vs_nginx", "axle, h2-4x32: not selected"},
+		"a part that was not asked for": {func(r Row) bool { return strings.HasPrefix(r.Load, "dubbo") }, "dubbo_vs_relay", "axle, dubbo-64x1: no result"},
+		"one repetition of two":         {func(r Row) bool { return r.Load == "h2-4x32" && r.Repetition == 2 }, "h2_vs_nginx", "axle, h2-4x32: no result"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

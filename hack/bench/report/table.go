@@ -84,7 +84,6 @@ type heading struct {
 	shown        func(Row) bool // nil is always
 }
 
-func asked(r Row) bool   { return r.Requests > 0 }
 func burnt(r Row) bool   { return r.CPU > 0 }
 func open(r Row) bool    { return strings.HasSuffix(r.Load, "-"+string(Open)) }
 func counted(r Row) bool { return r.Requests > 0 && r.Allocations >= 0 }
@@ -92,15 +91,15 @@ func kept(r Row) bool    { return r.AnonKB > 0 }
 func held(r Row) bool    { return r.Conns > 0 }
 
 var headings = []heading{
-	{"requests/s", "%.0f", Row.rps, false, asked},
+	{"requests/s", "%.0f", Row.rps, false, func(r Row) bool { return r.Requests > 0 }},
 	{"CPU us", "%.2f", Row.cpu, false, burnt},
 	{"p50 us", "%.0f", Row.p50, false, open},
 	{"p99 us", "%.0f", Row.p99, false, open},
 	{"added mean", "%.0f", Row.mean, true, open},
 	{"added p50", "%.0f", Row.p50, true, open},
 	{"added p99", "%.0f", Row.p99, true, open},
-	{"reads", "%.3f", Row.reads, false, burnt},
-	{"writes", "%.3f", Row.writes, false, burnt},
+	{"reads", "%.3f", Row.reads, false, func(r Row) bool { return r.Reads > 0 }}, // what is received otherwise is not counted
+	{"writes", "%.3f", Row.writes, false, func(r Row) bool { return r.Writes > 0 }},
 	{"allocations", "%.3f", Row.allocations, false, counted},
 	{"anon MB", "%.1f", Row.anon, false, kept},
 	{"RSS MB", "%.1f", Row.resident, false, kept},
