@@ -88,33 +88,39 @@ func compare(ctx context.Context, args []string) error {
 	}
 	cfg.Self = self
 	results, err := matrix.Run(ctx, cfg)
-	if err != nil {
+	if len(results.Rows) == 0 {
 		return err
 	}
-	rows := results.Rows
-	if *keep {
-		old, err := report.Load(*to)
-		if err != nil {
-			return err
-		}
-		rows = report.Merge(old, rows)
-	}
-	if err := report.Save(*to, rows); err != nil {
+	summary, wrong := tell(results, *to, *keep)
+	if err = errors.Join(append(results.Broken, err, wrong)...); err != nil {
 		return err
-	}
-	fmt.Println()
-	if err := report.Table(os.Stdout, rows); err != nil {
-		return err
-	}
-	summary := report.Summarize(rows, results.Missing)
-	fmt.Printf("\n%s\n%d repetitions; single results, a table and a plot are in %s\n%s\n", summary.Goals(), summary.Repetitions, *to, summary.Line())
-	if err := errors.Join(results.Broken...); err != nil {
-		return fmt.Errorf("the sidecar failed: %w", err)
 	}
 	if misses := summary.Misses(); *gate && len(misses) > 0 {
 		return fmt.Errorf("missed: %s", strings.Join(misses, ", "))
 	}
 	return nil
+}
+
+// tell saves and prints what was measured.
+func tell(results matrix.Results, to string, keep bool) (report.Summary, error) {
+	rows := results.Rows
+	if keep {
+		old, err := report.Load(to)
+		if err != nil {
+			return report.Summary{}, err
+		}
+		rows = report.Merge(old, rows)
+	}
+	if err := report.Save(to, rows); err != nil {
+		return report.Summary{}, err
+	}
+	fmt.Println()
+	if err := report.Table(os.Stdout, rows); err != nil {
+		return report.Summary{}, err
+	}
+	summary := report.Summarize(rows, results.Missing)
+	fmt.Printf("\n%s\n%d repetitions; single results, a table and a plot are in %s\n%s\n", summary.Goals(), summary.Repetitions, to, summary.Line())
+	return summary, nil
 }
 
 // pin runs a program on one core. It stays the same process.

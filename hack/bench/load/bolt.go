@@ -24,7 +24,7 @@ type frames struct {
 }
 
 func newFrames(size int) *frames {
-	payload := filler(size)
+	payload := Filler(size)
 	var h []byte
 	for _, kv := range [][2]string{
 		{"service", Service},

@@ -21,7 +21,7 @@ type calls struct {
 }
 
 func newCalls(size int) *calls {
-	c := &calls{payload: filler(size)}
+	c := &calls{payload: Filler(size)}
 	body := dubboframe.AppendCall(nil, dubboframe.Call{Path: Interface, Version: Version, Method: "echo", Argument: c.payload})
 	c.request = dubboframe.Append(nil, dubboframe.Frame{Request: true, TwoWay: true, Body: body})
 	c.argument = bytes.Index(c.request, c.payload)

@@ -20,7 +20,7 @@ type pages struct {
 
 func newPages(size int) *pages {
 	p := &pages{size: size}
-	body := filler(size)
+	body := Filler(size)
 	p.request = fmt.Appendf(nil, "POST /bench/echo HTTP/1.1\r\nHost: %s\r\nUser-Agent: axle-bench\r\nAccept: */*\r\n"+
 		"Content-Type: application/octet-stream\r\nX-Request-Id: 7f2c1c5e-6a3b-4d7e-9a51-0c1f2e3d4b5a\r\nX-Service: %s\r\nContent-Length: %d\r\n\r\n%s",
 		Host, Service, size, body)

@@ -73,7 +73,7 @@ func newSides(p Protocol, size int) (sides, error) {
 		f := newPages(size)
 		return sides{func() client { return f }, func() server { return f }}, nil
 	case HTTP2, GRPC:
-		s := h2.Shape{GRPC: p == GRPC, Authority: Host, Service: Service, Content: filler(size)}
+		s := h2.Shape{GRPC: p == GRPC, Authority: Host, Service: Service, Content: Filler(size)}
 		return sides{func() client { return h2.NewClient(s) }, func() server { return h2.NewServer(s) }}, nil
 	}
 	return sides{}, fmt.Errorf("protocol %q is none of %v", p, []Protocol{Bolt, Dubbo, HTTP, HTTP2, GRPC, TLS})
@@ -84,8 +84,8 @@ const maxSize = 8 << 10
 
 var errWrong = errors.New("not the answer that was asked for")
 
-// filler is a payload of that size.
-func filler(size int) []byte {
+// Filler is a payload of that size.
+func Filler(size int) []byte {
 	b := make([]byte, size)
 	for i := range b {
 		b[i] = fill(i)

@@ -35,7 +35,7 @@ type Config struct {
 	Tries  int
 	// Quiet bounds the wait for other work on the machine to end.
 	Quiet time.Duration
-	// Only are the parts to measure: protocols, and Memory; all when empty.
+	// Only are the parts to measure: protocols, Memory and Opinion; all when empty.
 	Only []string
 	// Rate of the open loop.
 	Rate float64
@@ -50,7 +50,7 @@ const Memory = "memory"
 
 // Parts are what Config.Only can name.
 func Parts() []string {
-	all := []string{Memory}
+	all := []string{Memory, Opinion}
 	for _, p := range report.Protocols {
 		all = append(all, string(p))
 	}
@@ -112,7 +112,7 @@ type Results struct {
 	Broken []error
 }
 
-// Run measures everything that is selected and can be had here.
+// Run measures everything that is selected and can be had here. With an error it returns what it has until then.
 func Run(ctx context.Context, cfg Config) (Results, error) {
 	if err := cfg.Validate(); err != nil {
 		return Results{}, err
@@ -133,25 +133,36 @@ func Run(ctx context.Context, cfg Config) (Results, error) {
 	if err != nil {
 		return Results{}, err
 	}
-	for r := 1; r <= cfg.Repetitions; r++ {
-		for _, p := range proxies {
-			if !cfg.selected(string(p.protocol)) || b.missing[p.absent()] != "" {
-				continue
-			}
-			if err := b.measure(ctx, r, p); err != nil {
-				return Results{}, fmt.Errorf("repetition %d, %s: %w", r, p, err)
-			}
-		}
-		if cfg.selected(Memory) {
-			if err := b.memory(ctx, r, proxies); err != nil {
-				return Results{}, fmt.Errorf("repetition %d: %w", r, err)
-			}
+	for r := 1; r <= cfg.Repetitions && err == nil; r++ {
+		if err = b.repetition(ctx, r, proxies); err != nil {
+			err = fmt.Errorf("repetition %d: %w", r, err)
 		}
 	}
 	if len(b.rows) == 0 {
-		return Results{}, errors.New("nothing was measured")
+		err = errors.Join(err, errors.New("nothing was measured"))
 	}
-	return Results{b.rows, b.missing, b.broken}, nil
+	return Results{b.rows, b.missing, b.broken}, err
+}
+
+// repetition measures everything once.
+func (b *bench) repetition(ctx context.Context, r int, proxies []proxy) error {
+	for _, p := range proxies {
+		if !b.selected(string(p.protocol)) || b.missing[p.absent()] != "" {
+			continue
+		}
+		if err := b.measure(ctx, r, p); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	if b.selected(Memory) {
+		if err := b.memory(ctx, r, proxies); err != nil {
+			return err
+		}
+	}
+	if b.selected(Opinion) {
+		return b.opinions(ctx, r, proxies)
+	}
+	return nil
 }
 
 type bench struct {
@@ -176,9 +187,12 @@ func (b *bench) without(name string, p load.Protocol, reason error) {
 func (b *bench) add(row report.Row) {
 	b.rows = append(b.rows, row)
 	fmt.Fprintf(b.Out, "%d/%d  %-8s %-14s ", row.Repetition, b.Repetitions, row.Proxy, row.Load)
-	if row.Requests > 0 {
+	switch {
+	case row.MeanUS > 0:
 		fmt.Fprintf(b.Out, "%8.0f/s  mean %7.0f us  p50 %7.0f us  CPU %6.2f us/request", row.RPS, row.MeanUS, row.P50US, row.CPU)
-	} else {
+	case row.Requests > 0:
+		fmt.Fprintf(b.Out, "%8.0f/s  CPU %6.2f us/request", row.RPS, row.CPU)
+	default:
 		fmt.Fprintf(b.Out, "%.1f MB anonymous, %.1f MB resident", float64(row.AnonKB)/1024, float64(row.ResidentKB)/1024)
 	}
 	if row.Conns > 0 {

@@ -26,11 +26,15 @@ const (
 // spare is how many descriptors a process needs besides those of idle connections.
 const spare = 300
 
-// memory measures idle proxies, idle connections, and a load beside many of them.
+// memory measures idle proxies, idle connections, and a load beside many of them. Of the peers it is asked once: it does not
+// change from repetition to repetition.
 func (b *bench) memory(ctx context.Context, repetition int, proxies []proxy) error {
 	for _, p := range proxies {
 		idles := p.protocol == load.HTTP || p.protocol == load.TLS
 		if !idles || p.cmd == nil || p.name == report.Reverse || b.missing[p.absent()] != "" {
+			continue
+		}
+		if repetition > 1 && p.name != report.Axle {
 			continue
 		}
 		if err := b.idle(ctx, repetition, p); err != nil {

@@ -41,7 +41,8 @@ func (p proxy) absent() report.Absent { return report.Absent{Proxy: p.name, Prot
 
 // needed says whether anything that is selected needs a protocol.
 func (b *bench) needed(p load.Protocol) bool {
-	return b.selected(string(p)) || b.selected(Memory) && (p == load.HTTP || p == load.TLS)
+	return b.selected(string(p)) || b.selected(Memory) && (p == load.HTTP || p == load.TLS) ||
+		b.selected(Opinion) && (p == load.HTTP || p == load.HTTP2)
 }
 
 // comparable says whether anything that is selected has peers to be installed.

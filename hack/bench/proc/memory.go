@@ -43,7 +43,7 @@ func Children(pid int) []int {
 		if err != nil {
 			continue // the thread has just ended
 		}
-		for _, f := range bytes.Fields(b) {
+		for f := range bytes.FieldsSeq(b) {
 			if child, err := strconv.Atoi(string(f)); err == nil {
 				all = append(all, child)
 			}

@@ -110,6 +110,8 @@ var figures = []figure{
 	{name: "grpc_vs_envoy", goal: 0.5, needs: against(Envoy, load.GRPC, Mux), of: ratio},
 	{name: "http1_vs_reverseproxy", goal: 0.4, needs: against(Reverse, load.HTTP, Wide), of: ratio},
 	{name: "http1_vs_relay", needs: against(Relay, load.HTTP, Wide), of: ratio},
+	{name: "http1_vs_nginx_by_wrk", needs: against(Nginx, load.HTTP, "wrk"), of: ratio},
+	{name: "h2_vs_nginx_by_h2load", needs: against(Nginx, load.HTTP2, "h2load"), of: ratio},
 	{name: "bolt_added_mean_ms", goal: 0.2, needs: hops(load.Bolt), of: added(0)},
 	{name: "bolt_added_mean_ms_of_relay", needs: hops(load.Bolt), of: added(1)},
 	{name: "bolt_added_mean_vs_relay", goal: 1.5, needs: hops(load.Bolt), of: addedRatio(Row.mean)},
@@ -207,13 +209,13 @@ func (s Summary) Goals() string {
 
 // Line is one line for programs.
 func (s Summary) Line() string {
-	line := "bench:"
+	words := []string{"bench:"}
 	for _, f := range s.Figures {
 		if f.Line {
-			line += " " + f.Name + "=" + f.format()
+			words = append(words, f.Name+"="+f.format())
 		}
 	}
-	return line
+	return strings.Join(words, " ")
 }
 
 func verdict(ok bool) string {

@@ -36,6 +36,7 @@ func measured(repetition int, slow float64) []Row {
 	return append(all,
 		row(Nginx, load.HTTP, Wide, 26, 1), row(HAProxy, load.HTTP, Wide, 20, 1), row(Envoy, load.HTTP, Wide, 52, 1), row(Reverse, load.HTTP, Wide, 65, 1),
 		row(Axle, load.TLS, Wide, 40, 1), row(Nginx, load.TLS, Wide, 40, 1), row(HAProxy, load.TLS, Wide, 50, 1),
+		row(Axle, load.HTTP, "wrk", 15, 1), row(Nginx, load.HTTP, "wrk", 25, 1), row(Axle, load.HTTP2, "h2load", 10, 1), row(Nginx, load.HTTP2, "h2load", 40, 1),
 		memory("memory", Idle, 8<<10, 0), memory(load.HTTP, Held, 16<<10, 4), memory(load.TLS, Held, 32<<10, 12),
 		row(Axle, load.HTTP, Alone, 10, 1), row(Axle, load.HTTP, Crowded, 11, 1))
 }
@@ -49,6 +50,7 @@ func TestSummarizeComparesWithinARepetition(t *testing.T) {
 		"added_p50_vs_relay": 1.2, "anon_idle_mb": 8, "conn_kb": 4, "tls_conn_kb": 12, "idle20k_ratio": 1.1,
 		"allocs_per_request": 0.01, "mux_writes_per_request": 0.06,
 		"grpc_vs_nginx": 0.5, "grpc_vs_haproxy": 0.75, "grpc_vs_envoy": 0.25, "http1_vs_reverseproxy": 0.2, "http1_vs_relay": 0.65,
+		"http1_vs_nginx_by_wrk": 0.6, "h2_vs_nginx_by_h2load": 0.25,
 		"bolt_added_mean_ms": 0.12, "bolt_added_mean_ms_of_relay": 0.1, "bolt_added_mean_vs_relay": 1.2,
 		"http1_added_mean_ms": 0.12, "http1_added_mean_ms_of_relay": 0.1, "http1_added_mean_vs_relay": 1.2, "http1_added_p50_vs_relay": 1.2,
 		"bolt_cpu_low_rate_vs_relay": 1.1, "http1_cpu_low_rate_vs_relay": 1.1,

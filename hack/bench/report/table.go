@@ -145,7 +145,7 @@ func (x index) line(c cell) []string {
 			find = x.added
 		}
 		text := ""
-		if value, ok := find(c, h.of); ok && h.shown(x.any(c)) && !(h.added && c.proxy == Direct) {
+		if value, ok := find(c, h.of); ok && h.shown(x.any(c)) && (!h.added || c.proxy != Direct) {
 			text = fmt.Sprintf(h.format, value)
 		}
 		cells = append(cells, text)
