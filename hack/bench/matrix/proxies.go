@@ -45,13 +45,8 @@ func (b *bench) needed(p load.Protocol) bool {
 		b.selected(Opinion) && (p == load.HTTP || p == load.HTTP2)
 }
 
-// comparable says whether anything that is selected has peers to be installed.
-func (b *bench) comparable() bool {
-	return b.needed(load.HTTP) || b.needed(load.TLS) || b.needed(load.HTTP2) || b.needed(load.GRPC)
-}
-
-// maker returns the command of a peer for a protocol; ok is false when it is not measured with that.
-type maker func(binary string, at peers.Place, p load.Protocol) (cmd []string, ok bool, err error)
+// maker returns the arguments of a peer for a protocol; ok is false when it is not measured with that.
+type maker func(at peers.Place, p load.Protocol) (args []string, ok bool, err error)
 
 // proxies builds and installs what is needed and lists what can be measured here, protocol by protocol.
 func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
@@ -70,9 +65,6 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 		}
 	}
 	all = append(all, proxy{name: report.Reverse, protocol: load.HTTP, addr: peerAddr, cmd: []string{b.Self, "reverse", "-addr", peerAddr, "-server", serverAddr}})
-	if !b.comparable() {
-		return b.inTurn(all), nil
-	}
 	install := &peers.Installer{Cache: b.Cache, Out: b.Out}
 	for _, peer := range []struct {
 		name string
@@ -92,24 +84,31 @@ func (b *bench) proxies(ctx context.Context) ([]proxy, error) {
 	return b.inTurn(all), nil
 }
 
-// peer makes the commands of a peer for every protocol that needs it. One that cannot be had is missing.
+// peer makes the commands of a peer for every protocol that needs it, and gets it for the first. One that cannot be had is
+// missing.
 func (b *bench) peer(name string, get func() (string, error), made maker) ([]proxy, error) {
-	binary, err := get()
 	var all []proxy
+	var binary string
+	var gone error
 	for _, p := range report.Protocols {
 		if !b.needed(p) {
 			continue
 		}
-		at := peers.Place{Dir: b.path(name + "-" + string(p)), Listen: peerAddr, Server: serverAddr, Certs: b.dir}
-		cmd, ok, wrong := made(binary, at, p)
-		switch {
-		case wrong != nil:
-			return nil, wrong
-		case ok && err != nil:
-			b.without(name, p, err)
-		case ok:
-			all = append(all, proxy{name: name, protocol: p, addr: peerAddr, cmd: cmd})
+		args, ok, err := made(peers.Place{Dir: b.path(name + "-" + string(p)), Listen: peerAddr, Server: serverAddr, Certs: b.dir}, p)
+		if err != nil {
+			return nil, err
 		}
+		if !ok {
+			continue
+		}
+		if binary == "" && gone == nil {
+			binary, gone = get()
+		}
+		if gone != nil {
+			b.without(name, p, gone)
+			continue
+		}
+		all = append(all, proxy{name: name, protocol: p, addr: peerAddr, cmd: append([]string{binary}, args...)})
 	}
 	return all, nil
 }

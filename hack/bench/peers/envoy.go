@@ -6,8 +6,8 @@ import (
 	"github.com/axlemesh/axle/hack/bench/load"
 )
 
-// Envoy returns the command that runs it in front of the server; ok is false for a protocol that it is not measured with.
-func Envoy(binary string, at Place, protocol load.Protocol) (cmd []string, ok bool, err error) {
+// Envoy returns the arguments that it runs with in front of the server; ok is false for a protocol that it is not measured with.
+func Envoy(at Place, protocol load.Protocol) (args []string, ok bool, err error) {
 	codec, upstream := "", ""
 	switch protocol {
 	case load.HTTP:
@@ -22,7 +22,7 @@ func Envoy(binary string, at Place, protocol load.Protocol) (cmd []string, ok bo
 	config := strings.NewReplacer("CODEC", codec, "UPSTREAM", upstream, "FROM_IP", host, "FROM_PORT", port, "TO_IP", server, "TO_PORT", serverPort).
 		Replace(envoyConfig)
 	file, err := at.write("envoy.yaml", config)
-	return []string{binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}, true, err
+	return []string{"-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}, true, err
 }
 
 const envoyConfig = `static_resources:

@@ -6,16 +6,16 @@ import (
 	"github.com/axlemesh/axle/hack/bench/load"
 )
 
-// HAProxy returns the command that runs it in front of the server; ok is false for a protocol that it is not measured with.
+// HAProxy returns the arguments that it runs with in front of the server; ok is false for a protocol that it is not measured with.
 // Bolt it relays as bytes.
-func HAProxy(binary string, at Place, protocol load.Protocol) (cmd []string, ok bool, err error) {
+func HAProxy(at Place, protocol load.Protocol) (args []string, ok bool, err error) {
 	way, ok := haproxyWays[protocol]
 	if !ok {
 		return nil, false, nil
 	}
 	config := strings.NewReplacer("MODE", way.mode, "FRONT", way.front, "BACK", way.back).Replace(haproxyConfig)
 	file, err := at.write("haproxy.cfg", config)
-	return []string{binary, "-db", "-f", file}, true, err
+	return []string{"-db", "-f", file}, true, err
 }
 
 var haproxyWays = map[load.Protocol]struct{ mode, front, back string }{

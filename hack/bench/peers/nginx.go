@@ -9,9 +9,9 @@ import (
 	"github.com/axlemesh/axle/hack/bench/load"
 )
 
-// Nginx returns the command that runs it in front of the server; ok is false for a protocol that it does not speak. HTTP/2
+// Nginx returns the arguments that it runs with in front of the server; ok is false for a protocol that it does not speak. HTTP/2
 // to the server is what it calls grpc_pass.
-func Nginx(binary string, at Place, protocol load.Protocol) (cmd []string, ok bool, err error) {
+func Nginx(at Place, protocol load.Protocol) (args []string, ok bool, err error) {
 	server, ok := nginxServers[protocol]
 	if !ok {
 		return nil, false, nil
@@ -22,7 +22,7 @@ func Nginx(binary string, at Place, protocol load.Protocol) (cmd []string, ok bo
 		}
 	}
 	file, err := at.write("nginx.conf", strings.Replace(nginxConfig, "SITE", server, 1))
-	return []string{binary, "-p", at.Dir, "-e", filepath.Join(at.Dir, "error.log"), "-c", file}, true, err
+	return []string{"-p", at.Dir, "-e", filepath.Join(at.Dir, "error.log"), "-c", file}, true, err
 }
 
 var nginxServers = map[load.Protocol]string{

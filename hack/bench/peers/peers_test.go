@@ -18,7 +18,7 @@ var protocols = []load.Protocol{load.Bolt, load.Dubbo, load.HTTP, load.HTTP2, lo
 
 // TestConfigurationsAreTaken has the peers that are installed check what they would run with.
 func TestConfigurationsAreTaken(t *testing.T) {
-	type maker func(string, Place, load.Protocol) ([]string, bool, error)
+	type maker func(Place, load.Protocol) ([]string, bool, error)
 	cases := map[string]struct {
 		make   maker
 		speaks string
@@ -38,7 +38,7 @@ func TestConfigurationsAreTaken(t *testing.T) {
 			var speaks []string
 			for _, p := range protocols {
 				at := Place{Dir: filepath.Join(t.TempDir(), name), Listen: "127.0.0.1:1", Server: "127.0.0.1:2", Certs: folder}
-				cmd, ok, err := tc.make(binary, at, p)
+				args, ok, err := tc.make(at, p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -49,7 +49,7 @@ func TestConfigurationsAreTaken(t *testing.T) {
 				if !installed {
 					continue
 				}
-				if out, err := exec.Command(cmd[0], append(cmd[1:], tc.check...)...).CombinedOutput(); err != nil && !strings.Contains(string(out), "Permission denied") {
+				if out, err := exec.Command(binary, append(args, tc.check...)...).CombinedOutput(); err != nil && !strings.Contains(string(out), "Permission denied") {
 					t.Errorf("%s, %s: %v\n%s", name, p, err, out)
 				}
 			}
@@ -62,16 +62,16 @@ func TestConfigurationsAreTaken(t *testing.T) {
 
 func TestConfigurationsAreComplete(t *testing.T) {
 	at := Place{Dir: t.TempDir(), Listen: "127.0.0.1:1", Server: "127.0.0.1:2", Certs: "certs"}
-	for _, made := range []func(string, Place, load.Protocol) ([]string, bool, error){Nginx, HAProxy, Envoy} {
+	for _, made := range []func(Place, load.Protocol) ([]string, bool, error){Nginx, HAProxy, Envoy} {
 		for _, p := range protocols {
-			cmd, ok, err := made("program", at, p)
+			args, ok, err := made(at, p)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !ok {
 				continue
 			}
-			for _, arg := range cmd {
+			for _, arg := range args {
 				b, err := os.ReadFile(arg)
 				if err != nil {
 					continue // not the file
