@@ -112,7 +112,8 @@ type Results struct {
 	Broken []error
 }
 
-// Run measures everything that is selected and can be had here. With an error it returns what it has until then.
+// Run measures everything that is selected and can be had here. With an error it returns the
+// repetitions that are complete, or what it has of the first.
 func Run(ctx context.Context, cfg Config) (Results, error) {
 	if err := cfg.Validate(); err != nil {
 		return Results{}, err
@@ -134,8 +135,12 @@ func Run(ctx context.Context, cfg Config) (Results, error) {
 		return Results{}, err
 	}
 	for r := 1; r <= cfg.Repetitions && err == nil; r++ {
+		complete := len(b.rows)
 		if err = b.repetition(ctx, r, proxies); err != nil {
 			err = fmt.Errorf("repetition %d: %w", r, err)
+			if complete > 0 {
+				b.rows = b.rows[:complete]
+			}
 		}
 	}
 	if len(b.rows) == 0 {
