@@ -174,6 +174,7 @@ func generate(args []string) error {
 	fs.Float64Var(&cfg.Rate, "rate", 0, "requests per second; 0 for the closed loop")
 	fs.DurationVar(&cfg.Warm, "warm", 300*time.Millisecond, "time that is not measured")
 	fs.DurationVar(&cfg.Window, "window", time.Second, "time that is measured")
+	fs.StringVar(&cfg.Metrics, "metrics", "", "where the proxy tells its counters")
 	fs.IntVar(&cfg.PID, "pid", 0, "process whose CPU time is read")
 	urgent := fs.Bool("urgent", false, "run with real-time priority where that is allowed")
 	if err := fs.Parse(args); err != nil {

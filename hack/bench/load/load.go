@@ -28,6 +28,8 @@ type Config struct {
 	Warm, Window time.Duration
 	// PID of the proxy whose usage is read at both ends of the window; 0 for none.
 	PID int
+	// Metrics is where the proxy tells its counters, in the closed loop; empty when it does not.
+	Metrics string
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -44,6 +46,8 @@ type Result struct {
 	CPU    float64 `json:"cpu"`
 	Reads  float64 `json:"reads"`
 	Writes float64 `json:"writes"`
+	// Allocations of the proxy for one request, without those of opening connections; -1 where it does not tell.
+	Allocations float64 `json:"allocations"`
 }
 
 // patience is how long a request of the open loop waits for a connection, and everything for the first answer, before the
@@ -128,6 +132,10 @@ func (g *generator) run(turn func() error) (Result, error) {
 			return Result{}, err
 		}
 	}
+	count := tally{url: g.cfg.Metrics}
+	if err := count.begin(); err != nil {
+		return Result{}, err
+	}
 	before, err := g.usage()
 	if err != nil {
 		return Result{}, err
@@ -149,13 +157,14 @@ func (g *generator) run(turn func() error) (Result, error) {
 		return Result{}, fmt.Errorf("no answer from %s in %v", g.cfg.Addr, took)
 	}
 	n := float64(g.done)
-	return Result{
+	r := Result{
 		Requests: g.done, RPS: n / took.Seconds(),
 		P50US: float64(g.hist.ValueAtQuantile(50)) / 1000, P99US: float64(g.hist.ValueAtQuantile(99)) / 1000,
 		MeanUS: g.hist.Mean() / 1000,
 		CPU:    float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / n,
 		Reads:  float64(after.Reads-before.Reads) / n, Writes: float64(after.Writes-before.Writes) / n,
-	}, nil
+	}
+	return r, count.end(&r)
 }
 
 func (g *generator) usage() (proc.Usage, error) {

@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"strings"
@@ -111,27 +110,6 @@ func TestTheSidecarIsConfiguredAsItIsShipped(t *testing.T) {
 		if l := b.Static.Listeners[0]; string(l.Protocol) != d.protocol || l.Address != axleAddr || b.Loops != 1 || b.Admin != axleAdmin {
 			t.Errorf("bootstrap %+v", b)
 		}
-	}
-}
-
-func TestCountersAreParsed(t *testing.T) {
-	const all = "# HELP x y\ngo_memstats_mallocs_total 1.5e+06\naxle_read_calls_total 7\naxle_write_calls_total 8\nother 3\n"
-	cases := map[string]struct {
-		in   string
-		want counters
-		ok   bool
-	}{
-		"all":         {all, counters{1.5e6, 7, 8}, true},
-		"one missing": {strings.Replace(all, "axle_read", "read", 1), counters{}, false},
-		"a word":      {strings.Replace(all, " 7", " seven", 1), counters{}, false},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			got, ok := parseCounters(bufio.NewScanner(strings.NewReader(tc.in)))
-			if ok != tc.ok || ok && got != tc.want {
-				t.Errorf("%+v, %v", got, ok)
-			}
-		})
 	}
 }
 

@@ -104,7 +104,7 @@ func (b *bench) best(ctx context.Context, p *pair, l Load) (report.Row, error) {
 		}
 	}
 	var best report.Row
-	least := -1.0 // allocations: what a first run adds, and a collection of garbage, is not the path of a request
+	least := -1.0 // allocations: what a first run adds, and a collection of garbage, are not the path of a request
 	for range max(tries, 1) {
 		if err := b.quiet(ctx); err != nil {
 			return report.Row{}, err
@@ -126,20 +126,12 @@ func (b *bench) best(ctx context.Context, p *pair, l Load) (report.Row, error) {
 
 // once is one run.
 func (b *bench) once(ctx context.Context, p *pair, l Load) (report.Row, error) {
-	before, counted := p.ask(ctx)
-	r, err := b.generate(ctx, p.addr, l, p.pid())
+	r, err := b.generate(ctx, p, l)
 	if err != nil {
 		return report.Row{}, err
 	}
 	m := proc.MemoryOf(p.pid())
-	row := report.Row{Proxy: p.name, Load: l.Name, Result: r, AnonKB: m.Anon, ResidentKB: m.Resident, Allocations: -1}
-	if after, ok := p.ask(ctx); ok && counted {
-		again, _ := p.ask(ctx) // the difference is what asking costs
-		n := r.RPS * (b.window(l) + warm).Seconds()
-		row.Allocations = max(2*after.mallocs-before.mallocs-again.mallocs, 0) / n
-		row.Reads, row.Writes = (after.reads-before.reads)/n, (after.writes-before.writes)/n
-	}
-	return row, nil
+	return report.Row{Proxy: p.name, Load: l.Name, Result: r, AnonKB: m.Anon, ResidentKB: m.Resident}, nil
 }
 
 // window is the measured time of a run. Means of latencies need more requests than medians.

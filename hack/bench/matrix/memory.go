@@ -88,7 +88,7 @@ func (b *bench) alone(ctx context.Context, repetition int, p *pair) error {
 	m := proc.MemoryOf(p.pid())
 	b.add(report.Row{
 		Repetition: repetition, Proxy: p.name, Load: report.Name(Memory, report.Idle),
-		AnonKB: m.Anon, ResidentKB: m.Resident, Allocations: -1,
+		AnonKB: m.Anon, ResidentKB: m.Resident,
 	})
 	return nil
 }
@@ -113,7 +113,7 @@ func (b *bench) held(ctx context.Context, repetition int, p *pair) error {
 	}
 	b.add(report.Row{
 		Repetition: repetition, Proxy: p.name, Load: report.Name(p.protocol, report.Held), AnonKB: after.Anon, ResidentKB: after.Resident,
-		ConnKB: float64(after.Anon-before.Anon) / float64(b.Held), Conns: int64(b.Held), Allocations: -1,
+		ConnKB: float64(after.Anon-before.Anon) / float64(b.Held), Conns: int64(b.Held),
 	})
 	return nil
 }

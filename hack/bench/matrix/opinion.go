@@ -64,8 +64,8 @@ func (b *bench) second(ctx context.Context, repetition int, p *pair, tool opinio
 	}
 	m := proc.MemoryOf(p.pid())
 	b.add(report.Row{
-		Repetition: repetition, Proxy: p.name, Load: report.Name(tool.Protocol, report.Kind(tool.Name)), AnonKB: m.Anon, ResidentKB: m.Resident, Allocations: -1,
-		Result: load.Result{Requests: r.Requests, RPS: r.RPS, CPU: float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / float64(r.Requests)},
+		Repetition: repetition, Proxy: p.name, Load: report.Name(tool.Protocol, report.Kind(tool.Name)), AnonKB: m.Anon, ResidentKB: m.Resident,
+		Result: load.Result{Requests: r.Requests, RPS: r.RPS, CPU: float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / float64(r.Requests), Allocations: -1},
 	})
 	return nil
 }

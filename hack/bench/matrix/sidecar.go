@@ -1,17 +1,13 @@
 package matrix
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/axlemesh/axle/hack/bench/certs"
 	"github.com/axlemesh/axle/hack/bench/load"
@@ -90,45 +86,4 @@ static:
   clusters:
   - {name: echo, endpoints: [%q]%s}
 `, axleAdmin, axleMeshAPI, id, axleAddr, d.protocol, more.Replace(d.listener), d.service, serverAddr, more.Replace(d.cluster))
-}
-
-// counters are what a proxy has counted itself since it started.
-type counters struct{ mallocs, reads, writes float64 }
-
-// ask reads the counters of a proxy that tells them.
-func (p proxy) ask(ctx context.Context) (counters, bool) {
-	if p.metrics == "" {
-		return counters{}, false
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.metrics, nil)
-	if err != nil {
-		return counters{}, false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return counters{}, false
-	}
-	defer resp.Body.Close()
-	return parseCounters(bufio.NewScanner(resp.Body))
-}
-
-// parseCounters finds the counters among metrics in Prometheus' text format; ok is false when one is not there.
-func parseCounters(lines *bufio.Scanner) (c counters, ok bool) {
-	into := map[string]*float64{
-		"go_memstats_mallocs_total": &c.mallocs, "axle_read_calls_total": &c.reads, "axle_write_calls_total": &c.writes,
-	}
-	found := 0
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if to := into[name]; to != nil {
-			var err error
-			if *to, err = strconv.ParseFloat(value, 64); err != nil {
-				return counters{}, false
-			}
-			found++
-		}
-	}
-	return c, found == len(into)
 }

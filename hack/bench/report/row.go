@@ -52,8 +52,6 @@ type Row struct {
 	Repetition  int
 	Proxy, Load string
 	load.Result
-	// Allocations of the proxy for one request, where it tells; -1 where not.
-	Allocations float64
 	// AnonKB and ResidentKB are the proxy's memory after the run.
 	AnonKB, ResidentKB int64
 	// ConnKB is anonymous memory for one idle connection, and Conns how many there were.

@@ -172,6 +172,7 @@ func (f figure) rows(x index, repetition int) []Row {
 	var all []Row
 	for _, c := range f.needs {
 		r, ok := x.at[c][repetition]
+		ok = ok && (r.CPU > 0 || r.Requests == 0 || c.proxy == Direct) // a proxy that was given no time was not measured
 		if !ok && !f.any {
 			return nil
 		}
