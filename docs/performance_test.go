@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,8 @@ import (
 	"github.com/axlemesh/axle/hack/bench/report"
 )
 
+var rewrite = flag.Bool("update", false, "make the documents about performance of their results again")
+
 // TestThePerformanceIsOfTheResults writes what is made of the single results again.
 func TestThePerformanceIsOfTheResults(t *testing.T) {
 	rows, err := report.Load("performance")
@@ -23,6 +26,9 @@ func TestThePerformanceIsOfTheResults(t *testing.T) {
 		t.Fatal("there are no results")
 	}
 	again := t.TempDir()
+	if *rewrite {
+		again = "performance"
+	}
 	if err := report.Save(again, rows); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -46,8 +47,17 @@ func Merge(old, now []Row) []Row {
 	return append(all, now...)
 }
 
-// Save writes results.csv, results.md and results.svg into a folder.
+// Save writes results.csv, results.md and results.svg into a folder. The other two are made of what the first says, so that
+// they can be made of it again.
 func Save(folder string, rows []Row) error {
+	var said bytes.Buffer
+	if err := WriteCSV(&said, rows); err != nil {
+		return err
+	}
+	rows, err := ReadCSV(&said)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("folder for the results: %w", err)
 	}
