@@ -84,6 +84,9 @@ func mine(k Kind, protocols ...load.Protocol) []cell {
 	return all
 }
 
+// loops are the closed loops in which allocations count.
+var loops = append(mine(Wide, load.Bolt, load.Dubbo, load.HTTP, load.TLS), mine(Mux, load.HTTP2, load.GRPC)...)
+
 // figures are everything that a bench compares, in the order of the line for programs, and then what is only printed.
 var figures = []figure{
 	{name: "http1_vs_nginx", goal: 1.0, line: true, needs: against(Nginx, load.HTTP, Wide), of: ratio},
@@ -105,10 +108,10 @@ var figures = []figure{
 	{name: "idle20k_ratio", line: true, needs: []cell{{Axle, Name(load.HTTP, Crowded)}, {Axle, Name(load.HTTP, Alone)}}, of: ratio},
 	// A collection of garbage makes answering for counters dearer once. Below one in twenty requests it is not the path of a
 	// request that allocates.
-	{name: "allocs_per_request", goal: 0.05, line: true, any: true, least: true, of: most(Row.allocations), needs: append(
-		mine(Wide, load.Bolt, load.Dubbo, load.HTTP, load.TLS), mine(Mux, load.HTTP2, load.GRPC)...)},
+	{name: "allocs_per_request", goal: 0.05, line: true, any: true, least: true, of: most(Row.allocations), needs: loops},
 	{name: "mux_writes_per_request", goal: 0.1, line: true, any: true, needs: mine(Mux, load.Bolt, load.Dubbo), of: most(Row.writes)},
 
+	{name: "allocs_per_request_median", any: true, of: most(Row.allocations), needs: loops},
 	{name: "grpc_vs_nginx", goal: 0.7, needs: against(Nginx, load.GRPC, Mux), of: ratio},
 	{name: "grpc_vs_haproxy", goal: 0.8, needs: against(HAProxy, load.GRPC, Mux), of: ratio},
 	{name: "grpc_vs_envoy", goal: 0.5, needs: against(Envoy, load.GRPC, Mux), of: ratio},
