@@ -88,8 +88,9 @@ storm: ## 50 upgrades in a row of two plain processes under load
 	@$(GO) run ./hack/storm
 
 .PHONY: bench
-bench: ## CPU per request and added latency beside a C relay
-	@$(GO) run ./hack/bench
+# BENCH=http1,bolt names parts, REPEAT=1 repetitions, WINDOW=200ms the measured time of a run, OUT= the folder for the results, KEEP=1 keeps what that has of other loads.
+bench: ## CPU per request, added latency and memory beside nginx, HAProxy, Envoy and a C relay (BENCH= REPEAT= WINDOW= OUT=)
+	@$(GO) run ./hack/bench $(if $(BENCH),-only $(BENCH)) $(if $(REPEAT),-repetitions $(REPEAT)) $(if $(WINDOW),-window $(WINDOW)) $(if $(OUT),-out $(OUT)) $(if $(KEEP),-keep)
 
 .PHONY: fuzz
 fuzz: ## Every decoder, FUZZTIME each

@@ -34,6 +34,11 @@ func (p *Poller) Add(fd int) error {
 	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
 
+// Remove watches fd no more.
+func (p *Poller) Remove(fd int) {
+	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) // it fails where fd is not watched, and then it is not
+}
+
 // Output adds or removes the interest in writing.
 func (p *Poller) Output(fd int, on bool) error {
 	ev := uint32(unix.EPOLLIN)
@@ -61,11 +66,14 @@ func (p *Poller) Wait(d time.Duration) []unix.EpollEvent {
 
 // Conn is a non-blocking connection with its buffers. In[:Have] are bytes that were read and not used yet; what is appended
 // to Out goes with the next Flush.
+//
+// Of a secured connection, In and Out are plain text.
 type Conn struct {
 	FD      int
 	In      []byte
 	Have    int
 	Out     []byte
+	secure  *secure // nil without TLS
 	blocked bool
 }
 
@@ -74,16 +82,29 @@ func NewConn(fd, in int) *Conn { return &Conn{FD: fd, In: make([]byte, in)} }
 
 // Fill reads once; false means that the connection has ended.
 func (c *Conn) Fill() bool {
+	if c.secure != nil {
+		return c.secure.fill(c)
+	}
+	c.grow()
+	n, alive := read(c.FD, c.In[c.Have:])
+	c.Have += n
+	return alive
+}
+
+// grow makes room for at least one byte more.
+func (c *Conn) grow() {
 	if c.Have == len(c.In) {
 		c.In = append(c.In, make([]byte, len(c.In))...)
 	}
-	free := c.In[c.Have:]
-	n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(c.FD), uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)))
+}
+
+// read returns how many bytes it has put into b, which may be none, and false when the connection has ended.
+func read(fd int, b []byte) (int, bool) {
+	n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	if e != 0 {
-		return e == unix.EAGAIN || e == unix.EINTR
+		return 0, e == unix.EAGAIN || e == unix.EINTR
 	}
-	c.Have += int(n)
-	return n > 0
+	return int(n), n > 0
 }
 
 // Used drops the first n bytes of In.
@@ -95,8 +116,15 @@ func (c *Conn) Used(n int) {
 
 // Flush writes Out as far as the socket takes it; false means that the connection has ended.
 func (c *Conn) Flush(p *Poller) bool {
-	for len(c.Out) > 0 {
-		n, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.FD), uintptr(unsafe.Pointer(&c.Out[0])), uintptr(len(c.Out)))
+	out := &c.Out
+	if c.secure != nil {
+		if !c.secure.seal(c) {
+			return false
+		}
+		out = &c.secure.sealed
+	}
+	for len(*out) > 0 {
+		n, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.FD), uintptr(unsafe.Pointer(&(*out)[0])), uintptr(len(*out)))
 		switch {
 		case e == unix.EINTR:
 		case e == unix.EAGAIN:
@@ -108,7 +136,7 @@ func (c *Conn) Flush(p *Poller) bool {
 		case e != 0:
 			return false
 		default:
-			c.Out = c.Out[:copy(c.Out, c.Out[n:])]
+			*out = (*out)[:copy(*out, (*out)[n:])]
 		}
 	}
 	if c.blocked {
@@ -118,8 +146,8 @@ func (c *Conn) Flush(p *Poller) bool {
 	return true
 }
 
-// Dial connects to a loopback address.
-func Dial(addr string) (int, error) {
+// Dial connects to a loopback address, from any local address when from is empty. The socket blocks; Prepare ends that.
+func Dial(from, addr string) (int, error) {
 	sa, err := address(addr)
 	if err != nil {
 		return -1, err
@@ -128,14 +156,29 @@ func Dial(addr string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	if err = unix.Connect(fd, sa); err == nil {
-		err = Prepare(fd)
+	if from != "" {
+		err = bind(fd, from)
+	}
+	if err == nil {
+		err = unix.Connect(fd, sa)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return -1, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	return fd, nil
+}
+
+// bind chooses the local address and leaves the port to connect, which may use one of another destination again.
+func bind(fd int, from string) error {
+	sa, err := address(from + ":0")
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
+	}
+	return unix.Bind(fd, sa)
 }
 
 // Prepare makes a connected socket non-blocking and prompt.

@@ -5,14 +5,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
-)
 
-// Host is what every HTTP request is for.
-const Host = "echo.bench"
+	"github.com/axlemesh/axle/hack/bench/h2"
+)
 
 // pages makes and checks HTTP/1.1 messages of one size without allocating, like frames. There is one request at a time on a
 // connection, and so its id is always 0.
 type pages struct {
+	stateless
 	size     int
 	request  []byte // with its body
 	response []byte
@@ -20,7 +20,7 @@ type pages struct {
 
 func newPages(size int) *pages {
 	p := &pages{size: size}
-	body := filler(size)
+	body := Filler(size)
 	p.request = fmt.Appendf(nil, "POST /bench/echo HTTP/1.1\r\nHost: %s\r\nUser-Agent: axle-bench\r\nAccept: */*\r\n"+
 		"Content-Type: application/octet-stream\r\nX-Request-Id: 7f2c1c5e-6a3b-4d7e-9a51-0c1f2e3d4b5a\r\nX-Service: %s\r\nContent-Length: %d\r\n\r\n%s",
 		Host, Service, size, body)
@@ -29,7 +29,8 @@ func newPages(size int) *pages {
 	return p
 }
 
-func (p *pages) appendRequest(dst []byte, _ uint32, token uint64) []byte {
+// Request implements client.
+func (p *pages) Request(dst []byte, _ uint32, token uint64) []byte {
 	dst = append(dst, p.request...)
 	binary.BigEndian.PutUint64(dst[len(dst)-p.size:], token)
 	return dst
@@ -42,18 +43,20 @@ var (
 	length  = []byte("\r\ncontent-length:")
 )
 
-func (p *pages) parseResponse(b []byte) (n int, id uint32, token uint64, err error) {
+// Answer implements client.
+func (p *pages) Answer(b, dst []byte) (h2.Answer, []byte, error) {
 	body, n, err := p.message(b, success)
 	if n == 0 || err != nil {
-		return n, 0, 0, err
+		return h2.Answer{N: n}, dst, err
 	}
 	if last := body[p.size-1]; p.size > 8 && last != fill(p.size-1) {
-		return n, 0, 0, fmt.Errorf("the last byte is %q: %w", last, errWrong)
+		return h2.Answer{N: n}, dst, fmt.Errorf("the last byte is %q: %w", last, errWrong)
 	}
-	return n, 0, binary.BigEndian.Uint64(body), nil
+	return h2.Answer{N: n, Done: true, Token: binary.BigEndian.Uint64(body)}, dst, nil
 }
 
-func (p *pages) serve(b, dst []byte) (n int, out []byte, err error) {
+// Serve implements server.
+func (p *pages) Serve(b, dst []byte) (n int, out []byte, err error) {
 	body, n, err := p.message(b, post)
 	if n == 0 || err != nil {
 		return n, dst, err

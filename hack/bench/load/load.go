@@ -16,6 +16,8 @@ type Config struct {
 	// Protocol to speak. HTTP has one request at a time on a connection: in the open loop, one that is due takes a connection
 	// that is free, or waits for one.
 	Protocol Protocol
+	// Certs is the folder of the certificates, for TLS.
+	Certs string
 	// Size of the payload, both ways.
 	Size int
 	// Connections and requests in Flight on each. In the open loop Flight only bounds how many can wait.
@@ -26,6 +28,8 @@ type Config struct {
 	Warm, Window time.Duration
 	// PID of the proxy whose usage is read at both ends of the window; 0 for none.
 	PID int
+	// Metrics is where the proxy tells its counters, in the closed loop; empty when it does not.
+	Metrics string
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -42,14 +46,18 @@ type Result struct {
 	CPU    float64 `json:"cpu"`
 	Reads  float64 `json:"reads"`
 	Writes float64 `json:"writes"`
+	// Allocations of the proxy for one request, without those of opening connections; -1 where it does not tell.
+	Allocations float64 `json:"allocations"`
 }
 
-// patience is how long a request of the open loop waits for a connection before the proxy counts as too slow.
+// patience is how long a request of the open loop waits for a connection, and everything for the first answer, before the
+// proxy counts as too slow.
 const patience = 2 * time.Second
 
 // peer is one connection of the generator.
 type peer struct {
 	*epoll.Conn
+	client client
 	due    []time.Duration // by slot: when the request was due
 	tokens []uint64        // by slot: what its answer must carry; 0 for a free slot
 	free   []uint32
@@ -58,24 +66,24 @@ type peer struct {
 
 // generator is one run. Times are durations since its start.
 type generator struct {
-	cfg      Config
-	messages messages
-	poller   *epoll.Poller
-	peers    []*peer
-	byFD     map[int32]*peer
-	dirty    []*peer
-	start    time.Time
-	hist     *hdr.Histogram
-	seq      uint64
-	done     int64
-	next     int
-	rec      bool
+	cfg    Config
+	dialer dialer
+	poller *epoll.Poller
+	peers  []*peer
+	byFD   map[int32]*peer
+	dirty  []*peer
+	start  time.Time
+	hist   *hdr.Histogram
+	seq    uint64
+	done   int64
+	next   int
+	rec    bool
 }
 
 // Run opens the connections and sends until the window is over. An answer that is wrong, and a connection that ends, end
 // the run with an error: there is nothing to measure then.
 func Run(cfg Config) (Result, error) {
-	m, err := newMessages(cfg.Protocol, cfg.Size)
+	d, err := newDialer(cfg.Protocol, cfg.Size, cfg.Certs)
 	if err != nil {
 		return Result{}, err
 	}
@@ -83,7 +91,7 @@ func Run(cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	g := &generator{cfg: cfg, messages: m, poller: p, byFD: map[int32]*peer{}, hist: hdr.New(100, 60_000_000_000, 3), start: cfg.Now()}
+	g := &generator{cfg: cfg, dialer: d, poller: p, byFD: map[int32]*peer{}, hist: hdr.New(100, 60_000_000_000, 3), start: cfg.Now()}
 	for range cfg.Connections {
 		if err := g.open(); err != nil {
 			return Result{}, err
@@ -96,18 +104,22 @@ func Run(cfg Config) (Result, error) {
 }
 
 func (g *generator) open() error {
-	fd, err := epoll.Dial(g.cfg.Addr)
+	conn, talk, err := g.dialer.dial("", g.cfg.Addr)
 	if err != nil {
 		return err
 	}
+	if err := epoll.Prepare(conn.FD); err != nil {
+		return err
+	}
 	n := g.cfg.Flight
-	c := &peer{Conn: epoll.NewConn(fd, inputSize), due: make([]time.Duration, n), tokens: make([]uint64, n)}
+	c := &peer{Conn: conn, client: talk, due: make([]time.Duration, n), tokens: make([]uint64, n)}
 	for s := n - 1; s >= 0; s-- {
 		c.free = append(c.free, uint32(s))
 	}
 	g.peers = append(g.peers, c)
-	g.byFD[int32(fd)] = c
-	return g.poller.Add(fd)
+	g.byFD[int32(conn.FD)] = c
+	g.mark(c) // it may have something to say first
+	return g.poller.Add(conn.FD)
 }
 
 func (g *generator) now() time.Duration { return g.cfg.Now().Sub(g.start) }
@@ -120,13 +132,18 @@ func (g *generator) run(turn func() error) (Result, error) {
 			return Result{}, err
 		}
 	}
+	count := tally{url: g.cfg.Metrics}
+	if err := count.begin(); err != nil {
+		return Result{}, err
+	}
 	before, err := g.usage()
 	if err != nil {
 		return Result{}, err
 	}
 	g.rec = true
 	from := g.now()
-	for g.now() < from+g.cfg.Window {
+	// On a machine that is busy otherwise a short window may bring nothing; the first answer ends it then.
+	for g.now() < from+g.cfg.Window || g.done == 0 && g.now() < from+patience {
 		if err := turn(); err != nil {
 			return Result{}, err
 		}
@@ -140,13 +157,14 @@ func (g *generator) run(turn func() error) (Result, error) {
 		return Result{}, fmt.Errorf("no answer from %s in %v", g.cfg.Addr, took)
 	}
 	n := float64(g.done)
-	return Result{
+	r := Result{
 		Requests: g.done, RPS: n / took.Seconds(),
 		P50US: float64(g.hist.ValueAtQuantile(50)) / 1000, P99US: float64(g.hist.ValueAtQuantile(99)) / 1000,
 		MeanUS: g.hist.Mean() / 1000,
 		CPU:    float64((after.CPU - before.CPU).Nanoseconds()) / 1000 / n,
 		Reads:  float64(after.Reads-before.Reads) / n, Writes: float64(after.Writes-before.Writes) / n,
-	}, nil
+	}
+	return r, count.end(&r)
 }
 
 func (g *generator) usage() (proc.Usage, error) {
@@ -159,14 +177,19 @@ func (g *generator) usage() (proc.Usage, error) {
 // closed keeps every slot busy.
 func (g *generator) closed() error {
 	for _, c := range g.peers {
-		for len(c.free) > 0 {
-			g.send(c, g.now())
-		}
+		g.fill(c)
 	}
 	if err := g.flush(); err != nil {
 		return err
 	}
 	return g.answers(10 * time.Millisecond)
+}
+
+// fill sends as much as a connection may have in flight.
+func (g *generator) fill(c *peer) {
+	for len(c.free) > 0 && c.client.Room() {
+		g.send(c, g.now())
+	}
 }
 
 // opened returns the turn of the open loop: request k is due at k/rate, on the connections in turn, and its latency counts
@@ -204,7 +227,7 @@ func (g *generator) idle() *peer {
 	for range g.peers {
 		c := g.peers[g.next]
 		g.next = (g.next + 1) % len(g.peers)
-		if len(c.free) > 0 {
+		if len(c.free) > 0 && c.client.Room() {
 			return c
 		}
 	}
@@ -216,7 +239,12 @@ func (g *generator) send(c *peer, due time.Duration) {
 	c.free = c.free[:len(c.free)-1]
 	g.seq++
 	c.due[slot], c.tokens[slot] = due, g.seq
-	c.Out = g.messages.appendRequest(c.Out, slot, g.seq)
+	c.Out = c.client.Request(c.Out, slot, g.seq)
+	g.mark(c)
+}
+
+// mark has what a connection wants to say written by the next flush.
+func (g *generator) mark(c *peer) {
 	if !c.dirty {
 		c.dirty = true
 		g.dirty = append(g.dirty, c)
@@ -241,33 +269,44 @@ func (g *generator) answers(d time.Duration) error {
 		if !c.Fill() {
 			return fmt.Errorf("%s closed a connection", g.cfg.Addr)
 		}
-		t, used := g.now(), 0
-		for {
-			n, id, token, err := g.messages.parseResponse(c.In[used:c.Have])
-			if err != nil {
-				return fmt.Errorf("answer of %s: %w", g.cfg.Addr, err)
-			}
-			if n == 0 {
-				break
-			}
-			used += n
-			if int(id) >= len(c.tokens) || token == 0 || c.tokens[id] != token {
-				return fmt.Errorf("answer of %s: id %d, token %d: %w", g.cfg.Addr, id, token, errWrong)
-			}
-			c.tokens[id] = 0
-			c.free = append(c.free, id)
-			if g.rec {
-				g.done++
-				_ = g.hist.RecordValue(max(int64(t-c.due[id]), 100)) // longer than a minute does not happen
-			}
-			if g.cfg.Rate == 0 {
-				g.send(c, t)
-			}
+		if err := g.take(c); err != nil {
+			return fmt.Errorf("answer of %s: %w", g.cfg.Addr, err)
 		}
-		c.Used(used)
+		if g.cfg.Rate == 0 {
+			g.fill(c)
+		}
 		if !c.Flush(g.poller) {
 			return fmt.Errorf("%s closed a connection", g.cfg.Addr)
 		}
 	}
 	return g.flush()
+}
+
+// take checks every answer that a connection has brought.
+func (g *generator) take(c *peer) error {
+	t, used := g.now(), 0
+	for {
+		a, out, err := c.client.Answer(c.In[used:c.Have], c.Out)
+		if err != nil {
+			return err
+		}
+		c.Out = out
+		if a.N == 0 {
+			c.Used(used)
+			return nil
+		}
+		used += a.N
+		if !a.Done {
+			continue
+		}
+		if int(a.Slot) >= len(c.tokens) || a.Token == 0 || c.tokens[a.Slot] != a.Token {
+			return fmt.Errorf("id %d, token %d: %w", a.Slot, a.Token, errWrong)
+		}
+		c.tokens[a.Slot] = 0
+		c.free = append(c.free, a.Slot)
+		if g.rec {
+			g.done++
+			_ = g.hist.RecordValue(max(int64(t-c.due[a.Slot]), 100)) // longer than a minute does not happen
+		}
+	}
 }

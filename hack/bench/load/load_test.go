@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/axlemesh/axle/hack/bench/certs"
 	"github.com/axlemesh/axle/hack/peers/wire"
 )
 
@@ -22,12 +23,12 @@ func free(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-func echoServer(t *testing.T, p Protocol, size int) string {
+func echoServer(t *testing.T, p Protocol, size int, folder string) string {
 	t.Helper()
 	addr := free(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Echo(ctx, p, addr, size) }()
+	go func() { done <- Echo(ctx, p, addr, size, folder) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -51,11 +52,22 @@ func TestRunMeasures(t *testing.T) {
 		"open loop":            {Protocol: Bolt, Size: 64, Connections: 4, Flight: 1024, Rate: 500},
 		"closed loop, HTTP":    {Protocol: HTTP, Size: 1024, Connections: 8, Flight: 1},
 		"open loop, HTTP":      {Protocol: HTTP, Size: 64, Connections: 4, Flight: 1, Rate: 500},
+		"closed loop, Dubbo":   {Protocol: Dubbo, Size: 1024, Connections: 4, Flight: 8},
+		"closed loop, HTTP/2":  {Protocol: HTTP2, Size: 1024, Connections: 4, Flight: 32},
+		"closed loop, gRPC":    {Protocol: GRPC, Size: 1024, Connections: 4, Flight: 32},
+		"open loop, gRPC":      {Protocol: GRPC, Size: 64, Connections: 4, Flight: 1024, Rate: 500},
+		"closed loop, TLS":     {Protocol: TLS, Size: 1024, Connections: 8, Flight: 1},
+		"open loop, TLS":       {Protocol: TLS, Size: 1024, Connections: 8, Flight: 1, Rate: 500},
 		"one connection, HTTP": {Protocol: HTTP, Size: 64, Connections: 1, Flight: 1, Rate: 1000},
+	}
+	folder := t.TempDir()
+	if err := certs.Write(folder, Host, time.Now()); err != nil {
+		t.Fatal(err)
 	}
 	for name, cfg := range cases {
 		t.Run(name, func(t *testing.T) {
-			cfg.Addr, cfg.Now, cfg.PID = echoServer(t, cfg.Protocol, cfg.Size), time.Now, os.Getpid()
+			cfg.Certs = folder
+			cfg.Addr, cfg.Now, cfg.PID = echoServer(t, cfg.Protocol, cfg.Size, folder), time.Now, os.Getpid()
 			cfg.Warm, cfg.Window = 50*time.Millisecond, 300*time.Millisecond
 			r, err := Run(cfg)
 			if err != nil {
@@ -140,18 +152,40 @@ func TestPagesRefuseWhatIsWrong(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			n, _, _, err := p.parseResponse([]byte(tc.in))
+			a, _, err := p.Answer([]byte(tc.in), nil)
 			switch {
-			case tc.want == "" && (err != nil || n != len(tc.in)):
-				t.Errorf("%d bytes of %d, %v", n, len(tc.in), err)
+			case tc.want == "" && (err != nil || a.N != len(tc.in) || !a.Done):
+				t.Errorf("%d bytes of %d, %v", a.N, len(tc.in), err)
 			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
 				t.Errorf("error %v, want one about %q", err, tc.want)
 			}
 			for i := range tc.in {
-				if n, _, _, err := p.parseResponse([]byte(tc.in[:i])); n != 0 && err == nil {
-					t.Fatalf("%d bytes taken of %d", n, i)
+				if a, _, err := p.Answer([]byte(tc.in[:i]), nil); a.N != 0 && err == nil {
+					t.Fatalf("%d bytes taken of %d", a.N, i)
 				}
 			}
 		})
+	}
+}
+
+func TestHoldKeepsConnectionsOpen(t *testing.T) {
+	folder := t.TempDir()
+	if err := certs.Write(folder, Host, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []Protocol{Bolt, Dubbo, HTTP, HTTP2, GRPC, TLS} {
+		t.Run(string(p), func(t *testing.T) {
+			h, err := Hold(p, echoServer(t, p, 64, folder), 64, 10, folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			if n := h.Alive(); n != 10 {
+				t.Errorf("%d connections are alive, want 10", n)
+			}
+		})
+	}
+	if a, b := source(PerSource-1), source(PerSource); a != "127.0.0.2" || b != "127.0.0.3" {
+		t.Errorf("sources %s and %s", a, b)
 	}
 }

@@ -86,11 +86,15 @@ func (b *bench) listening(ctx context.Context, addr string, p *process) error {
 	return fmt.Errorf("nobody listens on %s: %s", addr, bytes.TrimSpace(out))
 }
 
-// generate puts one load on addr.
-func (b *bench) generate(ctx context.Context, addr string, l Load, pid int) (load.Result, error) {
-	cmd := exec.CommandContext(ctx, b.Self, "pin", generatorCore, b.Self, "load",
-		"-protocol", string(l.Protocol), "-addr", addr, "-size", strconv.Itoa(payload), "-connections", strconv.Itoa(l.Connections), "-flight", strconv.Itoa(l.Flight),
-		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.window(l).String(), "-pid", strconv.Itoa(pid), fmt.Sprintf("-urgent=%v", l.Rate > 0))
+// generate puts one load on a proxy.
+func (b *bench) generate(ctx context.Context, p *pair, l Load) (load.Result, error) {
+	metrics := p.metrics
+	if l.Rate > 0 {
+		metrics = "" // to ask takes a moment, which at a fixed rate requests would wait for
+	}
+	cmd := exec.CommandContext(ctx, b.Self, "pin", generatorCore, b.Self, "load", "-metrics", metrics,
+		"-protocol", string(l.Protocol), "-addr", p.addr, "-size", strconv.Itoa(payload), "-connections", strconv.Itoa(l.Connections), "-flight", strconv.Itoa(l.Flight),
+		"-rate", fmt.Sprint(l.Rate), "-warm", warm.String(), "-window", b.window(l).String(), "-pid", strconv.Itoa(p.pid()), fmt.Sprintf("-urgent=%v", l.Rate > 0), "-certs", b.dir)
 	out, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {

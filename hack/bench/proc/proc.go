@@ -74,15 +74,6 @@ func RealTime(pid int, on bool) error {
 	return nil
 }
 
-// Resident is a process's resident memory in kB, 0 when it is gone.
-func Resident(pid int) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	return field(b, "VmRSS:")
-}
-
 // Runnable is how many tasks of the machine want to run now, the caller included.
 func Runnable() (int64, error) {
 	b, err := os.ReadFile("/proc/stat")

@@ -26,9 +26,6 @@ func TestReadSeesTheCPUThatIsBurnt(t *testing.T) {
 	if after.Reads <= before.Reads {
 		t.Errorf("reads went from %d to %d", before.Reads, after.Reads)
 	}
-	if Resident(os.Getpid()) == 0 {
-		t.Error("this process has no memory")
-	}
 	if n, err := Runnable(); err != nil || n < 1 {
 		t.Errorf("runnable tasks: %d, %v", n, err)
 	}

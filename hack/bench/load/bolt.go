@@ -1,5 +1,3 @@
-// Package load is the load generator of hack/bench and the server that it is measured against. Both are one thread on
-// epoll.
 package load
 
 import (
@@ -7,60 +5,17 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/axlemesh/axle/hack/bench/h2"
 	"github.com/axlemesh/axle/hack/peers/wire"
 )
-
-// Service is the routing key of every request.
-const Service = "com.axlemesh.bench.Echo:1.0"
 
 // idAt is where a Bolt v1 frame has its request id.
 const idAt = 5
 
-// Protocol names what the load speaks.
-type Protocol string
-
-// The two protocols.
-const (
-	Bolt Protocol = "bolt"
-	HTTP Protocol = "http"
-)
-
-// messages makes and checks the messages of a protocol.
-type messages interface {
-	appendRequest(dst []byte, id uint32, token uint64) []byte
-	// parseResponse returns the length of the first response of b, 0 when b ends inside it.
-	parseResponse(b []byte) (n int, id uint32, token uint64, err error)
-	// serve answers the first request of b into dst with its own content and returns its length, 0 when b ends inside it.
-	serve(b, dst []byte) (n int, out []byte, err error)
-}
-
-func newMessages(p Protocol, size int) (messages, error) {
-	if size < 8 {
-		return nil, fmt.Errorf("a payload of %d bytes has no room for a token", size)
-	}
-	switch p {
-	case Bolt:
-		return newFrames(size), nil
-	case HTTP:
-		return newPages(size), nil
-	}
-	return nil, fmt.Errorf("protocol %q: it is %s or %s", p, Bolt, HTTP)
-}
-
-// filler is a payload of that size.
-func filler(size int) []byte {
-	b := make([]byte, size)
-	for i := range b {
-		b[i] = fill(i)
-	}
-	return b
-}
-
-func fill(i int) byte { return byte('a' + i%26) }
-
 // frames makes and checks Bolt messages of one size without allocating: a message is a template with another id and another
 // token, the first eight bytes of its content.
 type frames struct {
+	stateless
 	size     int
 	request  []byte
 	content  int // where the request's content starts
@@ -69,7 +24,7 @@ type frames struct {
 }
 
 func newFrames(size int) *frames {
-	payload := filler(size)
+	payload := Filler(size)
 	var h []byte
 	for _, kv := range [][2]string{
 		{"service", Service},
@@ -94,7 +49,8 @@ func newFrames(size int) *frames {
 	return f
 }
 
-func (f *frames) appendRequest(dst []byte, id uint32, token uint64) []byte {
+// Request implements client.
+func (f *frames) Request(dst []byte, id uint32, token uint64) []byte {
 	from := len(dst)
 	dst = append(dst, f.request...)
 	binary.BigEndian.PutUint32(dst[from+idAt:], id)
@@ -102,26 +58,26 @@ func (f *frames) appendRequest(dst []byte, id uint32, token uint64) []byte {
 	return dst
 }
 
-var errWrong = errors.New("not the answer that was asked for")
-
-func (f *frames) parseResponse(b []byte) (n int, id uint32, token uint64, err error) {
+// Answer implements client.
+func (f *frames) Answer(b, dst []byte) (h2.Answer, []byte, error) {
 	r, n, err := wire.Parse(b)
 	switch {
 	case errors.Is(err, wire.ErrShort):
-		return 0, 0, 0, nil
+		return h2.Answer{}, dst, nil
 	case err != nil:
-		return 0, 0, 0, err
+		return h2.Answer{}, dst, err
 	case r.Kind != wire.Response || r.Status != 0 || len(r.Content) != f.size:
-		return n, r.ID, 0, fmt.Errorf("kind %d, status %d, %d bytes: %w", r.Kind, r.Status, len(r.Content), errWrong)
+		return h2.Answer{N: n}, dst, fmt.Errorf("kind %d, status %d, %d bytes: %w", r.Kind, r.Status, len(r.Content), errWrong)
 	}
 	last := r.Content[f.size-1]
 	if f.size > 8 && last != fill(f.size-1) {
-		return n, r.ID, 0, fmt.Errorf("the last byte is %q: %w", last, errWrong)
+		return h2.Answer{N: n}, dst, fmt.Errorf("the last byte is %q: %w", last, errWrong)
 	}
-	return n, r.ID, binary.BigEndian.Uint64(r.Content), nil
+	return h2.Answer{N: n, Done: true, Slot: r.ID, Token: binary.BigEndian.Uint64(r.Content)}, dst, nil
 }
 
-func (f *frames) serve(b, dst []byte) (n int, out []byte, err error) {
+// Serve implements server.
+func (f *frames) Serve(b, dst []byte) (n int, out []byte, err error) {
 	r, n, err := wire.Parse(b)
 	switch {
 	case errors.Is(err, wire.ErrShort):
