@@ -111,7 +111,7 @@ func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(na
 
 // clientFirst is how much longer we wait than a client says that it does. Its own timer is to fire before our answer comes,
 // because clients tell the two apart: sofa-rpc-node calls only its own a timeout.
-const clientFirst = 100 * time.Millisecond
+const clientFirst = 500 * time.Millisecond
 
 // goal routes a Bolt request of d.
 func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {

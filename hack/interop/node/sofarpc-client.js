@@ -57,7 +57,7 @@ function ledger(name, form) {
       await invoke('note', [ java('int', ++notes) ]);
       return true;
     },
-    timeout: () => fails(() => invoke('slow', [ string('too late'), java('int', 300) ], 100), err => err.name === 'RpcResponseTimeoutError'),
+    timeout: () => fails(() => invoke('slow', [ string('too late'), java('int', 2000) ], 100), err => err.name === 'RpcResponseTimeoutError'),
     error: () => fails(() => invoke('fail', [ string('as told') ]), err => err.message.includes('as told')),
     unknown: () => fails(() => nobodys.invoke('echo', [ string('x') ], { responseTimeout: 10000 }), err => err.name !== 'RpcResponseTimeoutError'),
   };

@@ -121,7 +121,7 @@ public class LedgerClient {
 
     private boolean timedOut(Ledger hasty) {
         try {
-            hasty.slow("too late", 300);
+            hasty.slow("too late", 2000);
             return false;
         } catch (SofaTimeOutException e) {
             return true;
@@ -137,7 +137,10 @@ public class LedgerClient {
         } catch (LedgerException e) {
             return text.equals(e.getMessage());
         } catch (SofaRpcException e) {
-            return e.toString().contains(text);
+            if (!e.toString().contains(text)) {
+                throw e;
+            }
+            return true;
         }
     }
 
