@@ -16,7 +16,7 @@ import (
 	"github.com/axlemesh/axle/hack/interop/setup"
 )
 
-// sidecarProgram is the sidecar of this tree.
+// sidecarProgram is the sidecar of this tree, or the one that INTEROP_SIDECAR names.
 var sidecarProgram string
 
 func TestMain(m *testing.M) {
@@ -40,8 +40,10 @@ func run(m *testing.M) (int, error) {
 	if err := machine().Programs(ctx); err != nil {
 		return 1, err
 	}
-	if sidecarProgram, err = machine().Sidecar(ctx, dir); err != nil {
-		return 1, err
+	if sidecarProgram = os.Getenv("INTEROP_SIDECAR"); sidecarProgram == "" {
+		if sidecarProgram, err = machine().Sidecar(ctx, dir); err != nil {
+			return 1, err
+		}
 	}
 	return m.Run(), nil
 }

@@ -57,6 +57,25 @@ static:
 	return s
 }
 
+// needs skips the test when this sidecar does not know a protocol.
+func needs(t *testing.T, protocol string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "probe.yaml")
+	text := fmt.Sprintf(`node: {id: probe, version: v1, generation: 1}
+static:
+  listeners:
+  - {name: probe, address: "127.0.0.1:1", protocol: %s, cluster: peer}
+  clusters:
+  - {name: peer, endpoints: ["127.0.0.1:1"]}
+`, protocol)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(sidecarProgram, "check", "-f", file).CombinedOutput(); err != nil {
+		t.Skipf("axle-sidecar check refuses protocol: %s: %s", protocol, out)
+	}
+}
+
 func (s *sidecar) start(args ...string) {
 	s.t.Helper()
 	s.generation++

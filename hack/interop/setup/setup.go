@@ -62,20 +62,22 @@ func (m Machine) Node(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "node_modules"), err
 }
 
-// Java compiles the module of that name and returns its class path.
+// Java compiles the module of that name, with what all modules share, and returns its class path.
 func (m Machine) Java(ctx context.Context, name string) (string, error) {
-	source := filepath.Join(m.Source, "java", name)
-	files := []string{"pom.xml"}
-	java, err := filepath.Glob(filepath.Join(source, "src/main/java/axle/interop/*.java"))
-	if err != nil {
-		return "", fmt.Errorf("find the Java files of %s: %w", source, err)
-	}
-	for _, path := range java {
-		files = append(files, strings.TrimPrefix(path, source+"/"))
+	source := filepath.Join(m.Source, "java")
+	files := []string{name + "/pom.xml"}
+	for _, folder := range []string{name + "/src", "shared"} {
+		java, err := filepath.Glob(filepath.Join(source, folder, "axle/interop/*.java"))
+		if err != nil {
+			return "", fmt.Errorf("find the Java files of %s: %w", folder, err)
+		}
+		for _, path := range java {
+			files = append(files, strings.TrimPrefix(path, source+"/"))
+		}
 	}
 	dir, err := m.kept(ctx, "mvn compile", "java-"+name, source, files, func(scratch string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "mvn", "--batch-mode", "--quiet", "-Dtarget="+scratch+"/target", "compile")
-		cmd.Dir = scratch
+		cmd.Dir = filepath.Join(scratch, name)
 		return cmd
 	})
 	return filepath.Join(dir, "target", "classes") + ":" + filepath.Join(dir, "target", "lib", "*"), err

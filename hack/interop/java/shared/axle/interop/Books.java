@@ -1,22 +1,13 @@
 package axle.interop;
 
-import com.alipay.sofa.rpc.config.ProviderConfig;
-import com.alipay.sofa.rpc.config.ServerConfig;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** A stock SOFARPC server. Arguments: port. */
-public class LedgerServer implements Ledger {
+/** The ledger that servers offer. */
+public class Books implements Ledger {
     private final Set<Integer> ids = ConcurrentHashMap.newKeySet();
     private final AtomicInteger calls = new AtomicInteger();
-
-    public static void main(String[] args) throws Exception {
-        ServerConfig server = new ServerConfig().setProtocol("bolt").setHost("127.0.0.1").setPort(Integer.parseInt(args[0])).setDaemon(true);
-        new ProviderConfig<Ledger>().setInterfaceId(Ledger.class.getName()).setRef(new LedgerServer()).setServer(server).setRegister(false).export();
-        Report.untilStopped("serving");
-        System.exit(0);
-    }
 
     @Override
     public String echo(String text) {
