@@ -36,6 +36,10 @@ func newSidecar(t *testing.T, name, protocol, cluster, rest string, to int) *sid
 	s := &sidecar{t: t, name: name, port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
+	host := "127.0.0.1"
+	if protocol == "dubbo" {
+		host = "0.0.0.0" // clients of Java that are told 127.0.0.1 call another address of their machine
+	}
 	text := fmt.Sprintf(`node: {id: %s, version: v1, generation: 1}
 admin: 127.0.0.1:%d
 meshAPI: 127.0.0.1:%d
@@ -43,10 +47,10 @@ handover: {socket: "@axle-interop/%d", keyFile: %q}
 terminationGraceSeconds: 1
 static:
   listeners:
-  - {name: %s, address: "127.0.0.1:%d", protocol: %s%s}
+  - {name: %s, address: "%s:%d", protocol: %s%s}
   clusters:
   - {name: peer, endpoints: ["127.0.0.1:%d"]}
-%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, s.port, protocol, cluster, to, rest)
+%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, host, s.port, protocol, cluster, to, rest)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ const ledger = {
 };
 
 async function main() {
-  const server = new RpcServer({ logger: quiet, port: Number(process.argv[2]) });
+  const server = new RpcServer({ logger: quiet, port: { host: '127.0.0.1', port: Number(process.argv[2]) } });
   server.on('error', () => {}); // what it answers with an error is the client's to judge
   server.addService({ interfaceName: 'axle.interop.Ledger', version: '1.0' }, ledger);
   await server.start();

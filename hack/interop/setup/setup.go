@@ -42,6 +42,7 @@ func programs() []debian.Program {
 		{Package: "curl", Paths: []string{"curl"}},
 		{Package: "wrk", Paths: []string{"wrk"}},
 		{Package: "nghttp2-client", Paths: []string{"h2load"}},
+		{Package: "nghttp2-server", Paths: []string{"nghttpd"}},
 	}
 }
 

@@ -11,11 +11,12 @@ import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.RpcException;
 import org.apache.dubbo.rpc.service.GenericService;
 
-/** A stock Dubbo client. Argument: port. */
+/** A stock Dubbo client. Arguments: port, serialisation. */
 public class DubboClient {
     private static final String LARGE = "large ".repeat(5_000);
 
     private final String address;
+    private final String serialization;
     private final AtomicInteger next = new AtomicInteger();
     private final AtomicInteger notes = new AtomicInteger();
     private final Report report = new Report();
@@ -24,16 +25,17 @@ public class DubboClient {
         ApplicationConfig application = new ApplicationConfig("cashier");
         application.setQosEnable(false);
         DubboBootstrap.getInstance().application(application).start();
-        new DubboClient("dubbo://127.0.0.1:" + args[0]).run();
+        new DubboClient("dubbo://127.0.0.1:" + args[0], args[1]).run();
         System.exit(0);
     }
 
-    private DubboClient(String address) {
+    private DubboClient(String address, String serialization) {
         this.address = address;
+        this.serialization = serialization;
     }
 
-    /** Heartbeats come each second, and no connection is shared between the kinds of serialisation. */
-    private <T> ReferenceConfig<T> reference(String service, String serialization, int timeout) {
+    /** Heartbeats come each second. */
+    private <T> ReferenceConfig<T> reference(String service, int timeout) {
         ReferenceConfig<T> reference = new ReferenceConfig<>();
         reference.setInterface(service);
         reference.setVersion("1.0");
@@ -45,26 +47,24 @@ public class DubboClient {
         return reference;
     }
 
-    private Ledger ledger(String serialization, int timeout) {
-        return this.<Ledger>reference(Ledger.class.getName(), serialization, timeout).get();
+    private Ledger ledger(int timeout) {
+        return this.<Ledger>reference(Ledger.class.getName(), timeout).get();
     }
 
     private GenericService generic(String service) {
-        ReferenceConfig<GenericService> reference = reference(service, "hessian2", 10_000);
+        ReferenceConfig<GenericService> reference = reference(service, 10_000);
         reference.setGeneric("true");
         return reference.get();
     }
 
     private void run() throws Exception {
-        Ledger ledger = ledger("hessian2", 10_000);
-        Ledger fastjson = ledger("fastjson2", 10_000);
-        Ledger hasty = ledger("hessian2", 100);
+        Ledger ledger = ledger(10_000);
+        Ledger hasty = ledger(100);
         GenericService generic = generic(Ledger.class.getName());
         GenericService unknown = generic("com.axlemesh.interop.Unknown");
         GenericService unrouted = generic("com.axlemesh.interop.Unrouted");
         report.untilStopped(
                 report.keep("sync", () -> echoed(ledger)),
-                report.keep("fastjson", () -> echoed(fastjson)),
                 report.keep("post", () -> posted(ledger)),
                 report.keep("large", () -> ledger.repeat(LARGE, 20).equals(LARGE.repeat(20))),
                 report.keep("slow", () -> ledger.slow("later", 300).equals("later")),
