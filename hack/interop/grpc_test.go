@@ -161,6 +161,8 @@ func TestGRPC(t *testing.T) {
 	done := map[string]*atomic.Int64{}
 	var stopping atomic.Bool
 	var running sync.WaitGroup
+	stop := func() { stopping.Store(true); running.Wait() }
+	defer stop()
 	for kind, call := range calls {
 		done[kind] = &atomic.Int64{}
 		running.Go(func() {
@@ -190,8 +192,7 @@ func TestGRPC(t *testing.T) {
 	if diff := cmp.Diff(before, m.legs()); diff != "" {
 		t.Errorf("connections (-before +after the upgrades):\n%s", diff)
 	}
-	stopping.Store(true)
-	running.Wait()
+	stop()
 	for kind, n := range done {
 		t.Logf("grpc-go %s: %s %d", grpc.Version, kind, n.Load())
 	}

@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,14 @@ func nghttpServer(t *testing.T, text, large []byte) int {
 		}
 	}
 	port := freePort(t)
-	launch(t, nil, "nghttpd", "--no-tls", "--echo-upload", "-a", "127.0.0.1", "-d", dir, strconv.Itoa(port)).says("listen")
+	launch(t, nil, "nghttpd", "--no-tls", "--echo-upload", "-a", "127.0.0.1", "-d", dir, strconv.Itoa(port))
+	eventually(t, "nghttpd accepts", func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	})
 	return port
 }
 
@@ -74,7 +82,9 @@ func TestH2load(t *testing.T) {
 	m := newMesh(t, "http2", nghttpServer(t, []byte("text\n"), nil), `service: shop.demo, cluster: peer`)
 	load := launch(t, nil, "h2load", "-c", "10", "-m", "10", "-D", "12", "-H", ":authority: shop.demo",
 		fmt.Sprintf("http://127.0.0.1:%d/text", m.client.port))
-	served := func() float64 { return m.client.metrics("axle_requests_total")[`axle_requests_total{direction="outbound"}`] }
+	served := func() float64 {
+		return m.client.metrics("axle_requests_total")[`axle_requests_total{direction="outbound"}`]
+	}
 	goesOn := func() {
 		from := served()
 		eventually(t, "requests are served", func() bool { return served() > from+200 })
