@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,7 +56,7 @@ var ledgerDesc = grpc.ServiceDesc{
 	Streams: []grpc.StreamDesc{{StreamName: "Talk", ServerStreams: true, ClientStreams: true, Handler: func(_ any, s grpc.ServerStream) error {
 		for {
 			var text wrapperspb.StringValue
-			if err := s.RecvMsg(&text); err == io.EOF {
+			if err := s.RecvMsg(&text); errors.Is(err, io.EOF) {
 				return nil
 			} else if err != nil {
 				return err
@@ -108,7 +109,7 @@ func grpcCalls(ctx context.Context, c *grpc.ClientConn, stream grpc.ClientStream
 	}
 	fails := func(ctx context.Context, method string, in any, code codes.Code) error {
 		if err := c.Invoke(ctx, method, in, &wrapperspb.StringValue{}); status.Code(err) != code {
-			return fmt.Errorf("got %v, want %s", err, code)
+			return fmt.Errorf("got %w, want %s", err, code)
 		}
 		return nil
 	}

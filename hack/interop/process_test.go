@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -104,13 +103,6 @@ func (p *process) stop() {
 	p.t.Helper()
 	_ = p.in.Close() // it may have ended already
 	p.ends()
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 func (p *process) running() bool {
