@@ -1,5 +1,6 @@
 package axle.interop;
 
+import com.alipay.remoting.ConnectionEventType;
 import com.alipay.remoting.rpc.RpcClient;
 import com.alipay.remoting.rpc.exception.InvokeServerException;
 import java.util.ArrayList;
@@ -32,14 +33,17 @@ public class BoltClient {
 
     private void run() throws Exception {
         RpcClient idle = client();
+        AtomicInteger closed = new AtomicInteger();
+        idle.addConnectionEventProcessor(ConnectionEventType.CLOSE, (address, connection) -> closed.incrementAndGet());
         report.count("idle", () -> echoed(idle, address));
         List<Thread> threads = new ArrayList<>();
         threads.addAll(calls("v1", address + "?_PROTOCOL=1"));
         threads.addAll(calls("v2", address + "?_PROTOCOL=2&_VERSION=1"));
         threads.addAll(calls("crc", address + "?_PROTOCOL=2&_VERSION=2"));
         report.untilStopped(threads.toArray(new Thread[0]));
-        // Heartbeats have kept it: without answers it would have been closed after three seconds.
-        report.count("idle", () -> echoed(idle, address));
+        // Heartbeats keep it: without answers it is closed after three seconds.
+        Thread.sleep(5_000);
+        report.count("idle", () -> echoed(idle, address) && closed.get() == 0);
         report.count("notes", () -> idle.invokeSync(address, "notes", 10_000).equals(String.valueOf(notes.get())));
         report.print("in all");
     }
