@@ -71,7 +71,7 @@ lint: ## golangci-lint with .golangci.yml
 
 vet: ## go vet and gofmt
 	$(SAY) "verify: vet and gofmt"
-	@$(GO) vet ./... && $(GO) vet -tags e2e ./hack/e2e
+	@$(GO) vet ./... && $(GO) vet -tags e2e,interop ./hack/e2e ./hack/interop
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 
 vuln: ## Known vulnerabilities in what we call (prints why when the database cannot be reached)
@@ -82,6 +82,11 @@ vuln: ## Known vulnerabilities in what we call (prints why when the database can
 e2e: ## The story and its accidents on a real cluster
 	$(SAY) "e2e: a real cluster, real load, real accidents"
 	@$(GO) test -tags e2e -count=1 -timeout 60m -v ./hack/e2e
+
+.PHONY: interop
+interop: ## Stock clients and servers of other languages through two sidecars that are upgraded (installs what is missing)
+	$(SAY) "interop: SOFARPC, sofa-rpc-node, Dubbo, node-soap, ws, curl, wrk, grpc-go, nghttp2"
+	@$(GO) test -tags interop -count=1 -timeout 30m -v ./hack/interop
 
 .PHONY: storm
 storm: ## 50 upgrades in a row of two plain processes under load

@@ -123,6 +123,29 @@ func TestAnswersOfOurOwn(t *testing.T) {
 	}
 }
 
+// TestAClientsOwnTimerFiresFirst: a client that says how long it waits has a timer too. Stock clients tell an answer of ours
+// from their own timer's error, so the answer only comes when they have given up.
+func TestAClientsOwnTimerFiresFirst(t *testing.T) {
+	addr := freePort(t)
+	started(t, 1, snapshot(addr, serve(t, func(int64) time.Duration { return time.Minute })))
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	quick := frame(1, 7, echoService, nil)
+	quick[12], quick[13] = 0, 50 // ms
+	sent := time.Now()
+	if _, err := conn.Write(quick); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(sent.Add(5 * time.Second))
+	m, err := readMessage(bufio.NewReader(conn))
+	if took := time.Since(sent); err != nil || m.status != 7 || took < 500*time.Millisecond {
+		t.Errorf("got %+v, %v, %s after a request that waits 50 ms", m, err, took)
+	}
+}
+
 func TestABadFrameClosesOneConnection(t *testing.T) {
 	a := serve(t, nil)
 	addr := freePort(t)

@@ -118,6 +118,10 @@ func (v *boltView) Path() ([]byte, bool) { return nil, false }
 // Header looks a name up in the header map.
 func (v *boltView) Header(name string) ([]byte, bool) { return v.frame.Lookup(name) }
 
+// clientFirst is how much longer we wait than a client says that it does. Its own timer is to fire before our answer comes,
+// because clients tell the two apart: sofa-rpc-node calls only its own a timeout.
+const clientFirst = 500 * time.Millisecond
+
 // goal routes a request of d.
 func (w *worker) goal(d *downstream, f rpcFrame) goal {
 	if f.reply.protocol == config.Dubbo {
@@ -127,8 +131,8 @@ func (w *worker) goal(d *downstream, f rpcFrame) goal {
 }
 
 func (w *worker) boltGoal(d *downstream, f bolt.Frame) (to goal) {
-	to.timeout = f.Timeout()
-	if f.Kind() == bolt.Oneway || to.timeout == 0 {
+	to.timeout = f.Timeout() + clientFirst
+	if f.Kind() == bolt.Oneway || f.Timeout() == 0 {
 		to.timeout = config.Forgotten
 	}
 	if d.from.Cluster != "" {

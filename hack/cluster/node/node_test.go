@@ -3,7 +3,6 @@ package node
 import (
 	"bytes"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,20 +55,6 @@ func TestMountsBelow(t *testing.T) {
 `
 	if diff := cmp.Diff([]string{"/s/a/b", "/s/a"}, mountsBelow(mounts, "/s/a")); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
-	}
-}
-
-func TestMissing(t *testing.T) {
-	here := filepath.Join(t.TempDir(), "here")
-	if err := os.WriteFile(here, nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	all := []tool{
-		{"z", []string{"/nowhere/z"}}, {"ok", []string{"/nowhere", here}},
-		{"a", []string{"no-such-program-a"}}, {"z", []string{"/nowhere/zz"}},
-	}
-	if diff := cmp.Diff([]string{"a", "z"}, missing(all)); diff != "" {
-		t.Errorf("missing (-want +got):\n%s", diff)
 	}
 }
 

@@ -93,7 +93,7 @@ func create(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	l := settings.Layout{
 		Name: o.Name, Node: o.Node, State: o.state(), Programs: programs,
-		Runc: runc.find(), CNI: filepath.Dir(plugins.find()), Gates: o.FeatureGates,
+		Runc: runc.Find(), CNI: filepath.Dir(plugins.Find()), Gates: o.FeatureGates,
 	}
 	if l.APIPort, err = freePort(ctx, firstAPIPort); err != nil {
 		return nil, err

@@ -1,0 +1,53 @@
+package docs_test
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/axlemesh/axle/api/bootstrap"
+)
+
+// TestPeersAreDocumented holds the versions of protocols.md against what the interop tests install.
+func TestPeersAreDocumented(t *testing.T) {
+	var node struct{ Dependencies map[string]string }
+	if err := json.Unmarshal([]byte(read(t, "../hack/interop/node/package.json")), &node); err != nil {
+		t.Fatal(err)
+	}
+	peers := node.Dependencies
+	for _, module := range []string{"sofarpc", "dubbo"} {
+		var pom struct {
+			Dependencies []struct {
+				Artifact string `xml:"artifactId"`
+				Version  string `xml:"version"`
+			} `xml:"dependencies>dependency"`
+		}
+		if err := xml.Unmarshal([]byte(read(t, "../hack/interop/java/"+module+"/pom.xml")), &pom); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range pom.Dependencies {
+			peers[d.Artifact] = d.Version
+		}
+	}
+	if len(peers) < 5 {
+		t.Errorf("only %v", peers)
+	}
+	table := section(t, "protocols.md", "What it was tested with")
+	for name, version := range peers {
+		if !strings.Contains(table, "| "+name+" "+version+" ") {
+			t.Errorf("protocols.md does not say that %s %s was tested", name, version)
+		}
+	}
+}
+
+// TestProtocolsAreDocumented: every protocol that a listener takes has its row.
+func TestProtocolsAreDocumented(t *testing.T) {
+	text := read(t, "protocols.md")
+	for _, p := range []bootstrap.Protocol{bootstrap.TCP, bootstrap.Bolt, bootstrap.HTTP1} {
+		if !regexp.MustCompile("(?m)^\\| [^|]+ \\| `" + string(p) + "` \\|").MatchString(text) {
+			t.Errorf("protocols.md has no row for %s", p)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package axle.interop;
+
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.dubbo.config.ApplicationConfig;
+import org.apache.dubbo.config.ReferenceConfig;
+import org.apache.dubbo.config.bootstrap.DubboBootstrap;
+import org.apache.dubbo.rpc.RpcContext;
+import org.apache.dubbo.rpc.RpcException;
+import org.apache.dubbo.rpc.service.GenericService;
+
+/** A stock Dubbo client. Arguments: port, serialisation. */
+public class DubboClient {
+    private static final String LARGE = "large ".repeat(5_000);
+
+    private final String address;
+    private final String serialization;
+    private final AtomicInteger next = new AtomicInteger();
+    private final AtomicInteger notes = new AtomicInteger();
+    private final Report report = new Report();
+
+    public static void main(String[] args) throws Exception {
+        ApplicationConfig application = new ApplicationConfig("cashier");
+        application.setQosEnable(false);
+        DubboBootstrap.getInstance().application(application).start();
+        new DubboClient("dubbo://127.0.0.1:" + args[0], args[1]).run();
+        System.exit(0);
+    }
+
+    private DubboClient(String address, String serialization) {
+        this.address = address;
+        this.serialization = serialization;
+    }
+
+    /** Heartbeats come each second. */
+    private <T> ReferenceConfig<T> reference(String service, int timeout) {
+        ReferenceConfig<T> reference = new ReferenceConfig<>();
+        reference.setInterface(service);
+        reference.setVersion("1.0");
+        reference.setGroup("gray");
+        reference.setUrl(address + "/" + service + "?heartbeat=1000&serialization=" + serialization);
+        reference.setTimeout(timeout);
+        reference.setRetries(0);
+        reference.setCheck(false);
+        return reference;
+    }
+
+    private Ledger ledger(int timeout) {
+        return this.<Ledger>reference(Ledger.class.getName(), timeout).get();
+    }
+
+    private GenericService generic(String service) {
+        ReferenceConfig<GenericService> reference = reference(service, 10_000);
+        reference.setGeneric("true");
+        return reference.get();
+    }
+
+    private void run() throws Exception {
+        Ledger ledger = ledger(10_000);
+        Ledger hasty = ledger(100);
+        GenericService generic = generic(Ledger.class.getName());
+        GenericService unknown = generic("com.axlemesh.interop.Unknown");
+        GenericService unrouted = generic("com.axlemesh.interop.Unrouted");
+        report.untilStopped(
+                report.keep("sync", () -> echoed(ledger)),
+                report.keep("post", () -> posted(ledger)),
+                report.keep("large", () -> ledger.repeat(LARGE, 20).equals(LARGE.repeat(20))),
+                report.keep("slow", () -> ledger.slow("later", 300).equals("later")),
+                report.keep("oneway", () -> noted(ledger)),
+                report.keep("future", () -> inFuture(ledger)),
+                report.keep("timeout", () -> timedOut(hasty)),
+                report.keep("error", () -> failed(ledger)),
+                report.keep("generic", () -> generically(generic)),
+                report.keep("unknown", () -> refused(unknown)),
+                report.keep("unrouted", () -> refused(unrouted)));
+        report.count("notes", () -> ledger.noted() == notes.get());
+        report.print("in all");
+    }
+
+    private boolean echoed(Ledger ledger) {
+        int n = next.incrementAndGet();
+        return ledger.echo("text " + n).equals("text " + n) && ledger.add(n, 4711) == n + 4711;
+    }
+
+    private boolean posted(Ledger ledger) {
+        Entry entry = new Entry();
+        entry.setAccount("account " + next.incrementAndGet());
+        entry.setAmounts(List.of(1, 20, 300));
+        Entry got = ledger.post(entry);
+        return got.getAccount().equals(entry.getAccount()) && got.getTotal() == 321;
+    }
+
+    private boolean noted(Ledger ledger) {
+        RpcContext.getServiceContext().asyncCall(() -> ledger.note(notes.incrementAndGet()));
+        return true;
+    }
+
+    private boolean inFuture(Ledger ledger) throws Exception {
+        String text = "text " + next.incrementAndGet();
+        return RpcContext.getServiceContext().asyncCall(() -> ledger.echo(text)).get(10, TimeUnit.SECONDS).equals(text);
+    }
+
+    private boolean timedOut(Ledger hasty) {
+        try {
+            hasty.slow("too late", 2000);
+            return false;
+        } catch (RpcException e) {
+            return e.isTimeout();
+        }
+    }
+
+    private boolean failed(Ledger ledger) {
+        String text = "wrong " + next.incrementAndGet();
+        try {
+            ledger.fail(text);
+            return false;
+        } catch (LedgerException e) {
+            return text.equals(e.getMessage());
+        }
+    }
+
+    private boolean generically(GenericService ledger) {
+        String text = "text " + next.incrementAndGet();
+        Map<String, Object> entry = Map.of("class", "axle.interop.Entry", "account", text, "amounts", List.of(1, 2, 3));
+        Map<?, ?> got = (Map<?, ?>) ledger.$invoke("post", new String[] {"axle.interop.Entry"}, new Object[] {entry});
+        return text.equals(got.get("account")) && ((Number) got.get("total")).longValue() == 6;
+    }
+
+    /** A service that nobody serves fails at once, and with a reason. */
+    private boolean refused(GenericService nobody) {
+        long start = System.nanoTime();
+        try {
+            nobody.$invoke("echo", new String[] {"java.lang.String"}, new Object[] {"x"});
+            return false;
+        } catch (RpcException e) {
+            if (e.isTimeout()) {
+                throw e;
+            }
+            return System.nanoTime() - start < 5_000_000_000L;
+        }
+    }
+}

@@ -1,0 +1,90 @@
+package axle.interop;
+
+import java.io.IOException;
+import java.util.Map;
+import java.util.TreeMap;
+
+/** What a client has done so far: it is told in lines on standard output. */
+public class Report {
+    private final Map<String, Integer> done = new TreeMap<>();
+    private int failed;
+    private volatile boolean stopping;
+
+    /** A call that says whether its answer was right. */
+    public interface Call {
+        boolean ok() throws Exception;
+    }
+
+    /** Says a word and waits for the end of standard input. */
+    public static void untilStopped(String word) throws IOException {
+        System.out.println(word);
+        while (System.in.read() >= 0) {
+            // nothing is expected
+        }
+    }
+
+    /** Does one call, which has to succeed. */
+    public void count(String kind, Call call) {
+        String why = "it answers something else";
+        try {
+            if (call.ok()) {
+                why = null;
+            }
+        } catch (Throwable e) {
+            e.printStackTrace();
+            why = e.toString();
+        }
+        synchronized (this) {
+            if (why == null) {
+                done.merge(kind, 1, Integer::sum);
+            } else {
+                failed++;
+                System.out.println("failed " + kind + ": " + why.replace('\n', ' '));
+            }
+        }
+    }
+
+    /** Starts a thread that does calls, one each 5 ms, until the end. */
+    public Thread keep(String kind, Call call) {
+        Thread t = new Thread(() -> {
+            while (!stopping) {
+                count(kind, call);
+                pause(5);
+            }
+        }, kind);
+        t.start();
+        return t;
+    }
+
+    /** Reports until standard input ends, then waits for the threads. */
+    public void untilStopped(Thread... threads) throws Exception {
+        Thread printer = new Thread(() -> {
+            while (!stopping) {
+                print("so far");
+                pause(50);
+            }
+        }, "report");
+        printer.start();
+        untilStopped("calling");
+        stopping = true;
+        printer.join();
+        for (Thread t : threads) {
+            t.join();
+        }
+    }
+
+    private static void pause(int ms) {
+        try {
+            Thread.sleep(ms);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException("nobody interrupts", e);
+        }
+    }
+
+    /** Prints one line: a word, how much failed, and each kind with how often it was done. */
+    public synchronized void print(String word) {
+        StringBuilder line = new StringBuilder(word).append(": failed=").append(failed);
+        done.forEach((kind, n) -> line.append(' ').append(kind).append('=').append(n));
+        System.out.println(line);
+    }
+}
