@@ -31,8 +31,8 @@ type http2Loop struct {
 	view    http2View
 	held    int
 	relief  time.Duration // when streams were last reset because of it
-	batch   int  // in a handover: how heavy a batch may be
-	moved   bool // during a handover: the connections to endpoints are the candidate's, and so is every further request
+	batch   int           // in a handover: how heavy a batch may be
+	moved   bool          // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }
 
