@@ -9,7 +9,8 @@ import (
 )
 
 // Bounds of HTTP/2. What a stream's receiver does not take yet is kept here, at most what its sender was allowed to send
-// (http2's window of a stream), and at most http2Held for all streams of a loop: a stream that is over it is reset.
+// (http2's window of a stream). When all streams of a loop keep more than http2Held, those are reset whose receivers have
+// taken nothing for clientPatience; if that is not enough, every one that keeps more than a frame.
 const (
 	// http2HighWater is how many bytes of a connection may wait for the kernel before bodies wait, stream by stream.
 	http2HighWater = 64 << 10
@@ -29,8 +30,9 @@ type http2Loop struct {
 	spare   []*http2Exchange
 	view    http2View
 	held    int
-	batch   int  // in a handover: how heavy a batch may be
-	moved   bool // during a handover: the connections to endpoints are the candidate's, and so is every further request
+	relief  time.Duration // when streams were last reset because of it
+	batch   int           // in a handover: how heavy a batch may be
+	moved   bool          // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }
 

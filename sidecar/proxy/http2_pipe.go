@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 )
@@ -10,12 +11,13 @@ import (
 type http2Pipe struct {
 	x        *http2Exchange
 	response bool
-	queued   bool   // in the blocked list of the connection that it goes to
-	end      bool   // all of the message has come
-	done     bool   // all of it has gone on
-	buf      []byte // come, and not gone on
-	at       int    // of buf that has gone on
-	trailers []byte // written down; nil for none
+	queued   bool          // in the blocked list of the connection that it goes to
+	end      bool          // all of the message has come
+	done     bool          // all of it has gone on
+	buf      []byte        // come, and not gone on
+	at       int           // of buf that has gone on
+	moved    time.Duration // when some of buf has
+	trailers []byte        // written down; nil for none
 }
 
 // from and to are the connections and streams that it connects; the endpoint's are nil before there is one.
@@ -42,11 +44,11 @@ func (p *http2Pipe) take(data []byte, end bool) {
 	}
 	if len(data) > 0 {
 		w := p.x.w
-		if w.http2.held += len(data); w.http2.held > http2Held {
-			w.http2.held -= len(data)
-			w.count.Slow++
-			p.x.abort(http2.EnhanceYourCalm)
+		if w.http2.held+len(data) > http2Held && !w.relieveHTTP2(p, len(data)) {
 			return
+		}
+		if w.http2.held += len(data); len(p.buf) == 0 {
+			p.moved = w.loop.Now()
 		}
 		p.buf = w.loop.Pool().Append(p.buf, data)
 		p.block()
@@ -94,7 +96,9 @@ func (p *http2Pipe) flush() bool {
 	p.end = end && len(piece) == len(rest)
 	n := p.write(piece)
 	p.end = end
-	p.at += n
+	if p.at += n; n > 0 {
+		p.moved = p.x.w.loop.Now()
+	}
 	p.x.w.http2.held -= n
 	if p.at < len(p.buf) {
 		p.block()
@@ -159,4 +163,30 @@ func (p *http2Pipe) drop() {
 	}
 	p.release()
 	p.trailers = nil
+}
+
+// relieveHTTP2 resets streams that are stuck when too much is kept. It says whether n more bytes of p may be.
+func (w *worker) relieveHTTP2(p *http2Pipe, n int) bool {
+	now := w.loop.Now()
+	if now-w.http2.relief >= time.Second {
+		w.http2.relief = now
+		var stuck []*http2Exchange
+		for _, c := range w.http2.clients {
+			for _, q := range c.blocked {
+				if q != p && now-q.moved >= clientPatience {
+					stuck = append(stuck, q.x)
+				}
+			}
+		}
+		for _, x := range stuck {
+			w.count.Slow++
+			x.abort(http2.EnhanceYourCalm)
+		}
+	}
+	if w.http2.held+n <= http2Held || len(p.buf)-p.at+n <= http2Piece {
+		return true
+	}
+	w.count.Slow++
+	p.x.abort(http2.EnhanceYourCalm)
+	return false
 }

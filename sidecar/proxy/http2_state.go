@@ -332,6 +332,7 @@ func (p *http2Pipe) restore(s *http2PipeState) bool {
 	if s.size > 0 {
 		p.buf = w.loop.Pool().Append(nil, body[:s.size])
 		w.http2.held += int(s.size)
+		p.moved = w.loop.Now()
 	}
 	if s.size > 0 || p.end && !p.done {
 		p.block()
