@@ -75,7 +75,7 @@ func (c *Conn) replay() {
 	}
 	buf := c.loop.pool.Take(len(c.in) + len(s.raw))
 	buf = append(append(buf, c.in...), s.raw...)
-	c.took(c.show(buf, len(c.in), true), false)
+	c.took(c.show(buf, len(c.in), true, false), false)
 	c.loop.pool.Give(buf)
 	if s.ended {
 		c.ended()
@@ -104,7 +104,7 @@ func (c *Conn) readSealed() (n, room int, err error) {
 		return n, room, err
 	}
 	c.rx += uint64(n)
-	c.took(c.show(buf[:left+raw+n], left, false), large)
+	c.took(c.show(buf[:left+raw+n], left, false, large), large)
 	return n, room, nil
 }
 
@@ -116,8 +116,8 @@ type shown struct {
 }
 
 // show decrypts buf behind its first left bytes, which are plain, and shows everything that is plain to the handler, if
-// there is more of it than before or always is set.
-func (c *Conn) show(buf []byte, left int, always bool) (r shown) {
+// there is more of it than before or always is set. With large all of it is made to begin where buf begins.
+func (c *Conn) show(buf []byte, left int, always, large bool) (r shown) {
 	s := c.layer
 	r.all = buf[:left]
 	rest := buf[left:]
@@ -135,7 +135,7 @@ func (c *Conn) show(buf []byte, left int, always bool) (r shown) {
 		case len(plain) == 0:
 			s.asked = true
 			c.touch()
-		case len(r.all) == 0:
+		case len(r.all) == 0 && !large:
 			r.all = plain // where it is
 		default:
 			r.all = append(r.all, plain...) // a plain text is shorter than its record: it never overtakes rest

@@ -204,3 +204,47 @@ func TestAnEndBehindWhatIsPaused(t *testing.T) {
 		}
 	}
 }
+
+// framed echoes whole frames, and leaves a rest.
+type framed struct{ echo }
+
+const frameSize = 999
+
+func (f *framed) Data(c *loop.Conn, b []byte) int {
+	n := len(b) / frameSize * frameSize
+	return f.echo.Data(c, b[:n])
+}
+
+// TestMuchThatCameWithTheHandshake: the rest of a handshake is larger than what is read into the loop's own buffer.
+func TestMuchThatCameWithTheHandshake(t *testing.T) {
+	for _, size := range []int{1, 1000, 60_000, 70_000, 200_000, 500_000} {
+		l := start(t)
+		ours, theirs := ends(t)
+		addr := listen(t, l, func() loop.Handler { return &framed{echo{closed: make(chan error, 1)}} })
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		s := &sealed{t: t, conn: conn, session: theirs}
+		want := make([]byte, (size+100_000)/frameSize*frameSize)
+		_, _ = rand.Read(want)
+		rest := theirs.Seal(nil, want[:size])
+		for done := false; !done; {
+			l.Call(func() {
+				l.Each(func(c *loop.Conn) {
+					c.Secure(ours, rest[:len(rest)-3])
+					done = true
+				})
+			})
+		}
+		go func() {
+			_, _ = conn.Write(rest[len(rest)-3:]) // there is no Replay: this shows the rest, too
+			s.write(want[size:])
+		}()
+		if got, err := s.read(len(want)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("a rest of %d bytes: %d of %d came back, %v; the right ones: %t", size, len(got), len(want), err, bytes.HasPrefix(want, got))
+		}
+		_ = conn.Close()
+	}
+}
