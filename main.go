@@ -74,6 +74,7 @@ type options struct {
 	leaderElect, verbose          bool
 	defaultsFile                  string
 	insecure, repositories        list
+	pullSecrets                   list
 }
 
 // list is a flag that may be given more than once.
@@ -95,6 +96,7 @@ func main() {
 	flag.StringVar(&o.defaultsFile, "defaults-file", "", "YAML file with SidecarVersions and SidecarFleets to create once, if absent")
 	flag.Var(&o.insecure, "insecure-registry", "registry (host or host:port) to ask over plain HTTP; may be repeated")
 	flag.Var(&o.repositories, "allowed-repositories", "repositories that new pods may get their sidecar from, separated by commas; none given for any")
+	flag.Var(&o.pullSecrets, "pull-secrets", "Secrets of that namespace that images of sidecars are pulled with before a rollout, separated by commas")
 	flag.BoolVar(&o.verbose, "verbose", false, "log debug messages")
 	flag.Parse()
 
@@ -194,13 +196,14 @@ func wire(ctx context.Context, mgr ctrl.Manager, o options, log logr.Logger, tru
 	})
 	webhook.RegisterPods(mgr.GetWebhookServer(), &webhook.Creator{
 		Cache: mgr.GetClient(), Live: mgr.GetAPIReader(), Trust: trust, Address: net.JoinHostPort(name, port), ServerName: name,
-		Namespace: o.namespace, Repositories: o.repositories, Log: log.WithName("creator"),
+		Namespace: o.namespace, Repositories: o.repositories, PullSecrets: len(o.pullSecrets) > 0, Log: log.WithName("creator"),
 	})
 	store := xds.NewStore(log.WithName("xds"))
 	source := &xds.Source{Client: mgr.GetClient(), Store: store}
 	recorder := mgr.GetEventRecorder("axle")
 	fleets := &sidecarfleet.Reconciler{
 		Client: mgr.GetClient(), Clock: clock.RealClock{}, Events: recorder, Log: log.WithName("sidecarfleet"), Namespace: o.namespace,
+		PullSecrets: o.pullSecrets,
 	}
 	versions := &sidecarversion.Reconciler{
 		Client: mgr.GetClient(), Clock: clock.RealClock{}, Log: log.WithName("sidecarversion"), Resolve: sidecarversion.Registry{Insecure: o.insecure}.Digest,

@@ -44,7 +44,9 @@ type Creator struct {
 	// Repositories that images may come from, as the admission policies have them: a pod with another would be refused. Empty for
 	// any.
 	Repositories []string
-	Log          logr.Logger
+	// PullSecrets says that images of sidecars are pulled with a secret, of which every pod has to name one of its own.
+	PullSecrets bool
+	Log         logr.Logger
 }
 
 // RegisterPods adds the creator to a webhook server.
@@ -145,7 +147,7 @@ func (c *Creator) namespace(ctx context.Context, name string) (*corev1.Namespace
 }
 
 // version is what the pod runs first: what it is pinned to, else what the fleet's pods ran when its last rollout had finished, so that a bad
-// version never arrives by scaling up.
+// version never arrives by scaling up. One that has served nowhere is none of these: if its image could not be pulled, the pod would not start.
 func (c *Creator) version(ctx context.Context, fleet *v1alpha1.SidecarFleet, pod *corev1.Pod) (*v1alpha1.SidecarVersion, error) {
 	name := fleet.Spec.Version
 	if fleet.Status.CurrentVersion != "" {
@@ -160,6 +162,12 @@ func (c *Creator) version(ctx context.Context, fleet *v1alpha1.SidecarFleet, pod
 	}
 	if !meta.IsStatusConditionTrue(v.Status.Conditions, v1alpha1.ConditionVerified) {
 		return nil, fmt.Errorf("SidecarVersion %q is not verified", name)
+	}
+	if name != fleet.Status.CurrentVersion && !meta.IsStatusConditionTrue(v.Status.Conditions, v1alpha1.ConditionServed) {
+		return nil, fmt.Errorf("SidecarVersion %q has served nowhere yet: the first pods get it when they run", name)
+	}
+	if c.PullSecrets && len(pod.Spec.ImagePullSecrets) == 0 {
+		return nil, fmt.Errorf("SidecarVersion %q: its image needs a pull secret (value sidecar.imagePullSecrets of the Axle chart), and the pod names none", name)
 	}
 	image, err := inject.SlotImage(v, 1)
 	if err != nil {

@@ -57,15 +57,23 @@ func initContainers(pod *corev1.Pod) []string {
 	return names
 }
 
-// released makes a verified SidecarVersion.
+// released makes a verified SidecarVersion that has served.
 func released(ctx context.Context, name, image string) {
+	GinkgoHelper()
+	verified(ctx, name, image, v1alpha1.ConditionServed)
+}
+
+// verified makes a verified SidecarVersion with more conditions that are True.
+func verified(ctx context.Context, name, image string, more ...string) {
 	GinkgoHelper()
 	v := &v1alpha1.SidecarVersion{Spec: v1alpha1.SidecarVersionSpec{Image: image, Protocols: []v1alpha1.Protocol{"bolt"}}}
 	v.Name = name
 	Expect(cluster.Create(ctx, v)).To(Succeed())
 	DeferCleanup(cluster.Delete, v)
 	_, v.Status.Digest, _ = strings.Cut(image, "@")
-	meta.SetStatusCondition(&v.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionVerified, Status: metav1.ConditionTrue, Reason: "Resolved"})
+	for _, kind := range append(more, v1alpha1.ConditionVerified) {
+		meta.SetStatusCondition(&v.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: "Resolved"})
+	}
 	Expect(cluster.Status().Update(ctx, v)).To(Succeed())
 }
 
@@ -78,6 +86,7 @@ var _ = Describe("a pod that is created", Ordered, func() {
 		namespace(ctx, "plain", nil)
 		released(ctx, "s1-0-0", image)
 		released(ctx, "s1-1-0", image)
+		verified(ctx, "unseen", image)
 		released(ctx, "foreign", strings.Replace(image, "ghcr.io", "evil.example", 1))
 		unverified := &v1alpha1.SidecarVersion{Spec: v1alpha1.SidecarVersionSpec{Image: image, Protocols: []v1alpha1.Protocol{"bolt"}}}
 		unverified.Name = "unverified"
@@ -154,6 +163,8 @@ var _ = Describe("a pod that is created", Ordered, func() {
 			func(p *corev1.Pod) { p.Annotations = map[string]string{v1alpha1.PinVersionAnnotation: "v9"} }),
 		Entry("when its version is not verified", "shop",
 			func(p *corev1.Pod) { p.Annotations = map[string]string{v1alpha1.PinVersionAnnotation: "unverified"} }),
+		Entry("when its version has served nowhere", "shop",
+			func(p *corev1.Pod) { p.Annotations = map[string]string{v1alpha1.PinVersionAnnotation: "unseen"} }),
 		Entry("when a policy would refuse the image of its version", "shop",
 			func(p *corev1.Pod) { p.Annotations = map[string]string{v1alpha1.PinVersionAnnotation: "foreign"} }),
 	)

@@ -4,6 +4,8 @@ package v1alpha1
 const (
 	// ConditionVerified is True when the image is known by digest and may be rendered into pods.
 	ConditionVerified = "Verified"
+	// ConditionServed is True once a pod has been served by the version: its image can be pulled and works. It stays True.
+	ConditionServed = "Served"
 )
 
 // Conditions of a SidecarFleet.

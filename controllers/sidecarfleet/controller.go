@@ -42,6 +42,9 @@ type Reconciler struct {
 	Log    logr.Logger
 	// Namespace of the operator; its pods never get a sidecar.
 	Namespace string
+	// PullSecrets of that namespace are what images of sidecars are pulled with before a rollout; empty for none. A pod that names no secret of its
+	// own cannot use such an image (KubeletEnsureSecretPulledImages).
+	PullSecrets []string
 
 	// awake is since when the reconciler has looked, and the API server answered, without a break.
 	awake time.Time

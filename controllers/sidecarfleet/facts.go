@@ -28,6 +28,8 @@ type Observed struct {
 	// Rivals are fleets that own pods which this one selects too, sorted; Contested is how many pods.
 	Rivals    []string
 	Contested int
+	// Secret says that images of sidecars are pulled with a secret, of which a pod has to name one of its own.
+	Secret bool
 }
 
 // Fleet is the part of a SidecarFleet that matters here, defaults applied.
@@ -73,12 +75,16 @@ type Version struct {
 	// Problem says why it cannot be rendered; empty when it can.
 	Problem  string
 	Handover axlev1.VersionRange
+	// Served says that a pod was served by it once.
+	Served bool
 }
 
 // Pod is what matters of a pod.
 type Pod struct {
 	types.NamespacedName
 	UID types.UID
+	// Secret says that the pod names a secret to pull images with.
+	Secret bool
 	// Workload is the controller that owns it ("Deployment/pay"), Node where it runs, Zone where that is; "" when the node does not say.
 	Workload, Node, Zone string
 	// Wanted is true while the fleet selects and owns it.

@@ -126,8 +126,9 @@ func first(f *Fleet)                     { f.Version, f.Current = "v1", "" }
 func versions() map[string]Version {
 	all := map[string]Version{"broken": {Problem: `SidecarVersion "broken" is not verified: no such tag`}}
 	for _, v := range []string{"v1", "v2", "v3"} {
-		all[v] = Version{Handover: axlev1.VersionRange{Min: 1, Max: 2}}
+		all[v] = Version{Handover: axlev1.VersionRange{Min: 1, Max: 2}, Served: true}
 	}
+	all["unseen"] = Version{Handover: axlev1.VersionRange{Min: 1, Max: 2}}
 	all["v9"] = Version{Handover: axlev1.VersionRange{Min: 9, Max: 9}}
 	return all
 }

@@ -53,7 +53,7 @@ func (r *Reconciler) observe(ctx context.Context, name string) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{pods: map[types.NamespacedName]*corev1.Pod{}, seen: Observed{Fleet: Fleet{Name: name}, Versions: versionFacts(versions.Items)}}
+	s := &scene{pods: map[types.NamespacedName]*corev1.Pod{}, seen: Observed{Fleet: Fleet{Name: name}, Versions: versionFacts(versions.Items), Secret: len(r.PullSecrets) > 0}}
 	s.versions = map[string]*axlev1.SidecarVersion{}
 	for i := range versions.Items {
 		s.versions[versions.Items[i].Name] = &versions.Items[i]
@@ -221,7 +221,7 @@ func podFacts(pod *corev1.Pod) Pod {
 		desired.Since = pod.Status.StartTime // the webhook does not know when its pod will run
 	}
 	return Pod{
-		HasSlots: sidecars.HasSlots(pod), Slots: slots,
+		HasSlots: sidecars.HasSlots(pod), Slots: slots, Secret: len(pod.Spec.ImagePullSecrets) > 0,
 		NamespacedName: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
 		UID:            pod.UID, Created: pod.CreationTimestamp.Time, Workload: workload(pod), Node: pod.Spec.NodeName,
 		Away: isAway(pod), Skip: skip(pod), Skipped: pod.Annotations[axlev1.SkippedAnnotation],
@@ -233,7 +233,7 @@ func versionFacts(versions []axlev1.SidecarVersion) map[string]Version {
 	all := make(map[string]Version, len(versions))
 	for i := range versions {
 		v := &versions[i]
-		fact := Version{Handover: v.Spec.HandoverProtocol}
+		fact := Version{Handover: v.Spec.HandoverProtocol, Served: meta.IsStatusConditionTrue(v.Status.Conditions, axlev1.ConditionServed)}
 		if c := meta.FindStatusCondition(v.Status.Conditions, axlev1.ConditionVerified); c == nil {
 			fact.Problem = fmt.Sprintf("SidecarVersion %q has not been verified yet", v.Name)
 		} else if c.Status != "True" || v.Status.Digest == "" {

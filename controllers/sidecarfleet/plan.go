@@ -309,6 +309,10 @@ func (p *planner) barred(v *view) string {
 	if v.stage != fresh && (v.stage != serving || v.version == v.target) {
 		return ""
 	}
+	if p.Secret && !v.Secret {
+		return "Blocked: images of sidecars are pulled with a secret (value sidecar.imagePullSecrets of the Axle chart), and this pod names none in " +
+			"spec.imagePullSecrets; its kubelet would not let it use what another pod has pulled"
+	}
 	if n := len(v.Sidecars); n >= p.Fleet.MaxGenerations && !v.slotted() {
 		return fmt.Sprintf("Blocked: %d sidecars were added to this pod in its life, and spec.inPlace.maxGenerations is %d; replace the pod", n, p.Fleet.MaxGenerations)
 	}

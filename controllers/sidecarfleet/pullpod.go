@@ -65,7 +65,7 @@ func pullFacts(pod *corev1.Pod) Pull {
 }
 
 // PullPod is the pod that makes the image of a version present on a node. It reserves nothing, runs anywhere, and may do nothing.
-func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion) *corev1.Pod {
+func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion, secrets ...string) *corev1.Pod {
 	hash := sha256.Sum256([]byte(fleet + "/" + v.Name + "/" + node))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: pullName + "-" + hex.EncodeToString(hash[:6]),
@@ -88,6 +88,9 @@ func PullPod(namespace, fleet, node, image string, v *axlev1.SidecarVersion) *co
 			},
 			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		}},
+	}
+	for _, name := range secrets {
+		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	return pod
 }

@@ -90,7 +90,7 @@ func (r *Reconciler) createPull(ctx context.Context, s *scene, step Step) error 
 	if len(findings) > 0 {
 		return fmt.Errorf("image for node %q: %s", step.Node, findings[0].Message)
 	}
-	pod := PullPod(r.Namespace, s.seen.Fleet.Name, step.Node, image, v)
+	pod := PullPod(r.Namespace, s.seen.Fleet.Name, step.Node, image, v, r.PullSecrets...)
 	if step.UID != "" {
 		if err := r.deletePull(ctx, step); client.IgnoreNotFound(err) != nil {
 			return err

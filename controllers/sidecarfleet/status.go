@@ -64,7 +64,7 @@ func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trou
 	next.ObservedGeneration, next.Pods, next.UpdateVersion = f.Generation, t.pods, f.Version
 	next.Attempt, next.UpdateHash = f.Attempt, f.Hash
 	next.Handover = t.handovers()
-	if !t.stopped[f.Version] && t.problem(f.Version) == "" && t.there == t.total && (t.there > 0 || t.wanted == 0) && t.soaking().IsZero() {
+	if t.arrived() {
 		next.CurrentVersion = f.Version
 	}
 	next.Step = t.step(old)
@@ -76,6 +76,13 @@ func Summarize(now time.Time, seen Observed, old axlev1.SidecarFleetStatus, trou
 		meta.SetStatusCondition(&next.Conditions, c)
 	}
 	return next
+}
+
+// arrived says that new pods may be created with the fleet's version: every pod serves with it, for a while. Where there is no pod, one has to
+// have been served by it at some time, somewhere: an image that nobody has seen work would keep applications from starting.
+func (t *tally) arrived() bool {
+	v := t.Fleet.Version
+	return !t.stopped[v] && t.problem(v) == "" && t.there == t.total && (t.there > 0 || t.wanted == 0 && t.Versions[v].Served) && t.soaking().IsZero()
 }
 
 func count(p *planner) *tally {
@@ -194,6 +201,9 @@ func condition(kind string, status bool, reason, message string) metav1.Conditio
 
 func (t *tally) available() metav1.Condition {
 	switch {
+	case t.wanted == 0 && t.Fleet.Current == "" && !t.Versions[t.Fleet.Version].Served:
+		return condition(axlev1.ConditionAvailable, true, reasonNoPods, fmt.Sprintf(
+			"No running pod is selected. %s has served nowhere yet: the first pods get it when they run, and those that are created after that with slots.", t.Fleet.Version))
 	case t.wanted == 0:
 		return condition(axlev1.ConditionAvailable, true, reasonNoPods, "No running pod is selected.")
 	case t.unserved == 0:

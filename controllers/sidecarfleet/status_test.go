@@ -18,6 +18,7 @@ func TestSummarize(t *testing.T) {
 		rivals  []string
 		counts  axlev1.FleetPods
 		current string
+		secret  bool // images are pulled with one
 		// later the same facts give the same status; an hour later if it is 0.
 		later time.Duration
 		// want are conditions as TYPE=STATUS/REASON.
@@ -28,6 +29,22 @@ func TestSummarize(t *testing.T) {
 		"no pods": {
 			fleet: fleet(), current: "v2",
 			want: []string{"Available=True/NoPods", "Progressing=False/Complete", "Degraded=False/Healthy", "Paused=False/NotPaused", "Conflicted=False/NoOtherFleet"},
+		},
+		"no pods, and a version that has served nowhere": {
+			fleet: fleet(wantsV("unseen")), current: "v1",
+			want: []string{"Available=True/NoPods", "Progressing=False/Complete"},
+		},
+		"no pods ever": {
+			fleet: fleet(first, wantsV("unseen")), current: "",
+			want: []string{"Available=True/NoPods"},
+			says: map[string]string{"Available": "unseen has served nowhere yet"},
+		},
+		"a pod names no secret for the images of sidecars": {
+			fleet: fleet(), secret: true, current: "v1",
+			pods:   []Pod{pod("a", runs("v2"), func(p *Pod) { p.Secret = true }), pod("b")},
+			counts: axlev1.FleetPods{Matched: 2, Injected: 2, InPlace: 2, Updated: 1, Blocked: 1},
+			want:   []string{"Degraded=True/PodsBlocked"},
+			says:   map[string]string{"Degraded": "sidecar.imagePullSecrets"},
 		},
 		"first sidecars are on their way": {
 			fleet: fleet(first), pods: []Pod{pod("a", bare), pod("b", runs("v1"))}, current: "v1",
@@ -111,7 +128,7 @@ func TestSummarize(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			seen := Observed{Fleet: tc.fleet, Versions: versions(), Pods: tc.pods, Rivals: tc.rivals, Contested: len(tc.rivals)}
+			seen := Observed{Fleet: tc.fleet, Versions: versions(), Pods: tc.pods, Rivals: tc.rivals, Contested: len(tc.rivals), Secret: tc.secret}
 			old := axlev1.SidecarFleetStatus{CurrentVersion: tc.fleet.Current, UpdateVersion: tc.fleet.Version}
 			got := Summarize(t0, seen, old, nil)
 			if diff := cmp.Diff(tc.counts, got.Pods); diff != "" {

@@ -49,6 +49,9 @@ const (
 	reasonUnresolved   = "TagUnresolved"
 )
 
+// Reason of the Served condition.
+const reasonServes = "Serves"
+
 // Reconciler keeps one SidecarVersion at a time. Only the leader runs it.
 type Reconciler struct {
 	Client client.Client
@@ -83,6 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("count pods of SidecarVersion %q: %w", v.Name, err)
 	}
 	next.Status.Pods = int32(len(pods.Items))
+	r.serves(next)
 	next.Status.ObservedGeneration = v.Generation
 	if !equality.Semantic.DeepEqual(v.Status, next.Status) {
 		if err := r.Client.Status().Patch(ctx, next, client.MergeFrom(v)); client.IgnoreNotFound(err) != nil {
@@ -118,6 +122,17 @@ func (r *Reconciler) verify(ctx context.Context, v *axlev1.SidecarVersion) time.
 	r.set(v, digest, metav1.ConditionTrue, reasonTagResolved,
 		fmt.Sprintf("The image is named by a tag, which was resolved once, to %s. Name it by its digest, and everyone knows what runs.", digest))
 	return 0
+}
+
+// serves notes that a pod was served by the version, for good.
+func (r *Reconciler) serves(v *axlev1.SidecarVersion) {
+	if v.Status.Pods == 0 {
+		return
+	}
+	meta.SetStatusCondition(&v.Status.Conditions, metav1.Condition{
+		Type: axlev1.ConditionServed, Status: metav1.ConditionTrue, Reason: reasonServes, Message: "A pod was served by this version.",
+		ObservedGeneration: v.Generation, LastTransitionTime: metav1.NewTime(r.Clock.Now().Truncate(time.Second)),
+	})
 }
 
 func (r *Reconciler) set(v *axlev1.SidecarVersion, digest string, status metav1.ConditionStatus, reason, message string) {

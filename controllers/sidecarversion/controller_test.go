@@ -67,6 +67,9 @@ func TestReconcile(t *testing.T) {
 			if c == nil || string(c.Status)+"/"+c.Reason != tc.want || !strings.Contains(c.Message, tc.says) {
 				t.Errorf("condition %+v, want %s with %q", c, tc.want, tc.says)
 			}
+			if !meta.IsStatusConditionTrue(v.Status.Conditions, axlev1.ConditionServed) {
+				t.Error("a pod is served by it, and the condition Served does not say so")
+			}
 			if v.Status.Digest != tc.digest || v.Status.Pods != 1 || result.RequeueAfter != tc.wake {
 				t.Errorf("digest %q, %d pods, again in %s; want %q, 1 pod, %s", v.Status.Digest, v.Status.Pods, result.RequeueAfter, tc.digest, tc.wake)
 			}

@@ -67,7 +67,7 @@ func (s *Stage) create(ctx context.Context, obj client.Object) error {
 	return nil
 }
 
-// rewind sets the fleet back to the first version and waits until it is the current one.
+// rewind sets the fleet back to the first version and waits until it is the current one, or until there is none, as in a fleet that has had no pods.
 func (s *Stage) rewind(ctx context.Context) error {
 	first := s.cfg.Versions[0].Name
 	if err := s.SetVersion(ctx, first); err != nil {
@@ -78,7 +78,8 @@ func (s *Stage) rewind(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
-		return f.Status.CurrentVersion == first && f.Status.ObservedGeneration == f.Generation, nil
+		current := f.Status.CurrentVersion
+		return (current == first || current == "") && f.Status.ObservedGeneration == f.Generation, nil
 	})
 }
 
