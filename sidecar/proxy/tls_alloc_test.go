@@ -60,8 +60,9 @@ func TestARequestUnderTLSAllocatesNothing(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			exchange(t, conn, ruledRequest, answer, requests)
 			runtime.ReadMemStats(&after)
-			const peers = 2 // crypto/tls allocates once for each read, at both peers
-			if per := float64(after.Mallocs-before.Mallocs)/requests - peers; per > 0.05 {
+			// crypto/tls allocates once for each read, at both peers; under the race detector its pools forget much besides.
+			const peers, forgotten = 2, 3
+			if per := float64(after.Mallocs-before.Mallocs)/requests - peers; per > 0.05 && (!raceDetector || per > forgotten) {
 				t.Errorf("%.3f allocations per request, want 0", per)
 			}
 		})

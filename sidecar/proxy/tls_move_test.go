@@ -238,8 +238,9 @@ func secureShop(t *testing.T, cfg *tls.Config) netip.AddrPort {
 // over without a word said.
 func TestHandshakesAroundAHandover(t *testing.T) {
 	a := newAuthority(t)
-	addr := freePort(t)
-	s := secure(snapshot(addr, secureServer(t, a.server(0), nil)), a)
+	up := secureServer(t, a.server(0), nil)
+	addr := freePort(t) // behind what takes a port: it may be the same
+	s := secure(snapshot(addr, up), a)
 	now := begun(t, 1, s)
 	gates := make([]*gated, 40)
 	var wg sync.WaitGroup
@@ -305,8 +306,8 @@ func (g *gated) Write(b []byte) (int, error) {
 // connections of the old one end there, and plain ones do not.
 func TestPeersAreCheckedAgain(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
-	addr := freePort(t)
 	up := secureServer(t, a.server(0), nil)
+	addr := freePort(t)
 	s := secure(snapshot(addr, up), a)
 	now := begun(t, 1, s)
 	c := secureDial(t, addr, a.client(0))

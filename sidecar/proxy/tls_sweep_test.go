@@ -161,8 +161,8 @@ func received(e *proxy.Engine, kind string) uint64 {
 // TestUnsentCiphertextMoves hops while a client does not read: what is encrypted already is sent as it is.
 func TestUnsentCiphertextMoves(t *testing.T) {
 	a := newAuthority(t)
-	addr := freePort(t)
 	up := secureServer(t, a.server(0), nil)
+	addr := freePort(t)
 	s := secure(snapshot(addr, up), a)
 	now := begun(t, 1, s)
 	conn, err := tls.Dial("tcp", addr.String(), a.client(0))

@@ -64,8 +64,8 @@ func TestBoltOverTLS(t *testing.T) {
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			a := newAuthority(t)
-			addr := freePort(t)
 			up := secureServer(t, a.server(version), nil)
+			addr := freePort(t)
 			e := started(t, 1, secure(snapshot(addr, up), a))
 			c := secureDial(t, addr, a.client(version))
 			for _, size := range []int{0, 1, 1000, 40_000, 3 << 20} {
@@ -89,8 +89,8 @@ func TestBoltOverTLS(t *testing.T) {
 // TestOneWritePerTurn counts system calls: requests that come together leave together, encrypted.
 func TestOneWritePerTurn(t *testing.T) {
 	a := newAuthority(t)
-	addr := freePort(t)
 	up := secureServer(t, a.server(tls.VersionTLS13), nil)
+	addr := freePort(t)
 	e := started(t, 1, secure(snapshot(addr, up), a))
 	c := secureDial(t, addr, a.client(tls.VersionTLS13))
 	if err := c.ask(nil); err != nil {
@@ -116,8 +116,9 @@ func TestOneWritePerTurn(t *testing.T) {
 
 func TestHandshakesThatFail(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
-	addr := freePort(t)
-	e := started(t, 1, secure(snapshot(addr, serve(t, nil)), a))
+	up := serve(t, nil)
+	addr := freePort(t) // behind what takes a port: it may be the same
+	e := started(t, 1, secure(snapshot(addr, up), a))
 	e.Snapshot().Clusters["echo"].TLS = nil
 	stranger := a.client(0)
 	stranger.Certificates = []tls.Certificate{a.pair("stranger.test", "spiffe://mesh.test/ns/other/sa/web")}
@@ -171,8 +172,8 @@ func TestEndpointsThatAreNotWhoTheySay(t *testing.T) {
 	foreign.Certificates = []tls.Certificate{other.pair("server.test", serverID)}
 	for name, cfg := range map[string]*tls.Config{"another name": wrong, "another authority": foreign} {
 		t.Run(name, func(t *testing.T) {
-			addr := freePort(t)
 			up := secureServer(t, cfg, nil)
+			addr := freePort(t)
 			s := secure(snapshot(addr, up), a)
 			s.Listeners[0].TLS = nil
 			e := started(t, 1, s)
@@ -191,8 +192,9 @@ func TestEndpointsThatAreNotWhoTheySay(t *testing.T) {
 
 func TestPermissive(t *testing.T) {
 	a := newAuthority(t)
-	addr := freePort(t)
-	s := secure(snapshot(addr, secureServer(t, a.server(0), nil)), a)
+	up := secureServer(t, a.server(0), nil)
+	addr := freePort(t) // behind what takes a port: it may be the same
+	s := secure(snapshot(addr, up), a)
 	s.Listeners[0].TLS.Permissive = true
 	e := started(t, 1, s)
 	silent, err := net.Dial("tcp", addr.String()) // says nothing, as a pool's connection does
@@ -226,8 +228,9 @@ func TestPermissive(t *testing.T) {
 // TestCertificatesRotate replaces files under an engine that serves.
 func TestCertificatesRotate(t *testing.T) {
 	a := newAuthority(t)
-	addr := freePort(t)
-	s := secure(snapshot(addr, serve(t, nil)), a)
+	up := serve(t, nil)
+	addr := freePort(t) // behind what takes a port: it may be the same
+	s := secure(snapshot(addr, up), a)
 	s.Clusters["echo"].TLS = nil
 	e := started(t, 1, s)
 	serialOf := func(c *client) string {
