@@ -166,11 +166,7 @@ func (c *Cluster) killShims(ctx context.Context) error {
 	path := c.layout.DaemonCgroup()
 	return c.killAll(ctx, "the shims in "+path, func() ([]int, error) {
 		all, err := proc.Members(hierarchies[:1], path)
-		return slices.DeleteFunc(all, func(pid int) bool {
-			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-			program, _, _ := bytes.Cut(line, []byte{0})
-			return err != nil || filepath.Base(string(program)) != shim
-		}), err
+		return slices.DeleteFunc(all, func(pid int) bool { return !runs(pid, shim) }), err
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,13 +25,13 @@ func (m *Memory) Add(other Memory) {
 	m.Anonymous += other.Anonymous
 }
 
-// ContainerMemory adds up the processes of a running container. Pages that two processes share count in both. A container that
-// does not run holds nothing. The ID may have a scheme ("containerd://...").
-func (c *Cluster) ContainerMemory(_ context.Context, id string) (Memory, error) {
+// PodMemory adds up the processes of a pod that run a program, whichever of its containers they are in and whether or not the API has
+// heard of them. Pages that two processes share count in both. program is the base name of the file that they were started as.
+func (c *Cluster) PodMemory(_ context.Context, podUID, program string) (Memory, error) {
 	if !c.Owned() {
-		return Memory{}, fmt.Errorf("memory of container %s: %w", id, ErrNotOwned)
+		return Memory{}, fmt.Errorf("memory of pod %s: %w", podUID, ErrNotOwned)
 	}
-	paths, err := c.cgroups(isContainer(id))
+	paths, err := c.cgroups(isSandbox(podUID, nil)) // every cgroup of the pod
 	if err != nil {
 		return Memory{}, err
 	}
@@ -45,14 +46,24 @@ func (c *Cluster) ContainerMemory(_ context.Context, id string) (Memory, error) 
 			return Memory{}, err
 		}
 		for _, pid := range pids {
+			if !runs(pid, program) {
+				continue
+			}
 			m, err := processMemory(fmt.Sprintf("/proc/%d/status", pid))
 			if err != nil {
-				return Memory{}, fmt.Errorf("memory of container %s: %w", id, err)
+				return Memory{}, fmt.Errorf("memory of pod %s: %w", podUID, err)
 			}
 			sum.Add(m)
 		}
 	}
 	return sum, nil
+}
+
+// runs says that a process was started as a program of that base name.
+func runs(pid int, program string) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	first, _, _ := bytes.Cut(line, []byte{0})
+	return err == nil && filepath.Base(string(first)) == program
 }
 
 // processMemory reads a process's status (proc_pid_status(5)). A process that has just ended holds nothing.

@@ -38,3 +38,13 @@ func TestProcessMemory(t *testing.T) {
 		})
 	}
 }
+
+func TestRuns(t *testing.T) {
+	me := os.Getpid()
+	if !runs(me, filepath.Base(os.Args[0])) || runs(me, "another") {
+		t.Errorf("this process is %q", os.Args[0])
+	}
+	if runs(1<<30, "another") {
+		t.Error("a process that does not exist runs a program")
+	}
+}
