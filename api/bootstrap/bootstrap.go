@@ -102,6 +102,7 @@ const (
 	Dubbo Protocol = "dubbo"
 	HTTP2 Protocol = "http2" // without TLS, by prior knowledge
 	GRPC  Protocol = "grpc"  // another word for http2
+	Auto  Protocol = "auto"  // told by the first bytes of each connection
 )
 
 // Static is a data-plane configuration in a file.
@@ -120,6 +121,8 @@ type Listener struct {
 	Cluster string `json:"cluster,omitempty"`
 	// TLS that clients have to speak; nil means plain bytes.
 	TLS *ListenerTLS `json:"tls,omitempty"`
+	// ProxyProtocol says that each connection begins with a header of the PROXY protocol, version 1 or 2.
+	ProxyProtocol bool `json:"proxyProtocol,omitempty"`
 }
 
 // Modes of a listener's TLS.

@@ -17,6 +17,8 @@ const (
 	HTTP1
 	Dubbo
 	HTTP2
+	// Auto tells the protocol by the first bytes of each connection.
+	Auto
 )
 
 // Direction of a listener, seen from the application that the sidecar belongs to.
@@ -46,6 +48,8 @@ type Listener struct {
 	Direction Direction
 	// Cluster takes everything; when it is empty the request's service picks a Host.
 	Cluster string
+	// ProxyProtocol says that each connection begins with a header of the PROXY protocol.
+	ProxyProtocol bool
 	// TLS that clients have to speak; nil for plain bytes.
 	TLS *TLS
 }

@@ -31,6 +31,7 @@ func TestValidate(t *testing.T) {
 				{Name: "a", Address: ap("127.0.0.1:1"), Protocol: Bolt},
 				{Name: "any", Address: ap("127.0.0.1:0"), Protocol: Bolt},
 				{Name: "any2", Address: ap("127.0.0.1:0"), Protocol: Bolt},
+				{Name: "told", Address: ap("127.0.0.1:2"), Protocol: Auto},
 			}},
 			want: []string{
 				`listener 0: it has no name`,
@@ -41,6 +42,7 @@ func TestValidate(t *testing.T) {
 				`listener "a": there is no cluster "none"`,
 				`listener "a": the name is used twice`,
 				`listener "a": address 127.0.0.1:1 is taken by listener "a"`,
+				`listener "told": auto needs a cluster, for clients that wait to be spoken to, as tcp does`,
 			},
 		},
 		"TLS of listeners and clusters": {

@@ -50,8 +50,9 @@ type shaking struct {
 type shakes struct {
 	all     map[uint64]*shaking // by connection
 	running int
+	opening int // connections whose protocol is not known yet
 	queue   []*shaking
-	idle    chan struct{} // closed when none is running any more; nil when nobody waits
+	idle    chan struct{} // closed when none is running or opening any more; nil when nobody waits
 }
 
 // arrival is a client's connection that nobody handles yet: a new descriptor, or a connection whose handshake is over.
@@ -185,7 +186,12 @@ func (x *shakes) next() {
 		s.conn.Resume()
 		s.conn.Replay()
 	}
-	if x.running == 0 && x.idle != nil {
+	x.settle()
+}
+
+// settle tells who waits for it that no connection is between two owners any more.
+func (x *shakes) settle() {
+	if x.running+x.opening == 0 && x.idle != nil {
 		close(x.idle)
 		x.idle = nil
 	}

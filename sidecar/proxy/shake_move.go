@@ -55,15 +55,15 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 	return handover.Batch{ID: id}, nil
 }
 
-// finishShakes waits until no handshake is going on here, which is no longer than their deadlines: connections do not
-// move in the middle of one. It returns false when there was none. No new ones begin: nothing is accepted any more, and
+// finishShakes waits until no handshake is going on here and every client has shown its protocol, which is no longer than
+// their deadlines: connections do not move before that. It returns false when there was none. No new ones begin: nothing is accepted any more, and
 // whatever has not begun has moved.
 func (d donor) finishShakes() bool {
 	waited := false
 	for _, w := range d.workers {
 		var idle chan struct{}
 		w.loop.Call(func() {
-			if x := &w.shakes; x.running > 0 {
+			if x := &w.shakes; x.running+x.opening > 0 {
 				if x.idle == nil {
 					x.idle = make(chan struct{})
 				}

@@ -131,6 +131,15 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 	a := arrival{fd: fd, id: w.engine.nextID()}
 	w.count.Accepted[from.Direction]++
 	w.opened(from)
+	if from.ProxyProtocol {
+		w.expect(a, from, headerPatience, (*opening).header)
+		return
+	}
+	w.secure(a, from)
+}
+
+// secure serves a client, under TLS where the listener has it.
+func (w *worker) secure(a arrival, from *config.Listener) {
 	if from.TLS != nil {
 		w.shake(a, from)
 		return
@@ -140,6 +149,10 @@ func (w *worker) accepted(fd int, from *config.Listener) {
 
 // serve begins to speak a listener's protocol with a client.
 func (w *worker) serve(a arrival, from *config.Listener) {
+	if from.Protocol == config.Auto {
+		w.expect(a, from, silence, (*opening).sniff)
+		return
+	}
 	if from.Protocol == config.TCP {
 		w.newPair(a, from)
 		return

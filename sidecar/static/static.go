@@ -144,7 +144,7 @@ func (t *translator) fault(format string, args ...any) {
 }
 
 func (t *translator) listener(at string, l bootstrap.Listener) {
-	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), TLS: t.listenerTLS(at+".tls", l.TLS)}
+	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), TLS: t.listenerTLS(at+".tls", l.TLS), ProxyProtocol: l.ProxyProtocol}
 	switch l.Protocol {
 	case bootstrap.TCP:
 		out.Protocol = config.TCP
@@ -156,8 +156,10 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 		out.Protocol = config.HTTP1
 	case bootstrap.HTTP2, bootstrap.GRPC:
 		out.Protocol = config.HTTP2
+	case bootstrap.Auto:
+		out.Protocol = config.Auto
 	default:
-		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1, http2, grpc", at, l.Protocol)
+		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1, http2, grpc, auto", at, l.Protocol)
 	}
 	if l.Cluster == "" {
 		out.Direction = config.Outbound // it routes by service, as calls of an application do

@@ -179,7 +179,7 @@ func TestSnapshotReportsEveryMistake(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`static.listeners[0].address: address nowhere: missing port`, `static.listeners[0].protocol: "http" is none of tcp, bolt, dubbo, http1, http2, grpc`,
+		`static.listeners[0].address: address nowhere: missing port`, `static.listeners[0].protocol: "http" is none of tcp, bolt, dubbo, http1, http2, grpc, auto`,
 		`static.listeners[1].address: host "example.com" is no IP address`, `static.routes[0].service: it is missing`,
 		`static.routes[1].timeout: time: invalid duration "soon"`, `static.routes[2].service: "s" has a route already`,
 		`static.clusters[0].name: it is missing`, `static.clusters[1].endpoints[0]: port "99999"`,
