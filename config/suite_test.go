@@ -61,6 +61,7 @@ var _ = BeforeSuite(func(ctx context.Context) {
 	} {
 		apply(ctx, file)
 	}
+	inForce(ctx)
 })
 
 // apply creates every object of a file.

@@ -31,6 +31,15 @@ func TestPeersAreDocumented(t *testing.T) {
 			peers[d.Artifact] = d.Version
 		}
 	}
+	for name, m := range map[string][2]string{
+		"grpc-go": {"../go.mod", "google.golang.org/grpc"}, "h2spec": {"../hack/tools/h2spec/go.mod", "github.com/summerwind/h2spec"},
+	} {
+		found := regexp.MustCompile(`(?m)^\s` + regexp.QuoteMeta(m[1]) + ` v([0-9.]+)`).FindStringSubmatch(read(t, m[0]))
+		if found == nil {
+			t.Fatalf("%s does not require %s", m[0], m[1])
+		}
+		peers[name] = found[1]
+	}
 	if len(peers) < 5 {
 		t.Errorf("only %v", peers)
 	}
@@ -45,7 +54,7 @@ func TestPeersAreDocumented(t *testing.T) {
 // TestProtocolsAreDocumented: every protocol that a listener takes has its row.
 func TestProtocolsAreDocumented(t *testing.T) {
 	text := read(t, "protocols.md")
-	for _, p := range []bootstrap.Protocol{bootstrap.TCP, bootstrap.Bolt, bootstrap.HTTP1} {
+	for _, p := range []bootstrap.Protocol{bootstrap.TCP, bootstrap.Bolt, bootstrap.Dubbo, bootstrap.HTTP1, bootstrap.HTTP2, bootstrap.GRPC} {
 		if !regexp.MustCompile("(?m)^\\| [^|]+ \\| `" + string(p) + "` \\|").MatchString(text) {
 			t.Errorf("protocols.md has no row for %s", p)
 		}

@@ -114,7 +114,8 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
 	up.headers(x.sent, f, p.done)
 	if len(p.buf) > 0 || p.end && !p.done {
-		p.flush()
+		for p.flush() { // all that may go: the endpoint may have nothing to say that would let the rest follow
+		}
 	}
 }
 

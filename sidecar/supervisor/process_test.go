@@ -232,12 +232,33 @@ func TestCrashKeepsListenerAndState(t *testing.T) {
 	}
 }
 
+// halt stops a process, and returns when none of its threads runs: one that does might still accept a connection.
+func halt(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		running := 0
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		for _, file := range threads {
+			if text, err := os.ReadFile(file); err == nil && !bytes.Contains(text, []byte("\nState:\tT")) {
+				running++
+			}
+		}
+		if len(threads) > 0 && running == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d threads still run", running, len(threads))
+		}
+	}
+}
+
 func TestStoppedChildIsKilledAndReplaced(t *testing.T) {
 	s := start(t)
 	first, _ := s.child()
-	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	halt(t, first)
 	if second, _ := s.child(); second == first {
 		t.Errorf("the stopped child %d answered", first)
 	}

@@ -13,11 +13,13 @@ function untilStopped(word) {
   return new Promise(resolve => process.stdin.resume().once('end', resolve).once('error', resolve));
 }
 
-// count does one call, which has to say true.
+// count does one call, which has to say true; it may say what is wrong.
 async function count(kind, call) {
   let why = 'it answers something else';
   try {
-    if (await call() === true) why = null;
+    const right = await call();
+    if (right === true) why = null;
+    if (typeof right === 'string') why = right;
   } catch (err) {
     console.error(err);
     why = String(err).replace(/\n/g, ' ');

@@ -29,12 +29,14 @@ async function fails(call, right) {
   return false;
 }
 
-// ledger are the kinds of calls over one connection.
-function ledger(name, form) {
+// ledger are the kinds of calls over one connection. It is open first: the library would take what a connection needs to open
+// from the time that a call has, and fail with an error of another name.
+async function ledger(name, form) {
   const client = new RpcClient({ logger: quiet, connectionOpts: { protocol: protocol(form) } });
   const consumer = service => client.createConsumer({ interfaceName: service, version: '1.0', serverHost });
   const ours = consumer('axle.interop.Ledger');
   const nobodys = consumer('com.axlemesh.interop.Unknown');
+  await Promise.all([ ours.ready(), nobodys.ready() ]);
   const invoke = (method, args, responseTimeout = 10000) => ours.invoke(method, args, { responseTimeout });
   const kinds = {
     async sync() {
@@ -72,9 +74,9 @@ function ledger(name, form) {
 
 async function main() {
   await report.calls(Object.assign({},
-    ledger('v1', { protocolType: 'bolt', boltVersion: 1 }),
-    ledger('v2', { protocolType: 'bolt2', boltVersion: 1 }),
-    ledger('crc', { protocolType: 'bolt2', boltVersion: 2, crcEnable: true })));
+    await ledger('v1', { protocolType: 'bolt', boltVersion: 1 }),
+    await ledger('v2', { protocolType: 'bolt2', boltVersion: 1 }),
+    await ledger('crc', { protocolType: 'bolt2', boltVersion: 2, crcEnable: true })));
   const client = new RpcClient({ logger: quiet });
   const last = client.createConsumer({ interfaceName: 'axle.interop.Ledger', version: '1.0', serverHost });
   await report.count('notes', async () => await last.invoke('noted', [], { responseTimeout: 10000 }) === notes);

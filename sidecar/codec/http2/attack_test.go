@@ -2,6 +2,7 @@ package http2
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -29,6 +30,21 @@ func TestAttacks(t *testing.T) {
 		},
 		"a flood of settings": func(s *script, _ int) { _ = s.WriteSettings() },
 		"a flood of pings":    func(s *script, _ int) { _ = s.WritePing(false, [8]byte{}) },
+		"more pings than data": func(s *script, i int) {
+			if i == 0 {
+				s.headers(1, false, get...)
+			}
+			_ = s.WriteData(1, false, []byte("x"))
+			for range 3 {
+				_ = s.WritePing(false, [8]byte{})
+			}
+		},
+		"rapid reset of uploads": func(s *script, i int) {
+			id := uint32(2*i + 1)
+			s.headers(id, false, get...)
+			_ = s.WriteData(id, false, []byte("x"))
+			_ = s.WriteRSTStream(id, http2.ErrCodeCancel)
+		},
 		"a flood of empty data": func(s *script, i int) {
 			if i == 0 {
 				s.headers(1, false, get...)
@@ -99,5 +115,53 @@ func TestWellBehavedPeersAreLeftAlone(t *testing.T) {
 	}
 	if c.Streams() != 0 {
 		t.Errorf("%d streams are left", c.Streams())
+	}
+}
+
+// TestPeersThatMeasureAreLeftAlone has a server and a client that send a small WINDOW_UPDATE and a PING with every message, as
+// those do that estimate their bandwidth. The connection is never relaxed.
+func TestPeersThatMeasureAreLeftAlone(t *testing.T) {
+	var ask, ok Fields
+	for _, line := range []string{":method POST", ":scheme http", ":authority shop.demo", ":path /a"} {
+		name, value, _ := strings.Cut(line, " ")
+		ask.Add(name, value)
+	}
+	ok.AddStatus(200)
+	for name, server := range map[string]bool{"a server": true, "a client": false} {
+		t.Run(name, func(t *testing.T) {
+			var c Conn
+			c.Start(server, nil)
+			turn := &Turn{}
+			s := newScript(!server)
+			if _, _, err := run(&c, s.Bytes(), turn); err != nil {
+				t.Fatal(err)
+			}
+			s.Reset()
+			for i := range 25_000 {
+				id := uint32(2*i + 1)
+				if server {
+					to := c.Open()
+					turn.Out = c.AppendHeaders(turn.Out[:0], to, &ask, false)
+					_ = c.DataHeader(to, 4, true)
+					s.headers(id, false, ":status: 200")
+					s.headers(id, true, "grpc-status: 0")
+				} else {
+					s.headers(id, false, get...)
+					_ = s.WriteData(id, true, []byte("body"))
+				}
+				_ = s.WriteWindowUpdate(0, 4)
+				_ = s.WritePing(false, [8]byte{})
+				if _, _, err := run(&c, s.Bytes(), turn); err != nil {
+					t.Fatalf("message %d: %v", i, err)
+				}
+				s.Reset()
+				if !server {
+					turn.Out = c.AppendHeaders(turn.Out[:0], c.Stream(id), &ok, true)
+				}
+			}
+			if c.budget < maxBudget-costSettings {
+				t.Errorf("it has cost %d", maxBudget-c.budget)
+			}
+		})
 	}
 }

@@ -13,6 +13,14 @@ const (
 	costSmall    = 1
 )
 
+// What comes along with messages is earned by them: an endpoint that measures its bandwidth sends a small WINDOW_UPDATE and a
+// PING with data that it reads (grpc-go does, once a round trip). Each frame of a message, either way, pays for as much; not
+// for anything else, so that requests that are called off do not pay for themselves.
+const (
+	earnedByFrame = costPing + 2*costSmall
+	maxEarned     = 256 * earnedByFrame
+)
+
 // smallWindow is the least increment of a window that costs nothing: answering tiny ones with tiny frames is expensive.
 const smallWindow = 64
 
@@ -22,6 +30,18 @@ func (c *Conn) spend(cost int) error {
 		return fault(EnhanceYourCalm, "too many frames that lead nowhere", "9113 10.5")
 	}
 	return nil
+}
+
+// earn notes a frame of a message, which has come or goes.
+func (c *Conn) earn() { c.earned = min(c.earned+earnedByFrame, maxEarned) }
+
+// accompany takes from what messages have earned, and then from the budget.
+func (c *Conn) accompany(cost int) error {
+	if c.earned >= cost {
+		c.earned -= cost
+		return nil
+	}
+	return c.spend(cost)
 }
 
 // Relax refills the peer's budget a bit. The owner, who has a clock, calls it once a second at most.

@@ -26,6 +26,7 @@ type Conn struct {
 	head   head   // of the block that is being read
 	block  []byte // what has come of it
 	budget int
+	earned int // by messages, for what comes along with them
 }
 
 // Kind says what has happened.
@@ -156,6 +157,9 @@ func (c *Conn) data(f *frame, t *Turn) error {
 	case !s.headed, s.counted && s.left < 0, s.counted && end && s.left > 0:
 		return c.refuse(s, ProtocolError, t)
 	}
+	if len(content) > 0 {
+		c.earn()
+	}
 	t.Kind, t.Stream, t.Data, t.End = Data, s, content, end
 	if end {
 		c.endRemote(s)
@@ -216,7 +220,7 @@ func (c *Conn) ping(f *frame, t *Turn) error {
 		return c.spend(costSmall) // this end sends none
 	}
 	t.Out = append(appendFrameHeader(t.Out, 8, framePing, flagAck, 0), f.payload...)
-	return c.spend(costPing)
+	return c.accompany(costPing)
 }
 
 func (c *Conn) goAway(f *frame, t *Turn) error {
@@ -240,7 +244,7 @@ func (c *Conn) window(f *frame, t *Turn) error {
 	}
 	n := int64(binary.BigEndian.Uint32(f.payload) & (1<<31 - 1))
 	if n < smallWindow {
-		if err := c.spend(costSmall); err != nil {
+		if err := c.accompany(costSmall); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,9 @@ func (c *Conn) DataHeader(s *Stream, n int, end bool) (h [frameHeader]byte) {
 		flags = flagEndStream
 	}
 	putFrameHeader(h[:], n, frameData, flags, s.ID)
+	if n > 0 {
+		c.earn()
+	}
 	s.send -= int64(n)
 	c.sendWindow -= int64(n)
 	if end {

@@ -3,6 +3,7 @@ package axle.interop;
 import java.io.IOException;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.Callable;
 
 /** What a client has done so far: it is told in lines on standard output. */
 public class Report {
@@ -21,6 +22,24 @@ public class Report {
         while (System.in.read() >= 0) {
             // nothing is expected
         }
+    }
+
+    /**
+     * Asks until the answer is what it has to be twice in a row, for ten seconds at most: the last one-way calls may be under way,
+     * or in another thread of the server, when everything else is answered.
+     */
+    public static boolean stays(int wanted, Callable<Integer> ask) throws Exception {
+        int got = -1;
+        int times = 0;
+        for (int i = 0; i < 100 && times < 2; i++) {
+            got = ask.call();
+            times = got == wanted ? times + 1 : 0;
+            pause(100);
+        }
+        if (times < 2) {
+            throw new IllegalStateException("it is " + got + ", not " + wanted);
+        }
+        return true;
     }
 
     /** Does one call, which has to succeed. */

@@ -75,7 +75,7 @@ public class DubboClient {
                 report.keep("generic", () -> generically(generic)),
                 report.keep("unknown", () -> refused(unknown)),
                 report.keep("unrouted", () -> refused(unrouted)));
-        report.count("notes", () -> ledger.noted() == notes.get());
+        report.count("notes", () -> Report.stays(notes.get(), ledger::noted));
         report.print("in all");
     }
 

@@ -44,7 +44,7 @@ public class BoltClient {
         // Heartbeats keep it: without answers it is closed after three seconds.
         Thread.sleep(5_000);
         report.count("idle", () -> echoed(idle, address) && closed.get() == 0);
-        report.count("notes", () -> idle.invokeSync(address, "notes", 10_000).equals(String.valueOf(notes.get())));
+        report.count("notes", () -> Report.stays(notes.get(), () -> Integer.parseInt((String) idle.invokeSync(address, "notes", 10_000))));
         report.print("in all");
     }
 

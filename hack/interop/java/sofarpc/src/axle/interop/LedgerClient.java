@@ -68,7 +68,7 @@ public class LedgerClient {
                 report.keep("generic", () -> generically(generic)),
                 report.keep("unknown", () -> refused(unknown)),
                 report.keep("unrouted", () -> refused(unrouted)));
-        report.count("notes", () -> sync.noted() == notes.get());
+        report.count("notes", () -> Report.stays(notes.get(), sync::noted));
         report.print("in all");
     }
 
