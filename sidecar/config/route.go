@@ -33,6 +33,8 @@ type Route struct {
 	Timeout time.Duration
 	// Attempts to reach an endpoint, up to MaxAttempts; 0 means MaxAttempts. A request that was sent is never repeated for it.
 	Attempts int
+	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
+	Hash []HashKey
 }
 
 // DefaultTimeout of a request that names none.
@@ -208,7 +210,7 @@ func (r *Route) validate(clusters map[string]*Cluster) []error {
 	if r.Attempts < 0 || r.Attempts > MaxAttempts {
 		bad("%d attempts are not between 1 and %d", r.Attempts, MaxAttempts)
 	}
-	return errs
+	return append(errs, validateHash("", r.Hash)...)
 }
 
 // maxTotal bounds the sum of weights, as Envoy does.

@@ -83,8 +83,21 @@ func (c *Cluster) validate(key string) []error {
 	if c.Connections < 1 {
 		errs = append(errs, fmt.Errorf("cluster %q: %d connections to an endpoint are too few", key, c.Connections))
 	}
-	if c.MaxPending < 0 {
-		errs = append(errs, fmt.Errorf("cluster %q: the limit of pending requests %d is negative", key, c.MaxPending))
+	for _, err := range slices.Concat(c.validateLimits(), c.validateBalancing(), c.Outlier.validate(), c.Check.validate()) {
+		errs = append(errs, fmt.Errorf("cluster %q: %w", key, err))
+	}
+	return errs
+}
+
+func (c *Cluster) validateLimits() []error {
+	var errs []error
+	for _, l := range []struct {
+		of string
+		n  int
+	}{{"connections", c.MaxConnections}, {"pending requests", c.MaxPending}, {"requests", c.MaxRequests}, {"retries", c.MaxRetries}} {
+		if l.n < 0 {
+			errs = append(errs, fmt.Errorf("the limit of %s %d is negative", l.of, l.n))
+		}
 	}
 	return errs
 }

@@ -113,13 +113,9 @@ func (w *worker) endMove() {
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
 func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
-	for range to.cluster.Len() {
-		for _, up := range to.cluster.Pick(w.loop.Now()).Conns {
-			if up.conn.Open() && !up.conn.Frozen() {
-				w.send(up, d, f, to.timeout)
-				return
-			}
-		}
+	if up := to.cluster.open(to.cluster.PickFor(w.loop.Now(), to.hash)); up != nil {
+		w.send(up, d, f, to.timeout)
+		return
 	}
 	switch {
 	case w.pending == 0:
@@ -131,6 +127,30 @@ func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
 		w.parkedBytes += k.size()
 		w.parked = append(w.parked, k)
 	}
+}
+
+// open returns a connection that is here and open: to first, which may be nil, or to any other endpoint.
+func (c *cluster) open(first *host) *upConn {
+	if first != nil {
+		if up := openOf(first); up != nil {
+			return up
+		}
+	}
+	for _, h := range c.Hosts() {
+		if up := openOf(h); up != nil {
+			return up
+		}
+	}
+	return nil
+}
+
+func openOf(h *host) *upConn {
+	for _, up := range h.Conns {
+		if up.conn.Open() && !up.conn.Frozen() {
+			return up
+		}
+	}
+	return nil
 }
 
 // relayParked sends the parked requests of a client on whose connection is the candidate's from now on.
@@ -343,6 +363,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	for _, up := range b.ups {
 		delete(w.ups, up.conn.ID)
 		up.leaving = true
+		up.leavePlace()
 		up.host.Conns = without(up.host.Conns, up)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
@@ -353,6 +374,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	}
 	for _, p := range b.pairs {
 		p.over = true
+		p.claim.release()
 		delete(w.pairs, p.down.ID)
 		w.givenAway(p.from)
 	}

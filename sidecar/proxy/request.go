@@ -5,6 +5,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // Bytes that may wait for one connection. A client that leaves clientQueue unread for clientPatience is closed, and at
@@ -40,14 +41,20 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 	}
 	up := w.reach(&to)
 	switch {
+	case up == nil && to.why == FailBusy:
+		w.refuse(d, f, bolt.StatusServerBusy, to.why)
 	case up == nil:
 		w.refuse(d, f, bolt.StatusCommunication, to.why)
 	case up.conn.Open():
 		w.send(up, d, f, to.timeout)
 	case up.queued > 0 && up.queued+len(f.Bytes()) > maxQueue:
 		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+	case !w.take(to.cluster.limits.Pending, OverPending):
+		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
 	default:
-		up.enqueue(w.keep(d, f, to))
+		k := w.keep(d, f, to)
+		k.pending, k.retry, w.retrying = to.cluster.limits.Pending, w.retrying, nil
+		up.enqueue(k)
 	}
 }
 
@@ -55,7 +62,7 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 // each endpoint that cannot be dialled; when there is none left it returns nil and says why.
 func (w *worker) reach(to *goal) *upConn {
 	for ; to.attempts > 0; to.attempts-- {
-		host := to.cluster.Pick(w.loop.Now())
+		host := to.cluster.PickFor(w.loop.Now(), to.hash)
 		if host == nil {
 			to.why = FailNoEndpoint
 			return nil
@@ -63,6 +70,14 @@ func (w *worker) reach(to *goal) *upConn {
 		if up := w.connTo(to.cluster, host); up != nil {
 			return up
 		}
+		if !to.cluster.limits.Connections.Full() {
+			continue
+		}
+		up := w.spare(to.cluster)
+		if w.count.Overflow[OverConnections]++; up == nil {
+			to.why = FailBusy
+		}
+		return up
 	}
 	to.why = FailConnect
 	return nil
@@ -90,7 +105,7 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		return
 	}
 	slot := up.slots.Take()
-	if slot != nil && !up.cluster.admit() {
+	if slot != nil && !w.take(up.cluster.limits.Requests, OverRequests) {
 		up.slots.Free(slot)
 		slot = nil
 	}
@@ -100,7 +115,8 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 	}
 	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
-	v.down, v.reply, v.count = d, f.Reply(), up.cluster.pending
+	v.down, v.reply, v.claim.request = d, f.Reply(), up.cluster.limits.Requests
+	v.claim.place(&up.host.Peer, up.used)
 	w.loop.Start(&v.timer, timeout)
 	out := up.conn.Extend(len(f.Bytes()))
 	copy(out, f.Bytes())
@@ -120,6 +136,7 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		return
 	}
 	to := v.reply
+	v.claim.tell(boltOutcome(f.Status()), w.loop.Now())
 	d := up.free(v)
 	if v.beat {
 		return
@@ -174,6 +191,15 @@ type kept struct {
 	down  *downstream // nil for a mirror's
 	frame []byte
 	to    goal
+
+	pending, retry *upstream.Limit // that it holds
+}
+
+// release gives back what the request holds while it waits.
+func (k *kept) release() {
+	k.pending.Give()
+	k.retry.Give()
+	k.pending, k.retry = nil, nil
 }
 
 func (w *worker) keep(d *downstream, f bolt.Frame, to goal) kept {
@@ -182,6 +208,23 @@ func (w *worker) keep(d *downstream, f bolt.Frame, to goal) kept {
 
 // size is the memory that a kept request takes, at least.
 func (k *kept) size() int { return cap(k.frame) }
+
+// retry is again for a request whose connection has failed.
+func (w *worker) retry(k kept) {
+	if l := k.to.cluster.limits.Retries; k.down != nil && !k.down.gone && k.to.attempts > 0 {
+		if !w.take(l, OverRetries) {
+			if f, err := bolt.Next(k.frame); err == nil {
+				w.refuse(k.down, f, bolt.StatusServerBusy, FailBusy)
+			}
+			w.loop.Pool().Give(k.frame)
+			return
+		}
+		w.retrying = l
+	}
+	w.again(k)
+	w.retrying.Give() // unless it waits again
+	w.retrying = nil
+}
 
 // again dispatches a kept request. What the client no longer waits for is dropped.
 func (w *worker) again(k kept) {

@@ -19,7 +19,8 @@ type goal struct {
 	timeout  time.Duration
 	attempts int8 // to reach an endpoint, this one included
 	why      Failure
-	status   int16 // HTTP status of the answer when there is no cluster
+	status   int16  // HTTP status of the answer when there is no cluster
+	hash     uint64 // for a cluster that balances by it; 0 for none
 }
 
 // target is one loop's view of a route.
@@ -117,16 +118,19 @@ func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {
 	}
 	if d.from.Cluster != "" {
 		w.straight(&to, &d.fixed, d.from)
+		w.boltView.frame = f
+		to.hash = to.cluster.hash(nil, &w.boltView, &d.source, d.conn)
 		return to
 	}
 	key := f.Key()
 	routes := w.routes.Host(key.Service)
 	r := route.Plain(routes)
+	w.boltView.frame = f
 	if r == nil {
-		w.boltView.frame = f
 		r = route.Match(routes, key.Method, &w.boltView)
 	}
 	w.decide(&to, r)
+	to.hash = to.cluster.hash(r, &w.boltView, &d.source, d.conn)
 	return to
 }
 
@@ -170,12 +174,15 @@ func (v *httpView) Header(name string) ([]byte, bool) {
 func (c *httpClient) goal(req *http1.Request) (to goal) {
 	w := c.w
 	to.timeout = config.DefaultTimeout
+	w.httpView.req = req
 	if c.from.Cluster != "" {
 		w.straight(&to, &c.fixed, c.from)
+		to.hash = to.cluster.hash(nil, &w.httpView, &c.source, c.conn)
 		return to
 	}
-	w.httpView.req = req
-	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
+	r := w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView)
+	w.decide(&to, r)
+	to.hash = to.cluster.hash(r, &w.httpView, &c.source, c.conn)
 	return to
 }
 

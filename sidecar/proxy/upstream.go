@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
@@ -28,21 +27,12 @@ type cluster struct {
 	upstream.Cluster[*upConn]
 	name    string
 	retired bool                           // no snapshot names it any more
-	pending *atomic.Int64                  // of all loops; nil while the configuration sets no limit
+	limits  upstream.Limits                // of all loops
 	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
 	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
 	seed    uint64
 
 	requests uint64 // sent to its endpoints; copies are not counted
-}
-
-// admit counts one more request of the cluster; false when that is over its limit.
-func (c *cluster) admit() bool {
-	if c.pending == nil || c.pending.Add(1) <= int64(c.Config.MaxPending) {
-		return true
-	}
-	c.pending.Add(-1)
-	return false
 }
 
 // connectTimeout is how long an endpoint of the cluster may take to accept a connection.
@@ -61,6 +51,7 @@ type upConn struct {
 	cluster *cluster
 	host    *host
 	conn    *loop.Conn
+	place   *upstream.Limit // that it holds, of the cluster's connections
 	slots   upstream.Slots[waiting]
 	queue   []kept // while connecting
 	queued  int    // bytes in queue
@@ -82,13 +73,14 @@ type waiting struct {
 	beat  bool
 	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
 	mirror bool
-	count  *atomic.Int64 // the cluster's pending requests, when they are limited
+	claim  claim
 	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror, v.count = up, slot, nil, false, false, nil
+	v.up, v.slot, v.down, v.beat, v.mirror = up, slot, nil, false, false
+	v.claim.release()
 	return v
 }
 
@@ -99,10 +91,7 @@ func (v *waiting) done() *downstream {
 	if v.mirror {
 		v.unmirrored()
 	}
-	if v.count != nil {
-		v.count.Add(-1)
-		v.count = nil
-	}
+	v.claim.release()
 	return d
 }
 
@@ -117,6 +106,7 @@ func (u *upConn) free(v *waiting) *downstream {
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
 	w, mirror := v.up.w, v.mirror
+	v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 	d := v.done()
 	switch {
 	case mirror:
@@ -151,6 +141,25 @@ func (w *worker) connTo(c *cluster, h *host) *upConn {
 	return best
 }
 
+// spare returns a connection to any endpoint of a cluster that may open no more; nil when there is none.
+func (w *worker) spare(c *cluster) *upConn {
+	var best *upConn
+	for _, h := range c.Hosts() {
+		for _, up := range h.Conns {
+			if best == nil || up.load() < best.load() {
+				best = up
+			}
+		}
+	}
+	return best
+}
+
+// leavePlace gives back what the connection holds of its cluster's limit.
+func (u *upConn) leavePlace() {
+	u.place.Give()
+	u.place = nil
+}
+
 // enqueue keeps a request until the connection is open.
 func (u *upConn) enqueue(k kept) {
 	u.queued += k.size()
@@ -160,9 +169,13 @@ func (u *upConn) enqueue(k kept) {
 func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
 func (w *worker) dial(c *cluster, h *host) *upConn {
-	up := &upConn{w: w, cluster: c, host: h, used: w.loop.Now(), heard: w.loop.Now()}
+	if !c.limits.Connections.Take() {
+		return nil
+	}
+	up := &upConn{w: w, cluster: c, host: h, place: c.limits.Connections, used: w.loop.Now(), heard: w.loop.Now()}
 	conn, err := w.loop.Dial(h.Addr, w.engine.nextID(), up)
 	if err != nil {
+		up.place.Give()
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
@@ -194,6 +207,7 @@ func (u *upConn) Connected(*loop.Conn) {
 	queue := u.queue
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
+		k.release()
 		switch f, err := bolt.Next(k.frame); {
 		case err != nil:
 		case k.down == nil:
@@ -297,6 +311,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	w.loop.Cancel(&u.watch)
 	delete(w.ups, u.conn.ID)
 	u.leaving = true
+	u.leavePlace()
 	u.host.Conns = without(u.host.Conns, u)
 	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(),
@@ -308,13 +323,19 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	queue := u.queue
 	u.queue = nil
 	for _, k := range queue {
+		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
 			k.to.attempts--
+			w.retry(k)
+			continue
 		}
 		w.again(k)
 	}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
+		if why != nil {
+			v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
+		}
 		if d := u.free(v); d != nil {
 			w.count.Failed[FailUpstreamClosed]++
 			w.fail(d, v.reply, bolt.StatusCommunication)
