@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -52,9 +54,9 @@ func (p Policy) Hashes() bool { return p == RingHash || p == Maglev }
 // Bounds and defaults of a Balancing.
 const (
 	maxChoices = 16
-	// DefaultRing and MaxRing bound the entries of a ring, MaxMaglev those of a Maglev table, whose default is DefaultMaglev.
+	// MaxRing bounds the TableSize of a ring, MaxMaglev that of a Maglev table.
 	DefaultRing   = 1024
-	MaxRing       = 1 << 16
+	MaxRing       = 1 << 15
 	DefaultMaglev = 65537
 	MaxMaglev     = 65537
 	maxHashKeys   = 16
@@ -68,8 +70,8 @@ type Balancing struct {
 	Policy Policy
 	// Choices that LeastRequest compares; 0 means 2.
 	Choices int
-	// TableSize is the least number of entries of a ring, 0 means DefaultRing; of a Maglev table it is the number, a prime, and 0
-	// means DefaultMaglev.
+	// TableSize is the number of entries of a ring, which may have up to twice as many, and 0 means DefaultRing; or of a Maglev
+	// table, where it is a prime, and 0 means DefaultMaglev.
 	TableSize int
 	// Hash says what is hashed when the route does not; none means the client's address.
 	Hash      []HashKey
@@ -118,14 +120,16 @@ func (c *Cluster) validateBalancing() []error {
 	case b.Policy == Maglev && b.TableSize != 0 && (b.TableSize > MaxMaglev || !prime(b.TableSize)):
 		bad("balancing: %d entries of a Maglev table are no prime up to %d", b.TableSize, MaxMaglev)
 	}
-	errs = append(errs, validateHash("balancing: ", b.Hash)...)
+	if err := ValidateHash(b.Hash); err != nil {
+		bad("balancing: %w", err)
+	}
 	if s := b.SlowStart; s.Window < 0 || s.Window > maxSlowStart {
 		bad("balancing: slow start of %s is not between 0 and %s", s.Window, maxSlowStart)
 	}
-	if s := b.SlowStart; s.Aggression < 0 || s.Aggression > 100 {
+	if s := b.SlowStart; !(s.Aggression >= 0 && s.Aggression <= 100) { // NaN too
 		bad("balancing: slow start: aggression %v is not between 0 and 100", s.Aggression)
 	}
-	if s := b.SlowStart; s.MinPercent < 0 || s.MinPercent > 100 {
+	if s := b.SlowStart; !(s.MinPercent >= 0 && s.MinPercent <= 100) {
 		bad("balancing: slow start: %v %% of the weight are not between 0 and 100", s.MinPercent)
 	}
 	if b.Panic < 0 || b.Panic > 100 {
@@ -137,17 +141,21 @@ func (c *Cluster) validateBalancing() []error {
 	return append(errs, validateTraits(c.Endpoints, c.Traits)...)
 }
 
-func validateHash(where string, keys []HashKey) []error {
+// ValidateHash reports every mistake of a list of keys.
+func ValidateHash(keys []HashKey) error {
 	var errs []error
 	if len(keys) > maxHashKeys {
-		errs = append(errs, fmt.Errorf("%s%d hash keys are more than %d", where, len(keys), maxHashKeys))
+		errs = append(errs, fmt.Errorf("%d hash keys are more than %d", len(keys), maxHashKeys))
 	}
 	for i, k := range keys {
 		if (k.Header == "") != k.SourceIP {
-			errs = append(errs, fmt.Errorf("%shash key %d: it needs one of a header and the source IP", where, i))
+			errs = append(errs, fmt.Errorf("hash key %d: it needs one of a header and the source IP", i))
+		}
+		if strings.HasPrefix(k.Header, ":") {
+			errs = append(errs, fmt.Errorf("hash key %d: %q is no header", i, k.Header))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 func validateTraits(endpoints []netip.AddrPort, traits map[netip.AddrPort]Trait) []error {

@@ -58,7 +58,7 @@ func (o *Outlier) validate() []error {
 	if o.MaxPercent < 0 || o.MaxPercent > 100 {
 		bad("%d %% are not between 0 and 100", o.MaxPercent)
 	}
-	if r := o.SuccessRate; r != nil && (r.Endpoints < 1 || r.Requests < 1 || r.Factor < 0) {
+	if r := o.SuccessRate; r != nil && (r.Endpoints < 1 || r.Requests < 1 || !(r.Factor >= 0)) {
 		bad("success rate: %d endpoints with %d requests, factor %v: all have to be positive", r.Endpoints, r.Requests, r.Factor)
 	}
 	return errs

@@ -210,7 +210,10 @@ func (r *Route) validate(clusters map[string]*Cluster) []error {
 	if r.Attempts < 0 || r.Attempts > MaxAttempts {
 		bad("%d attempts are not between 1 and %d", r.Attempts, MaxAttempts)
 	}
-	return append(errs, validateHash("", r.Hash)...)
+	if err := ValidateHash(r.Hash); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
 }
 
 // maxTotal bounds the sum of weights, as Envoy does.

@@ -62,7 +62,7 @@ func TestParseAndSnapshot(t *testing.T) {
 		},
 		Hosts: map[string]*config.Host{"*": {Name: "*", Routes: []config.Route{{Name: "*", Cluster: "app", Timeout: 800 * time.Millisecond}}}},
 		Clusters: map[string]*config.Cluster{"app": {
-			Name: "app", ConnectTimeout: time.Second, Connections: 4,
+			Name: "app", ConnectTimeout: time.Second, Connections: 4, Balancing: config.Balancing{Panic: 50},
 			Endpoints: []netip.AddrPort{ap("127.0.0.1:1"), ap("127.0.0.1:2")},
 		}},
 	}
@@ -75,7 +75,7 @@ func TestParseReportsEveryMistakeWithItsLine(t *testing.T) {
 	cases := map[string]struct{ in, want string }{
 		"unknown fields": {
 			in: "node: {id: x, colour: red}\nadmn: y\n",
-			want: `f:1: unknown field "colour"; known here: container, generation, id, inPlace, ip, namespace, pod, version
+			want: `f:1: unknown field "colour"; known here: container, generation, id, inPlace, ip, namespace, pod, version, zone
 f:2: unknown field "admn"; known here: admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, slot, static, terminationGraceSeconds`,
 		},
 		"wrong kinds": {

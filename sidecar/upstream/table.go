@@ -3,6 +3,7 @@ package upstream
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // Table gives every hash an endpoint, so that few hashes change theirs when endpoints come and go. It is immutable, made
-// apart from the loops, and shared by them. Its size is bounded: at most 65,537 entries of 2 bytes, and 8 more on a ring.
+// apart from the loops, and shared by them. Its size is bounded: about 65,536 entries of 2 bytes, and 8 more on a ring.
 type Table struct {
 	addrs  []netip.AddrPort
 	points []uint64 // of a ring, in order; nil for Maglev
@@ -42,20 +43,22 @@ func addrHash(a netip.AddrPort, n uint64) uint64 {
 	return Hash(binary.BigEndian.AppendUint64(b, n))
 }
 
-// ring puts each endpoint at as many points as its weight's part of size is, and at one at least (Karger et al., 1997).
+// ring puts each endpoint at as many points as its weight's part of size is, and at one at least (Karger et al., 1997). The
+// part is of the sum of all weights rounded down to a power of two: as long as that stays, an endpoint that comes or goes
+// changes nobody else's points. The ring has up to twice the size for that.
 func (t *Table) ring(weights []uint32, size int) {
 	var total uint64
 	for _, w := range weights {
 		total += uint64(w)
 	}
+	shift := bits.Len64(total) - 1
 	type point struct {
 		at    uint64
 		owner uint16
 	}
 	var all []point
 	for i, a := range t.addrs {
-		n := (uint64(size)*uint64(weights[i]) + total - 1) / total
-		for k := range max(n, 1) {
+		for k := range max(uint64(size)*uint64(weights[i])>>shift, 1) {
 			all = append(all, point{addrHash(a, k), uint16(i)})
 		}
 	}
