@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ type cluster struct {
 	name    string
 	retired bool                           // no snapshot names it any more
 	limits  upstream.Limits                // of all loops
+	probes  map[netip.AddrPort]*probe      // nil without active checks
 	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
 	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
 	seed    uint64

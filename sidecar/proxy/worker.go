@@ -44,6 +44,7 @@ type worker struct {
 	open    ByDirection // client connections
 	scratch []byte      // for frames of our own
 
+	chance   uint64          // how often something was left to it
 	retrying *upstream.Limit // a place that whatever is tried again just now holds
 
 	// During a handover, on the side of the donor; see donor.go.
@@ -95,6 +96,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 // configure takes over a cluster's endpoints.
 func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 	w.retire(c.Update(cfg, w.engine.seed))
+	w.watch(c)
 	if c.http != nil {
 		for _, h := range c.http.Update(cfg, w.engine.seed) {
 			for len(h.Conns) > 0 {
