@@ -129,30 +129,6 @@ func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
 	}
 }
 
-// open returns a connection that is here and open: to first, which may be nil, or to any other endpoint.
-func (c *cluster) open(first *host) *upConn {
-	if first != nil {
-		if up := openOf(first); up != nil {
-			return up
-		}
-	}
-	for _, h := range c.Hosts() {
-		if up := openOf(h); up != nil {
-			return up
-		}
-	}
-	return nil
-}
-
-func openOf(h *host) *upConn {
-	for _, up := range h.Conns {
-		if up.conn.Open() && !up.conn.Frozen() {
-			return up
-		}
-	}
-	return nil
-}
-
 // relayParked sends the parked requests of a client on whose connection is the candidate's from now on.
 func (w *worker) relayParked(d *downstream) {
 	rest := w.parked[:0]

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/axlemesh/axle/sidecar/upstream"
+import (
+	"slices"
+
+	"github.com/axlemesh/axle/sidecar/upstream"
+)
 
 // mayRetry takes a place for an exchange that is tried again, which it keeps until it ends.
 func (x *exchange) mayRetry() bool {
@@ -45,10 +49,5 @@ func (x *exchange) reuse(h *webHost) bool {
 // spare sends the request on a connection to any endpoint, when the cluster may open no more.
 func (x *exchange) spare(hosts *upstream.Cluster[*httpConn]) bool {
 	x.client.w.count.Overflow[OverConnections]++
-	for _, h := range hosts.Hosts() {
-		if x.reuse(h) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(hosts.Hosts(), x.reuse)
 }

@@ -143,25 +143,6 @@ func (w *worker) connTo(c *cluster, h *host) *upConn {
 	return best
 }
 
-// spare returns a connection to any endpoint of a cluster that may open no more; nil when there is none.
-func (w *worker) spare(c *cluster) *upConn {
-	var best *upConn
-	for _, h := range c.Hosts() {
-		for _, up := range h.Conns {
-			if best == nil || up.load() < best.load() {
-				best = up
-			}
-		}
-	}
-	return best
-}
-
-// leavePlace gives back what the connection holds of its cluster's limit.
-func (u *upConn) leavePlace() {
-	u.place.Give()
-	u.place = nil
-}
-
 // enqueue keeps a request until the connection is open.
 func (u *upConn) enqueue(k kept) {
 	u.queued += k.size()

@@ -188,7 +188,12 @@ func TestLimits(t *testing.T) {
 	if l.Connections != nil || !l.Pending.Take() || l.Pending.Full() || l.Pending.Held() != 0 {
 		t.Error("what has no limit holds something")
 	}
-	if !l.Requests.Take() || !l.Requests.Take() || l.Requests.Take() || !l.Requests.Full() || l.Requests.Held() != 2 {
+	for i, want := range []bool{true, true, false} {
+		if got := l.Requests.Take(); got != want {
+			t.Errorf("request %d of a limit of 2: %v", i, got)
+		}
+	}
+	if !l.Requests.Full() || l.Requests.Held() != 2 {
 		t.Errorf("a limit of 2 holds %d", l.Requests.Held())
 	}
 	l.Requests.Force()

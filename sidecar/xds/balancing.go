@@ -115,7 +115,7 @@ func translateBalancing(c *clusterv3.Cluster, out *config.Balancing) error {
 		if f := r.GetHashFunction(); f != clusterv3.Cluster_RingHashLbConfig_XX_HASH {
 			return fmt.Errorf("ring_hash_lb_config.hash_function: %s is unsupported: leave the default, which is a hash of our own", f)
 		}
-		return inside("ring_hash_lb_config", translateRing(r.GetMinimumRingSize(), r.GetMaximumRingSize(), out))
+		translateRing(r.GetMinimumRingSize(), r.GetMaximumRingSize(), out)
 	case clusterv3.Cluster_MAGLEV:
 		return inside("maglev_lb_config", translateMaglev(c.GetMaglevLbConfig().GetTableSize(), out))
 	default:
@@ -211,8 +211,8 @@ func translateExtension(m proto.Message, out *config.Balancing) error {
 		if p.GetHashFunction() > ringv3.RingHash_XX_HASH {
 			return fmt.Errorf("hash_function: %s is unsupported", p.GetHashFunction())
 		}
-		return errors.Join(only(p, "hash_function", "minimum_ring_size", "maximum_ring_size"),
-			translateRing(p.GetMinimumRingSize(), p.GetMaximumRingSize(), out))
+		translateRing(p.GetMinimumRingSize(), p.GetMaximumRingSize(), out)
+		return only(p, "hash_function", "minimum_ring_size", "maximum_ring_size")
 	case *maglevv3.Maglev:
 		return errors.Join(only(p, "table_size"), translateMaglev(p.GetTableSize(), out))
 	}
@@ -259,14 +259,13 @@ func translateLeast(l leastRequest, s slowStart, slow bool, out *config.Balancin
 	return translateSlowStart(s, slow, out)
 }
 
-func translateRing(least, most *wrapperspb.UInt64Value, out *config.Balancing) error {
+func translateRing(least, most *wrapperspb.UInt64Value, out *config.Balancing) {
 	out.Policy = config.RingHash
 	size := cmp.Or(least.GetValue(), config.DefaultRing)
 	if most != nil {
 		size = min(size, max(most.GetValue(), 1))
 	}
 	out.TableSize = int(min(size, config.MaxRing)) // as Envoy: a size is a wish
-	return nil
 }
 
 func translateMaglev(size *wrapperspb.UInt64Value, out *config.Balancing) error {
