@@ -36,10 +36,7 @@ const always = time.Duration(math.MaxInt64)
 func (r *roster) set(cfg *config.Cluster, shared *Shared, zone string, peers []*Peer) {
 	r.cfg, r.shared, r.peers, r.table = cfg, shared, peers, nil
 	r.timed = cfg.Balancing.Policy == config.PeakEWMA
-	r.stale = true
-	r.usable = make([]bool, len(peers))
-	r.near.room(len(peers))
-	r.far.room(len(peers))
+	r.stale, r.usable = true, nil
 	names := r.countZones(zone)
 	for _, p := range peers {
 		t := cfg.Traits[p.Addr]
@@ -81,6 +78,13 @@ func (r *roster) countZones(own string) []string {
 // refresh works out who may be chosen at now.
 func (r *roster) refresh(now time.Duration) {
 	r.stale, r.until = false, always
+	if r.usable == nil { // the first choice since set: most clusters of a large mesh are never asked for
+		r.usable = make([]bool, len(r.peers))
+		r.near.room(len(r.peers))
+		if r.zones != nil {
+			r.far.room(len(r.peers))
+		}
+	}
 	if r.shared != nil {
 		r.epoch = r.shared.epoch.Load()
 	}
