@@ -264,3 +264,64 @@ func TestClustersAreDescribed(t *testing.T) {
 		t.Errorf("endpoint %+v", one)
 	}
 }
+
+// TestLimitsAreExactAfterManyHops: under load, with hops between one and two loops, nothing is counted twice or for ever.
+func TestLimitsAreExactAfterManyHops(t *testing.T) {
+	server := serve(t, func(int64) time.Duration { return 3 * time.Millisecond })
+	shopAt, _ := shop(t)
+	addr, httpAddr := freePort(t), freePort(t)
+	s := snapshot(addr, server)
+	h := httpSnapshot(httpAddr, shopAt)
+	s.Listeners = append(s.Listeners, h.Listeners...)
+	s.Clusters["shop"], s.Hosts["shop.demo"] = h.Clusters["shop"], h.Hosts["shop.demo"]
+	for _, c := range s.Clusters {
+		c.MaxRequests, c.MaxConnections, c.MaxPending, c.MaxRetries = 1000, 1000, 1000, 1000
+		c.Balancing.Policy, c.Outlier = config.LeastRequest, strict()
+	}
+	e, set := newEngine(t, 1, 1)
+	now := generation{e, set, 1}
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	stop, asking := make(chan struct{}), sync.WaitGroup{}
+	var clients []*client
+	for range 10 {
+		c := dial(t, addr)
+		clients = append(clients, c)
+		asking.Go(func() { c.keepAsking(t, stop) })
+	}
+	for range 5 {
+		asking.Go(func() {
+			c := web(httpAddr)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if status, body := fetch(t, c, http.MethodPost, "/slow", strings.NewReader("x")); status != 200 || body != "x" {
+					t.Errorf("status %d, body %q", status, body)
+				}
+			}
+		})
+	}
+	for i := range 6 {
+		time.Sleep(50 * time.Millisecond)
+		now = hop(t, now, 1+i%2, s)
+	}
+	defer now.Stop()
+	close(stop)
+	asking.Wait()
+	for _, c := range clients {
+		c.settle(t)
+	}
+	sum := func(limit string) int64 { return held(now.Engine, "echo", limit) + held(now.Engine, "shop", limit) }
+	for _, limit := range []string{"requests", "pending", "retries"} {
+		until(t, "no "+limit+" are held", func() bool { return sum(limit) == 0 })
+	}
+	until(t, "as many connections are held as there are", func() bool { return sum("connections") == int64(now.Stats().Upstream) })
+	if s := now.Stats(); s.Ejected != 0 || s.Overflow != ([4]uint64{}) {
+		t.Errorf("ejections %d, overflows %v; want none", s.Ejected, s.Overflow)
+	}
+}
