@@ -197,6 +197,7 @@ func TestParseEnvIgnoresNewerFields(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte(rules))
+	f.Add([]byte(guarded))
 	f.Add([]byte("node: &a [*a]"))
 	f.Add([]byte(`{"static":{"listeners":[{"address":":99999"}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
