@@ -145,7 +145,7 @@ func page(url string) string {
 // TestEveryFieldIsDocumented compares the table with the type, both ways, and its defaults with the code's.
 func TestEveryFieldIsDocumented(t *testing.T) {
 	documented := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-zA-Z.\\[\\]]+)` \\| ([^|]*)\\|").FindAllStringSubmatch(section(t, "standalone.md", "The file"), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-zA-Z0-9.\\[\\]]+)` \\| ([^|]*)\\|").FindAllStringSubmatch(section(t, "standalone.md", "The file"), -1) {
 		documented[m[1]] = strings.Trim(strings.TrimSpace(m[2]), "`")
 	}
 	for _, field := range fields(reflect.TypeFor[bootstrap.Bootstrap](), "") {

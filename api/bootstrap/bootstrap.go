@@ -57,6 +57,8 @@ type Node struct {
 	Version string `json:"version"`
 	// Generation orders the sidecars of one pod; a handover goes from a lower to a higher one.
 	Generation int64 `json:"generation"`
+	// Zone of the node, for clusters that keep requests in it.
+	Zone string `json:"zone,omitempty"`
 	// InPlace is true for an ephemeral container: one loop, no volume, configuration kept in memory.
 	InPlace bool `json:"inPlace,omitempty"`
 }
@@ -185,6 +187,8 @@ type Route struct {
 	Timeout string `json:"timeout,omitempty"`
 	// Attempts to reach an endpoint, 1 to 3; 0 means 3. A request that was sent is not sent again.
 	Attempts int `json:"attempts,omitempty"`
+	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
+	Hash []HashKey `json:"hash,omitempty"`
 }
 
 // Match is a condition. Exactly one of Present, Exact, Prefix and Regex is set.
@@ -225,4 +229,14 @@ type Cluster struct {
 	Connections int `json:"connections,omitempty"`
 	// TLS that endpoints are spoken to in; nil means plain bytes.
 	TLS *ClusterTLS `json:"tls,omitempty"`
+	// Traits of those endpoints that have more than an address.
+	Traits []Trait `json:"traits,omitempty"`
+	// Balancing says which endpoint takes a request; nil means in turn.
+	Balancing *Balancing `json:"balancing,omitempty"`
+	// Limits of the whole process; nil sets none.
+	Limits *Limits `json:"limits,omitempty"`
+	// Outlier ejects endpoints that fail; nil ejects none.
+	Outlier *Outlier `json:"outlier,omitempty"`
+	// HealthCheck asks the endpoints; nil asks none.
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }

@@ -8,7 +8,6 @@ package xds
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -86,7 +85,7 @@ func Generate(s Scene) Resources {
 	var out Resources
 	for _, port := range tcpPorts(s.Service) {
 		name := ClusterName(s.Service.Namespace, s.Service.Name, port.Port)
-		out.Clusters = append(out.Clusters, edsCluster(name))
+		out.Clusters = append(out.Clusters, edsCluster(name, s.Service))
 		out.Assignments = append(out.Assignments, assignment(name, endpoints(port, s.Provider, s.Pod, "")))
 	}
 	c := compile(&s)
@@ -94,8 +93,9 @@ func Generate(s Scene) Resources {
 	return out
 }
 
-func edsCluster(name string) *clusterv3.Cluster {
-	return &clusterv3.Cluster{
+// edsCluster keeps requests in the caller's zone when the Service asks for that (spec.trafficDistribution).
+func edsCluster(name string, svc *corev1.Service) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		ConnectTimeout:       durationpb.New(connectTimeout),
@@ -104,20 +104,42 @@ func edsCluster(name string) *clusterv3.Cluster {
 			ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 		}},
 	}
+	if near(svc) {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig_{
+			ZoneAwareLbConfig: &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig{},
+		}}
+	}
+	return c
 }
 
-func assignment(name string, all []netip.AddrPort) *endpointv3.ClusterLoadAssignment {
-	a := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	if len(all) == 0 {
-		return a
+// near says whether a Service prefers endpoints in the caller's zone. What asks for the same node gets the same zone.
+func near(svc *corev1.Service) bool {
+	if svc.Spec.TrafficDistribution == nil {
+		return false
 	}
-	local := &endpointv3.LocalityLbEndpoints{}
-	for _, at := range all {
-		local.LbEndpoints = append(local.LbEndpoints, &endpointv3.LbEndpoint{
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(at.Addr().String(), int32(at.Port()))}},
+	switch *svc.Spec.TrafficDistribution {
+	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode:
+		return true
+	}
+	return false
+}
+
+// assignment groups endpoints, which are in the order of their zones, by zone.
+func assignment(name string, all []spot) *endpointv3.ClusterLoadAssignment {
+	a := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	for i, e := range all {
+		if i == 0 || e.zone != all[i-1].zone {
+			group := &endpointv3.LocalityLbEndpoints{}
+			if e.zone != "" {
+				group.Locality = &corev3.Locality{Zone: e.zone}
+			}
+			a.Endpoints = append(a.Endpoints, group)
+		}
+		group := a.Endpoints[len(a.Endpoints)-1]
+		group.LbEndpoints = append(group.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(e.at.Addr().String(), int32(e.at.Port()))}},
 		})
 	}
-	a.Endpoints = []*endpointv3.LocalityLbEndpoints{local}
 	return a
 }
 

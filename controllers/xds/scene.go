@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/utils/ptr"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
@@ -129,9 +130,15 @@ func portOf(svc *corev1.Service, wanted ...protocol) (port corev1.ServicePort, o
 	return all[0], true
 }
 
-// endpoints lists the ready endpoints of a Service's port that are in a subset, sorted and unique.
-func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in Labels) []netip.AddrPort {
-	var all []netip.AddrPort
+// spot is where one pod is reached, and the zone of its node.
+type spot struct {
+	zone string
+	at   netip.AddrPort
+}
+
+// endpoints lists the ready endpoints of a Service's port that are in a subset, by zone, sorted and each address once.
+func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in Labels) []spot {
+	known := map[netip.AddrPort]string{}
 	for _, slice := range of.Slices {
 		app := slicePort(port, slice)
 		if app == 0 {
@@ -151,12 +158,17 @@ func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in L
 				pod = look(ref.Name)
 			}
 			if in.Select(pod.Labels) {
-				all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(cmp.Or(pod.Way[app], app))))
+				at := netip.AddrPortFrom(ip.Unmap(), uint16(cmp.Or(pod.Way[app], app)))
+				known[at] = max(known[at], ptr.Deref(e.Zone, "")) // two slices may list it for a while
 			}
 		}
 	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
-	return slices.Compact(all)
+	var all []spot
+	for at, zone := range known {
+		all = append(all, spot{zone, at})
+	}
+	slices.SortFunc(all, func(a, b spot) int { return cmp.Or(cmp.Compare(a.zone, b.zone), a.at.Compare(b.at)) })
+	return all
 }
 
 // slicePort is the number that a Service's port has in a slice; 0 when it has none.

@@ -19,8 +19,8 @@ import (
 type Config struct {
 	// Healthy returns why the process should be restarted; Ready why it cannot serve yet. Nil is well.
 	Healthy, Ready func() error
-	// Dump and Connections are shown as JSON.
-	Dump, Connections func() any
+	// Dump, Connections and Clusters are shown as JSON.
+	Dump, Connections, Clusters func() any
 	// Metrics to gather.
 	Metrics prometheus.Gatherer
 	// Level sets the verbosity of the log: 0 is state changes, 1 is debug.
@@ -45,6 +45,9 @@ func Handler(c Config) http.Handler {
 	if c.Connections != nil {
 		mux.HandleFunc("GET /connections", page(c.Connections))
 	}
+	if c.Clusters != nil {
+		mux.HandleFunc("GET /clusters", page(c.Clusters))
+	}
 	if c.Metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}))
 	}
@@ -64,7 +67,7 @@ func Handler(c Config) http.Handler {
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
-	_, _ = fmt.Fprintln(w, "GET /healthz /readyz /config_dump /connections /metrics; PUT /log_level?level=0|1; POST /gc")
+	_, _ = fmt.Fprintln(w, "GET /healthz /readyz /config_dump /clusters /connections /metrics; PUT /log_level?level=0|1; POST /gc")
 }
 
 func probe(check func() error) http.HandlerFunc {

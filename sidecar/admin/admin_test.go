@@ -47,6 +47,7 @@ func TestPages(t *testing.T) {
 		Ready:       func() error { return errors.New("no configuration yet") },
 		Dump:        func() any { return map[string]int{"a": 1} },
 		Connections: func() any { return []int{} },
+		Clusters:    func() any { return []string{"c"} },
 		Metrics:     NewRegistry("v1", "b", 3, func() Observed { return Observed{} }),
 		Level:       func(n int) { lvl = n },
 	})
@@ -60,6 +61,7 @@ func TestPages(t *testing.T) {
 		"readiness":     {"GET", "/readyz", 503, "no configuration yet"},
 		"dump":          {"GET", "/config_dump", 200, "\"a\": 1"},
 		"connections":   {"GET", "/connections", 200, "[]"},
+		"clusters":      {"GET", "/clusters", 200, "\"c\""},
 		"metrics":       {"GET", "/metrics", 200, `axle_build_info{build="b",generation="3",version="v1"} 1`},
 		"log level":     {"PUT", "/log_level?level=1", 200, "ok"},
 		"a bad level":   {"PUT", "/log_level?level=9", 400, "want 0"},
@@ -88,6 +90,7 @@ func TestMetrics(t *testing.T) {
 	o.Stats.Errors = proxy.ByDirection{config.Inbound: 1}
 	o.Stats.Failed[proxy.FailTimeout] = 2
 	o.Stats.Mirrored, o.Stats.MirrorDropped = 3, 1
+	o.Stats.Overflow[proxy.OverPending], o.Stats.Ejected, o.Stats.Out = 4, 2, proxy.Out{Ejected: 1, Unhealthy: 3}
 	o.Stats.Clusters = map[string]uint64{"outbound/shop/pay/80/version=v2": 1, "outbound/shop/pay/80/version=v1": 9}
 	o.Stats.Downstream = proxy.ByDirection{config.Inbound: 3}
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 1500, DurationMicros: 30_000})
@@ -107,6 +110,19 @@ axle_mirrored_requests_total{result="dropped"} 1
 # TYPE axle_downstream_connections_active gauge
 axle_downstream_connections_active{direction="inbound"} 3
 axle_downstream_connections_active{direction="outbound"} 0
+# HELP axle_endpoint_ejections_total Endpoints that were ejected because of how they had answered.
+# TYPE axle_endpoint_ejections_total counter
+axle_endpoint_ejections_total 2
+# HELP axle_endpoints_out Endpoints that get no requests now; reason is ejected or unhealthy.
+# TYPE axle_endpoints_out gauge
+axle_endpoints_out{reason="ejected"} 1
+axle_endpoints_out{reason="unhealthy"} 3
+# HELP axle_overflows_total Requests and connections that a limit of their cluster has turned away, or sent over another connection.
+# TYPE axle_overflows_total counter
+axle_overflows_total{limit="connections"} 0
+axle_overflows_total{limit="pending"} 4
+axle_overflows_total{limit="requests"} 0
+axle_overflows_total{limit="retries"} 0
 # HELP axle_handovers_total Handovers to or from this sidecar that ended.
 # TYPE axle_handovers_total counter
 axle_handovers_total{result="failed"} 1
@@ -142,7 +158,7 @@ axle_handover_freeze_seconds_sum 9.0015
 axle_handover_freeze_seconds_count 2
 `
 	err := testutil.GatherAndCompare(r, strings.NewReader(want), "axle_downstream_connections_active", "axle_handovers_total",
-		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_responses_total", "axle_handover_freeze_seconds")
+		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_overflows_total", "axle_endpoint_ejections_total", "axle_endpoints_out", "axle_responses_total", "axle_handover_freeze_seconds")
 	if err != nil {
 		t.Error(err)
 	}

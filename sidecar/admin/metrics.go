@@ -79,6 +79,18 @@ var metrics = []metric{
 				put(float64(o.Stats.Failed[f]), f.String())
 			}
 		}),
+	describe("axle_overflows_total", "Requests and connections that a limit of their cluster has turned away, or sent over another connection.",
+		prometheus.CounterValue, []string{"limit"}, func(o *Observed, put func(float64, ...string)) {
+			for _, l := range proxy.Overflows() {
+				put(float64(o.Stats.Overflow[l]), l.String())
+			}
+		}),
+	counter("axle_endpoint_ejections_total", "Endpoints that were ejected because of how they had answered.", func(o *Observed) uint64 { return o.Stats.Ejected }),
+	describe("axle_endpoints_out", "Endpoints that get no requests now; reason is ejected or unhealthy.", prometheus.GaugeValue, []string{"reason"},
+		func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Stats.Out.Ejected), "ejected")
+			put(float64(o.Stats.Out.Unhealthy), "unhealthy")
+		}),
 	describe("axle_cluster_requests_total", "Requests sent to endpoints, by the cluster that their route has chosen.",
 		prometheus.CounterValue, []string{"cluster"}, clusters),
 	describe("axle_mirrored_requests_total", "Copies of requests that were due; result is answered or dropped.",

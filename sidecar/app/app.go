@@ -151,7 +151,7 @@ func prepare(o Options) (*app, error) {
 	var err error
 	a.engine, err = proxy.New(proxy.Options{
 		Loops: a.boot.Loops, Generation: a.boot.Node.Generation, NodeID: a.boot.Node.ID,
-		Namespace: a.boot.Node.Namespace, LargeBytes: a.boot.MemoryLimitBytes / 4, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
+		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
 	})
 	if err != nil {
 		return nil, err

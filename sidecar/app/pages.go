@@ -18,6 +18,7 @@ func (a *app) addPages() {
 		Healthy: a.healthy, Ready: a.ready,
 		Dump:        func() any { return a.dump() },
 		Connections: func() any { return a.engine.Conns() },
+		Clusters:    func() any { return a.engine.Clusters() },
 		Metrics:     admin.NewRegistry(n.Version, a.Build, n.Generation, a.observe),
 		Level:       a.Level, Profile: a.Profile,
 	}))

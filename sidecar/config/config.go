@@ -62,8 +62,17 @@ type Cluster struct {
 	ConnectTimeout time.Duration
 	// Connections to each endpoint and loop, for multiplexed protocols; at least 1.
 	Connections int
-	// MaxPending requests in this process; 0 means no limit.
-	MaxPending int
 	// TLS that endpoints are spoken to in; nil for plain bytes.
 	TLS *TLS
+	// Traits of those endpoints that have more than an address.
+	Traits    map[netip.AddrPort]Trait `json:",omitempty"`
+	Balancing Balancing
+	// Limits of this process, all loops together; 0 means none. What is over one is answered with "server busy", or closed.
+	MaxConnections int // to the endpoints, open or being opened
+	MaxPending     int // requests that wait for a connection
+	MaxRequests    int // requests without an answer
+	MaxRetries     int // of those, the ones that are tried again
+	// Outlier ejects endpoints that fail; nil ejects none. Check asks them; nil asks none.
+	Outlier *Outlier `json:",omitempty"`
+	Check   *Check   `json:",omitempty"`
 }

@@ -33,6 +33,8 @@ type Route struct {
 	Timeout time.Duration
 	// Attempts to reach an endpoint, up to MaxAttempts; 0 means MaxAttempts. A request that was sent is never repeated for it.
 	Attempts int
+	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
+	Hash []HashKey
 }
 
 // Forgotten is how long, at least, a request without a timeout is remembered: a Bolt request that is not answered, or an HTTP
@@ -208,6 +210,9 @@ func (r *Route) validate(clusters map[string]*Cluster) []error {
 	}
 	if r.Attempts < 0 || r.Attempts > MaxAttempts {
 		bad("%d attempts are not between 1 and %d", r.Attempts, MaxAttempts)
+	}
+	if err := ValidateHash(r.Hash); err != nil {
+		errs = append(errs, err)
 	}
 	return errs
 }

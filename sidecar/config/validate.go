@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Validate reports every mistake of s at once, each naming the object it is in; nil when the loops can serve it.
@@ -88,11 +89,31 @@ func (c *Cluster) validate(key string) []error {
 	if c.Connections < 1 {
 		errs = append(errs, fmt.Errorf("cluster %q: %d connections to an endpoint are too few", key, c.Connections))
 	}
-	if c.MaxPending < 0 {
-		errs = append(errs, fmt.Errorf("cluster %q: the limit of pending requests %d is negative", key, c.MaxPending))
-	}
 	for _, err := range c.TLS.validateCluster() {
 		errs = append(errs, fmt.Errorf("cluster %q: %w", key, err))
+	}
+	if err := c.Validate(); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			errs = append(errs, fmt.Errorf("cluster %q: %s", key, line))
+		}
+	}
+	return errs
+}
+
+// Validate reports every mistake in how c chooses endpoints and protects them.
+func (c *Cluster) Validate() error {
+	return errors.Join(slices.Concat(c.validateLimits(), c.validateBalancing(), c.Outlier.validate(), c.Check.validate())...)
+}
+
+func (c *Cluster) validateLimits() []error {
+	var errs []error
+	for _, l := range []struct {
+		of string
+		n  int
+	}{{"connections", c.MaxConnections}, {"pending requests", c.MaxPending}, {"requests", c.MaxRequests}, {"retries", c.MaxRetries}} {
+		if l.n < 0 {
+			errs = append(errs, fmt.Errorf("the limit of %s %d is negative", l.of, l.n))
+		}
 	}
 	return errs
 }

@@ -126,7 +126,7 @@ func TestValidate(t *testing.T) {
 		"clusters": {
 			snap: Snapshot{Clusters: map[string]*Cluster{
 				"a": nil,
-				"b": {Name: "x", ConnectTimeout: -1, MaxPending: -1, Endpoints: []netip.AddrPort{ap("127.0.0.1:2"), ap("127.0.0.1:0")}},
+				"b": {Name: "x", ConnectTimeout: -1, MaxPending: -1, MaxConnections: -1, Endpoints: []netip.AddrPort{ap("127.0.0.1:2"), ap("127.0.0.1:0")}},
 			}},
 			want: []string{
 				`cluster "a": it is nil`,
@@ -135,6 +135,7 @@ func TestValidate(t *testing.T) {
 				`cluster "b": endpoint 1: 127.0.0.1:0 is out of order or there twice`,
 				`cluster "b": connect timeout -1ns is negative`,
 				`cluster "b": 0 connections to an endpoint are too few`,
+				`cluster "b": the limit of connections -1 is negative`,
 				`cluster "b": the limit of pending requests -1 is negative`,
 			},
 		},

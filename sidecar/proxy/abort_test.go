@@ -329,7 +329,7 @@ func TestAnEndpointThatClosesWhileItIsFrozen(t *testing.T) {
 // TestADroppedBatchLeavesNoTrace: the candidate serves on alone, because the donor has died, and its limit is free.
 func TestADroppedBatchLeavesNoTrace(t *testing.T) {
 	a := newAsker(t)
-	a.s.Clusters["echo"].MaxPending = 1
+	a.s.Clusters["echo"].MaxRequests = 1
 	a.ask(t, 1)
 	a.accept(t)
 	a.seen(t, 1)

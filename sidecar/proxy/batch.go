@@ -142,6 +142,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	for _, up := range b.ups {
 		delete(w.ups, up.conn.ID)
 		up.leaving = true
+		up.leavePlace()
 		up.host.Conns = without(up.host.Conns, up)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
@@ -152,6 +153,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	}
 	for _, p := range b.pairs {
 		p.over = true
+		p.claim.release()
 		delete(w.pairs, p.down.ID)
 		w.givenAway(p.from)
 	}

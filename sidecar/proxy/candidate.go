@@ -166,6 +166,8 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		}
 		p.cluster, p.addr = w.clusterNamed(s.cluster), s.endpoint
 		p.host = p.cluster.Adopt(s.endpoint)
+		p.claim.adopt(p.cluster.limits.Connections)
+		p.claim.stay(&p.host.Peer)
 		p.up = w.loop.Restore(fd, s.image, side{p, false})
 		return restored{conn: p.up}, nil
 	case roleAccepted:
@@ -210,13 +212,13 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 		v := slot.Value.reset(up, slot)
 		v.reply, v.beat, v.left = state.reply, state.beat, state.left
 		if state.down != 0 {
-			if c.pending != nil {
-				c.pending.Add(1) // over the limit or not: it was admitted
-				v.count = c.pending
-			}
+			v.claim.adopt(c.limits.Requests)
+			v.claim.stay(&up.host.Peer)
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
 		}
 	}
+	up.place = c.limits.Connections
+	up.place.Force()
 	up.conn = w.loop.Restore(fd, s.image, up)
 	return restored{conn: up.conn, up: up}, nil
 }
@@ -300,8 +302,10 @@ func (w *worker) drop(batch []restored) {
 		}
 		if r.pair != nil {
 			delete(w.pairs, r.pair.down.ID)
+			r.pair.claim.release()
 		}
 		if r.up != nil {
+			r.up.leavePlace()
 			r.up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.done() })
 		}
 		if r.client != nil {

@@ -101,13 +101,9 @@ func (w *worker) endMove() {
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
 func (w *worker) dispatchMoving(d *downstream, f rpcFrame, to goal) {
-	for range to.cluster.Len() {
-		for _, up := range to.cluster.Pick(w.loop.Now()).Conns {
-			if up.protocol == f.reply.protocol && up.conn.Open() && !up.conn.Frozen() {
-				w.send(up, d, f, to.timeout)
-				return
-			}
-		}
+	if up := to.cluster.open(to.cluster.PickFor(w.loop.Now(), to.hash), f.reply.protocol); up != nil {
+		w.send(up, d, f, to.timeout)
+		return
 	}
 	switch {
 	case w.pending == 0:

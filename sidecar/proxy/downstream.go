@@ -8,10 +8,11 @@ import (
 // downstream is a client of ours that speaks Bolt or Dubbo. During a handover it may exist before its connection has arrived
 // (remote), because requests of it are already here.
 type downstream struct {
-	w     *worker
-	id    uint64
-	from  *config.Listener
-	fixed *cluster // of a listener that sends everything to one
+	w      *worker
+	id     uint64
+	from   *config.Listener
+	fixed  *cluster // of a listener that sends everything to one
+	source source
 
 	conn   *loop.Conn // nil while remote
 	remote bool       // its connection is with the donor: answers go there

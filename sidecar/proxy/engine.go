@@ -14,6 +14,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/route"
 	"github.com/axlemesh/axle/sidecar/sockets"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // Options of an Engine. The zero value of each works, but for Clock and Sockets.
@@ -26,6 +27,8 @@ type Options struct {
 	NodeID string
 	// Namespace of the pod: an HTTP host without a dot is a Service in it. Empty leaves such a host as it is.
 	Namespace string
+	// Zone of the node, for clusters that keep requests in it; empty when nobody knows.
+	Zone string
 	// MaxConnections of clients, in all; 0 means no limit. What is over it is closed at once.
 	MaxConnections int64
 	// LargeBytes bounds what all loops hold of large messages that are not complete yet; 0 means no limit.
@@ -50,13 +53,14 @@ type Engine struct {
 	leftOne  sync.Once
 	running  sync.WaitGroup
 	contexts atomic.Pointer[contexts]
-	limits   sync.Map // of *atomic.Int64: open requests by the name of a cluster with a limit
+	ejected  atomic.Uint64 // endpoints, ever
 
 	mu        sync.Mutex // what follows
 	serving   bool
 	snapshot  *config.Snapshot
 	listeners map[string]*listener
-	base      Counters // of earlier generations
+	shared    map[string]*upstream.Shared // by the cluster's name
+	base      Counters                    // of earlier generations
 	hand      hand
 }
 
@@ -70,7 +74,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		options: o, log: o.Log, left: make(chan struct{}),
-		snapshot: &config.Snapshot{}, listeners: map[string]*listener{},
+		snapshot: &config.Snapshot{}, listeners: map[string]*listener{}, shared: map[string]*upstream.Shared{},
 	}
 	e.contexts.Store(&contexts{})
 	e.ids.Store(uint64(o.Generation) << 40)
@@ -133,21 +137,12 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
 	}
 	e.contexts.Store(contexts)
-	routes := route.Compile(s.Hosts)
+	routes, shared := route.Compile(s.Hosts), e.share(s)
 	for _, w := range e.workers {
-		w.loop.Call(func() { w.update(s, routes) })
+		w.loop.Call(func() { w.update(s, routes, shared) })
 	}
 	e.snapshot = s
 	return e.relisten(s, opened)
-}
-
-// pending is the count of requests that all loops have open with a cluster; nil when it is not limited.
-func (e *Engine) pending(c *config.Cluster) *atomic.Int64 {
-	if c.MaxPending == 0 {
-		return nil
-	}
-	count, _ := e.limits.LoadOrStore(c.Name, new(atomic.Int64))
-	return count.(*atomic.Int64)
 }
 
 // Snapshot is the configuration in force.
@@ -202,6 +197,8 @@ func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	var s Stats
 	s.add(&e.base)
+	s.Ejected += e.ejected.Load()
+	s.Out = e.out()
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	e.mu.Unlock()
 	for _, w := range e.workers {

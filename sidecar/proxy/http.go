@@ -20,14 +20,15 @@ const (
 // httpClient is a client that speaks HTTP/1. It has one exchange at a time; what it sends behind the request stays unread
 // until the response is complete.
 type httpClient struct {
-	w     *worker
-	from  *config.Listener
-	fixed *cluster
-	conn  *loop.Conn
-	x     exchange
-	seen  int  // bytes of a head that was not complete: it is read again only when that can tell more
-	busy  bool // in Data: what is left there is shown again by itself
-	over  bool // refused: the connection closes after our answer, and what else comes is dropped
+	w      *worker
+	from   *config.Listener
+	fixed  *cluster
+	source source
+	conn   *loop.Conn
+	x      exchange
+	seen   int  // bytes of a head that was not complete: it is read again only when that can tell more
+	busy   bool // in Data: what is left there is shown again by itself
+	over   bool // refused: the connection closes after our answer, and what else comes is dropped
 }
 
 // exchange is one request and its response, on the way.
@@ -52,6 +53,8 @@ type exchange struct {
 	due      time.Duration // of the loop's clock, when the whole of it has to be over; 0 for never
 	left     time.Duration // until due, while the connection is frozen
 	moved    uint64        // bytes that its connections had read and written when the timer was started
+	hash     uint64        // as in goal
+	claim    claim
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
@@ -155,6 +158,11 @@ func (c *httpClient) begin(b []byte) int {
 		x.fail(int(to.status), to.why)
 		return n
 	}
+	if !c.w.take(x.cluster.limits.Requests, OverRequests) {
+		x.fail(httpUnavailable, FailBusy)
+		return n
+	}
+	x.hash, x.claim.request = to.hash, x.cluster.limits.Requests
 	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
 	if to.mirror != nil {
 		c.mirror(req, x.head, b[n:], &to)

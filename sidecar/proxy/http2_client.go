@@ -9,9 +9,10 @@ import (
 // http2Client is a client that speaks HTTP/2.
 type http2Client struct {
 	http2Wire
-	id    uint64
-	from  *config.Listener
-	fixed *cluster
+	id     uint64
+	from   *config.Listener
+	fixed  *cluster
+	source source
 }
 
 func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {

@@ -25,6 +25,7 @@ type http2Up struct {
 	http2Wire
 	cluster *cluster
 	host    *http2Host
+	place   *upstream.Limit  // as in upConn
 	queue   []*http2Exchange // that wait for it to open, or for a stream
 	watch   loop.Timer
 	used    time.Duration // last request
@@ -35,8 +36,7 @@ type http2Up struct {
 // streams is the cluster's view of its endpoints for HTTP/2.
 func (c *cluster) streams() *upstream.Cluster[*http2Up] {
 	if c.http2 == nil {
-		c.http2 = &upstream.Cluster[*http2Up]{}
-		c.http2.Update(c.Config, c.seed)
+		c.http2 = view[*http2Up](c)
 	}
 	return c.http2
 }
@@ -72,10 +72,14 @@ func (u *http2Up) roomy() bool {
 func (u *http2Up) ready() bool { return u.opened && len(u.queue) == 0 && u.proto.Room() > 0 }
 
 func (w *worker) dialHTTP2(c *cluster, h *http2Host) *http2Up {
-	up := &http2Up{cluster: c, host: h, used: w.loop.Now()}
+	if !c.limits.Connections.Take() {
+		return nil
+	}
+	up := &http2Up{cluster: c, host: h, place: c.limits.Connections, used: w.loop.Now()}
 	up.w = w
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
+		up.leavePlace()
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
@@ -176,9 +180,11 @@ func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
 		x.settle()
 	case t.Local && !x.answered:
 		u.w.count.Malformed++
+		x.failed()
 		x.fail(httpBadGateway, FailUpstreamClosed)
 	default:
 		u.w.count.Failed[FailUpstreamClosed]++
+		x.failed()
 		x.abort(t.Code)
 	}
 }
@@ -243,6 +249,7 @@ func (u *http2Up) Closed(c *loop.Conn, why error) {
 	w := u.w
 	w.loop.Cancel(&u.watch)
 	delete(w.http2.ups, c.ID)
+	u.leavePlace()
 	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(), "reason", why.Error())
 	}
@@ -258,6 +265,9 @@ func (u *http2Up) giveUp(why error) {
 	}
 	u.proto.Each(func(s *http2.Stream) {
 		if x, _ := s.Owner.(*http2Exchange); x != nil {
+			if why != nil {
+				x.failed()
+			}
 			x.fail(httpBadGateway, FailUpstreamClosed)
 		}
 	})

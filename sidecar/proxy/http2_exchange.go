@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // http2Exchange is one request and its response: a stream of a client, and one of an endpoint's connection.
@@ -25,7 +25,8 @@ type http2Exchange struct {
 	answered bool // the response's head was passed on
 	attempt  int
 	attempts int
-	count    *atomic.Int64 // the cluster's pending requests, when they are limited
+	hash     uint64 // as in goal
+	claim    claim
 	timeout  time.Duration // 0 for none
 	timer    loop.Timer
 	left     time.Duration // of timer, while the connections are frozen
@@ -51,7 +52,7 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	w := x.w
 	x.grpc = f.GRPC()
 	to := x.goal(f)
-	x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts)
+	x.cluster, x.timeout, x.attempts, x.hash = to.cluster, to.timeout, int(to.attempts), to.hash
 	if x.cluster == nil {
 		x.fail(int(to.status), to.why)
 		return
@@ -59,11 +60,11 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	if to.mirror != nil {
 		w.count.MirrorDropped++ // streams are not copied
 	}
-	if c := x.cluster; !c.admit() {
+	if !w.take(x.cluster.limits.Requests, OverRequests) {
 		x.fail(httpUnavailable, FailBusy)
 		return
 	}
-	x.count = x.cluster.pending
+	x.claim.request = x.cluster.limits.Requests
 	if x.timeout > 0 {
 		w.loop.Start(&x.timer, x.timeout)
 	}
@@ -73,34 +74,26 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 // connect sends the request on a connection to an endpoint, or has it wait for one. f is its head, nil when it was kept.
 func (x *http2Exchange) connect(f *http2.Fields) {
 	w := x.w
-	for {
-		if x.attempt++; x.attempt > x.attempts {
-			x.fail(httpUnavailable, FailConnect)
-			return
-		}
-		h := x.cluster.streams().Pick(w.loop.Now())
-		if h == nil {
-			x.fail(httpUnavailable, FailNoEndpoint)
-			return
-		}
-		if x.up = w.http2To(x.cluster, h); x.up != nil {
-			break
-		}
+	up, why := x.reach()
+	if x.up = up; up == nil {
+		x.fail(httpUnavailable, why)
+		return
 	}
-	if len(x.up.queue) >= http2Waiting || x.up.conn.Unsent() > http2Queue {
+	now := up.ready() && f != nil
+	if len(up.queue) >= http2Waiting || up.conn.Unsent() > http2Queue || !now && !x.mayWait() {
 		x.up = nil
 		x.fail(httpUnavailable, FailBusy)
 		return
 	}
-	if x.up.ready() && f != nil {
+	if now {
 		x.send(f)
 		return
 	}
 	if f != nil {
 		x.head = f.AppendBinary(w.loop.Pool().Take(1 << 10))
 	}
-	x.up.queue = append(x.up.queue, x)
-	x.up.next()
+	up.queue = append(up.queue, x)
+	up.next()
 }
 
 // send writes the head on an open connection with room; what has come of the body follows.
@@ -109,6 +102,8 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.sent = up.proto.Open()
 	x.sent.Owner = x
 	up.used = x.w.loop.Now()
+	x.claim.waited()
+	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
@@ -146,6 +141,9 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 		if status >= 500 {
 			w.count.Errors[x.client.from.Direction]++
 		}
+		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {
+			x.claim.tell(httpOutcome(status), w.loop.Now())
+		}
 		x.judge(f)
 	}
 	if x.down.LocalEnded() {
@@ -160,12 +158,17 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 	}
 }
 
-// judge counts what gRPC calls an error.
+// judge takes gRPC's verdict: what it calls an error is counted.
 func (x *http2Exchange) judge(f *http2.Fields) {
 	if !x.grpc {
 		return
 	}
-	if status, ok, _ := f.Values("grpc-status"); ok && string(status) != "0" {
+	status, ok, _ := f.Values("grpc-status")
+	if !ok {
+		return
+	}
+	x.claim.tell(grpcOutcome(status), x.w.loop.Now())
+	if string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
 	}
 }
@@ -199,10 +202,7 @@ func (x *http2Exchange) finish() {
 	x.request.drop()
 	x.response.drop()
 	x.forget()
-	if x.count != nil {
-		x.count.Add(-1)
-		x.count = nil
-	}
+	x.claim.release()
 	up := x.up
 	if up != nil && x.sent == nil {
 		up.unqueue(x)
@@ -252,4 +252,10 @@ func (x *http2Exchange) fail(status int, why Failure) {
 }
 
 // Expire: the whole of it takes longer than it may.
-func (x *http2Exchange) Expire() { x.fail(httpTimeout, FailTimeout) }
+func (x *http2Exchange) Expire() {
+	x.failed()
+	x.fail(httpTimeout, FailTimeout)
+}
+
+// failed tells that the endpoint has not answered, or not to the end.
+func (x *http2Exchange) failed() { x.claim.tell(upstream.OutcomeGateway, x.w.loop.Now()) }

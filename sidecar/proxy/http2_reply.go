@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // reply answers a request ourselves. A gRPC client gets its kind of status, in trailers only when nothing was answered yet.
@@ -39,8 +40,20 @@ const (
 	grpcUnimplemented    = 12
 	grpcInternal         = 13
 	grpcUnavailable      = 14
+	grpcDataLoss         = 15
 	grpcUnauthenticated  = 16
 )
+
+// grpcOutcome is the outcome of a call whose grpc-status this is, as httpOutcome has it of the HTTP status that goes with it.
+func grpcOutcome(status []byte) upstream.Outcome {
+	switch n, _ := strconv.Atoi(string(status)); n {
+	case grpcDeadlineExceeded, grpcUnavailable:
+		return upstream.OutcomeGateway
+	case grpcUnknown, grpcUnimplemented, grpcInternal, grpcDataLoss:
+		return upstream.OutcomeError
+	}
+	return upstream.OutcomeOK
+}
 
 // grpcStatus says in gRPC's words what an HTTP status says, as gRPC's doc/http-grpc-status-mapping.md has it; but that our own
 // timeout is one.
@@ -107,12 +120,15 @@ func (x *http2Exchange) goal(f *http2.Fields) (to goal) {
 		value, _, _ := f.Values("grpc-timeout")
 		to.timeout = grpcTimeout(value)
 	}
+	w.http2.view.fields = f
 	if c.from.Cluster != "" {
 		w.straight(&to, &c.fixed, c.from)
+		to.hash = to.cluster.hash(nil, &w.http2.view, &c.source, c.conn)
 		return to
 	}
-	w.http2.view.fields = f
-	w.decide(&to, w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view))
+	r := w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view)
+	w.decide(&to, r)
+	to.hash = to.cluster.hash(r, &w.http2.view, &c.source, c.conn)
 	return to
 }
 

@@ -99,7 +99,7 @@ func (c *http2Client) state() []byte {
 			c.w.loop.Cancel(&x.timer)
 		}
 		state := http2State{
-			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.count != nil, head: x.head,
+			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.claim.request != nil, head: x.head,
 			attempt: uint64(max(x.attempt, 0)), timeout: x.timeout, left: x.left, request: x.request.state(), response: x.response.state(),
 		}
 		if x.cluster != nil {
@@ -204,6 +204,7 @@ func (w *worker) releaseHTTP2(b *frozen) {
 	for _, up := range b.http2Ups {
 		delete(w.http2.ups, up.conn.ID)
 		up.leaving = true
+		up.leavePlace()
 		up.host.Conns = slices.DeleteFunc(up.host.Conns, func(x *http2Up) bool { return x == up })
 	}
 	for _, c := range b.http2Clients {
@@ -218,10 +219,7 @@ func (x *http2Exchange) release() {
 	x.request.release()
 	x.response.release()
 	x.forget()
-	if x.count != nil {
-		x.count.Add(-1)
-		x.count = nil
-	}
+	x.claim.release()
 }
 
 // endMoveHTTP2 goes on with what has stayed here.
@@ -242,7 +240,8 @@ func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
 	if rest, err := up.proto.Parse(s.http2); err != nil || len(rest) > 0 {
 		return restored{}, fmt.Errorf("%w: endpoint connection %x: %d bytes too many, %w", errState, s.image.ID, len(rest), err)
 	}
-	up.host = c.streams().Adopt(s.endpoint)
+	up.host, up.place = c.streams().Adopt(s.endpoint), c.limits.Connections
+	up.place.Force()
 	up.conn, up.watch.Owner = w.loop.Restore(fd, s.image, up), up
 	w.http2.ups[up.conn.ID] = up
 	return restored{conn: up.conn, http2Up: up}, nil
@@ -310,10 +309,10 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 			return false
 		}
 		x.sent.Owner = x
+		x.claim.stay(&x.up.host.Peer)
 	}
-	if s.counted && x.cluster.pending != nil {
-		x.cluster.pending.Add(1) // over the limit or not: it was admitted
-		x.count = x.cluster.pending
+	if s.counted {
+		x.claim.adopt(x.cluster.limits.Requests)
 	}
 	return x.request.restore(&s.request) && x.response.restore(&s.response)
 }
@@ -345,6 +344,7 @@ func (w *worker) dropHTTP2(r restored) {
 	switch {
 	case r.http2Up != nil:
 		delete(w.http2.ups, r.http2Up.conn.ID)
+		r.http2Up.leavePlace()
 	case r.http2Client != nil:
 		r.http2Client.release()
 	}

@@ -24,7 +24,8 @@ type httpConn struct {
 	cluster  *cluster
 	host     *webHost
 	conn     *loop.Conn
-	x        *exchange // nil while resting
+	place    *upstream.Limit // as in upConn
+	x        *exchange       // nil while resting
 	idle     loop.Timer
 	seen     int // as in httpClient
 	opened   bool
@@ -35,17 +36,20 @@ type httpConn struct {
 // web is the cluster's view of its endpoints for HTTP: connections that rest.
 func (c *cluster) web() *upstream.Cluster[*httpConn] {
 	if c.http == nil {
-		c.http = &upstream.Cluster[*httpConn]{}
-		c.http.Update(c.Config, c.seed)
+		c.http = view[*httpConn](c)
 	}
 	return c.http
 }
 
 func (w *worker) dialHTTP(c *cluster, h *webHost) *httpConn {
-	up := &httpConn{w: w, cluster: c, host: h}
+	if !c.limits.Connections.Take() {
+		return nil
+	}
+	up := &httpConn{w: w, cluster: c, host: h, place: c.limits.Connections}
 	up.idle.Owner = up
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
+		up.leavePlace()
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
@@ -87,6 +91,7 @@ func (u *httpConn) Data(c *loop.Conn, b []byte) int {
 		if err != nil {
 			u.w.count.Malformed++
 			u.w.engine.log.Info("an endpoint broke the protocol", "cluster", u.cluster.name, "reason", err.Error())
+			x.claim.tell(upstream.OutcomeGateway, u.w.loop.Now())
 			x.fail(httpBadGateway, FailUpstreamClosed)
 			return len(b)
 		}
@@ -155,6 +160,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 	w := u.w
 	w.loop.Cancel(&u.idle)
 	delete(w.webs, c.ID)
+	u.leavePlace()
 	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *httpConn) bool { return x == u })
 	if !u.opened && why != nil {
 		u.host.Failed(w.loop.Now())
@@ -171,6 +177,13 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		x.sent = false
 		x.connect() // nothing of it was processed, or doing it twice does no harm
 	default:
+		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 		x.fail(httpBadGateway, FailUpstreamClosed)
 	}
+}
+
+// leavePlace gives back what the connection holds of its cluster's limit.
+func (u *httpConn) leavePlace() {
+	u.place.Give()
+	u.place = nil
 }

@@ -13,18 +13,23 @@ func (x *exchange) connect() {
 		x.fail(httpUnavailable, FailConnect)
 		return
 	}
+	if !x.mayRetry() {
+		x.fail(httpUnavailable, FailBusy)
+		return
+	}
 	hosts := x.cluster.web()
-	h := hosts.Pick(w.loop.Now())
+	h := hosts.PickFor(w.loop.Now(), x.hash)
 	if h == nil {
 		x.fail(httpUnavailable, FailNoEndpoint)
 		return
 	}
-	if last := len(h.Conns) - 1; last >= 0 && x.attempt == 1 {
-		up := h.Conns[last]
-		h.Conns = h.Conns[:last]
-		w.loop.Cancel(&up.idle)
-		x.up, up.x, up.used = up, x, true
-		x.send()
+	if x.attempt == 1 && x.reuse(h) {
+		return
+	}
+	if full := x.cluster.limits.Connections.Full(); full || !x.mayWait() {
+		if !full || !x.spare(hosts) {
+			x.fail(httpUnavailable, FailBusy)
+		}
 		return
 	}
 	up := w.dialHTTP(x.cluster, h)
@@ -41,6 +46,8 @@ func (x *exchange) send() {
 		x.up.conn.Write(x.head)
 	}
 	x.sent = true
+	x.claim.waited()
+	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
 	if x.Connect {
 		x.answered, x.tunnel = true, true
@@ -85,6 +92,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	if res.Interim() {
 		return n, nil
 	}
+	x.claim.tell(httpOutcome(res.Status), w.loop.Now())
 	w.count.Answered[x.client.from.Direction]++
 	if res.Status >= 500 {
 		w.count.Errors[x.client.from.Direction]++
@@ -122,6 +130,7 @@ func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
 	c.w.loop.Cancel(&x.timer)
 	x.up, up.x, x.active = nil, nil, false
+	x.claim.release()
 	if clean && up.reusable && x.request.Done() && !x.closing {
 		up.rest()
 	} else {
@@ -150,6 +159,7 @@ func (x *exchange) drop() {
 		return
 	}
 	x.client.w.loop.Cancel(&x.timer)
+	x.claim.release()
 	x.forget()
 	if up := x.up; up != nil {
 		x.up, up.x = nil, nil

@@ -15,7 +15,8 @@ type mirrorConn struct {
 	w        *worker
 	host     *upstream.Host[*mirrorConn]
 	conn     *loop.Conn
-	timer    loop.Timer // to connect, to answer, or to rest
+	place    *upstream.Limit // as in upConn
+	timer    loop.Timer      // to connect, to answer, or to rest
 	to       goal
 	exchange http1.Exchange
 	unsent   []byte // the copy, while the connection is not open
@@ -30,8 +31,7 @@ type mirrorConn struct {
 // copies is the cluster's view of its endpoints for mirrors: connections that rest.
 func (c *cluster) copies() *upstream.Cluster[*mirrorConn] {
 	if c.mirrors == nil {
-		c.mirrors = &upstream.Cluster[*mirrorConn]{}
-		c.mirrors.Update(c.Config, c.seed)
+		c.mirrors = view[*mirrorConn](c)
 	}
 	return c.mirrors
 }
@@ -73,13 +73,14 @@ func (w *worker) mirrorConn(c *cluster) *mirrorConn {
 		h.Conns = h.Conns[:last]
 		return m
 	}
-	if len(w.mirrorConns) >= maxMirrorConns {
+	if len(w.mirrorConns) >= maxMirrorConns || !c.limits.Connections.Take() {
 		return nil
 	}
-	m := &mirrorConn{w: w, host: h, to: goal{mirror: c}}
+	m := &mirrorConn{w: w, host: h, place: c.limits.Connections, to: goal{mirror: c}}
 	m.timer.Owner = m
 	conn, err := w.connect(c, h.Addr, m)
 	if err != nil {
+		m.place.Give()
 		h.Failed(w.loop.Now())
 		return nil
 	}
@@ -188,6 +189,7 @@ func (m *mirrorConn) Drained(*loop.Conn) {}
 func (m *mirrorConn) Closed(c *loop.Conn, why error) {
 	w := m.w
 	w.loop.Cancel(&m.timer)
+	m.place.Give()
 	w.loop.Pool().Give(m.unsent)
 	m.unsent = nil
 	delete(w.mirrorConns, c.ID)

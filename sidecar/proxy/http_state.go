@@ -150,8 +150,10 @@ func (c *httpClient) start() {
 func (w *worker) releaseHTTP(b *frozen) {
 	for _, c := range b.clients {
 		delete(w.clients, c.conn.ID)
+		c.x.claim.release()
 		if up := c.x.up; up != nil {
 			delete(w.webs, up.conn.ID)
+			up.leavePlace()
 		}
 		w.givenAway(c.from)
 	}
@@ -166,6 +168,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
 		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
 		x.attempts = config.MaxAttempts
+		x.claim.adopt(x.cluster.limits.Requests)
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}
@@ -182,6 +185,9 @@ func (w *worker) restoreHTTPEndpoint(fd int, s *connState) (restored, error) {
 	up := &httpConn{w: w, cluster: c.x.cluster, opened: true, used: s.used, reusable: s.reusable, x: &c.x}
 	up.idle.Owner = up
 	up.host = up.cluster.web().Adopt(s.endpoint)
+	up.place = up.cluster.limits.Connections
+	up.place.Force()
+	c.x.claim.stay(&up.host.Peer)
 	up.conn = w.loop.Restore(fd, s.image, up)
 	w.webs[up.conn.ID] = up
 	c.x.up = up
@@ -200,7 +206,9 @@ func (w *worker) closeResting() {
 // dropHTTP forgets a client that was prepared and stays with the donor.
 func (w *worker) dropHTTP(c *httpClient) {
 	delete(w.clients, c.conn.ID)
+	c.x.claim.release()
 	if up := c.x.up; up != nil {
 		delete(w.webs, up.conn.ID)
+		up.leavePlace()
 	}
 }

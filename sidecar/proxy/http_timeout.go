@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // limit starts the exchange's clock: all of it has to be over within timeout, when there is one, and something has to move
@@ -40,6 +41,7 @@ func (x *exchange) bytes() uint64 {
 // Expire ends an exchange whose time is over, or that stands still.
 func (x *exchange) Expire() {
 	if x.due > 0 && x.client.w.loop.Now() >= x.due || x.bytes() == x.moved {
+		x.claim.tell(upstream.OutcomeGateway, x.client.w.loop.Now())
 		x.fail(httpTimeout, FailTimeout)
 		return
 	}

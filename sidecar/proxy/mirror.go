@@ -18,7 +18,7 @@ const (
 
 // full says that a cluster has as many open requests as it may: copies leave the room to requests, and take none of it.
 func (c *cluster) full() bool {
-	return c.pending != nil && c.pending.Load() >= int64(c.Config.MaxPending)
+	return c.limits.Requests.Full()
 }
 
 // mirror sends a copy of a Bolt or Dubbo request. The frame is valid during the call only.

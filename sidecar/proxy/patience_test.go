@@ -196,7 +196,7 @@ func TestWhatWaitsForAConnectionIsSentAfterItsClusterHasGone(t *testing.T) {
 	slow, open := deaf(t, [4]byte{127, 0, 0, 1})
 	addr := freePort(t)
 	s := snapshot(addr, addrOf(slow))
-	s.Clusters["echo"].ConnectTimeout, s.Clusters["echo"].MaxPending = time.Minute, 3
+	s.Clusters["echo"].ConnectTimeout, s.Clusters["echo"].MaxRequests = time.Minute, 3
 	a := &asker{backend: &backend{}, s: s, e: started(t, 1, s)}
 	a.join(t)
 	a.ask(t, 1)

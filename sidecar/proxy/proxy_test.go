@@ -327,7 +327,7 @@ func TestALimitOfPendingRequestsCountsAllLoops(t *testing.T) {
 	slow := serve(t, func(int64) time.Duration { return 200 * time.Millisecond })
 	addr := freePort(t)
 	s := snapshot(addr, slow)
-	s.Clusters["echo"].MaxPending = 3
+	s.Clusters["echo"].MaxRequests = 3
 	e := started(t, 2, s)
 	clients := []*client{dial(t, addr), dial(t, addr), dial(t, addr)}
 	for _, c := range clients {

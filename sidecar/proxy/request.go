@@ -5,6 +5,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // Bytes that may wait for one connection. A client that leaves clientQueue unread for clientPatience is closed, and at
@@ -44,10 +45,12 @@ func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 		w.refuse(d, f, to.why)
 	case up.conn.Open():
 		w.send(up, d, f, to.timeout)
-	case up.queued > 0 && up.queued+len(f.raw) > maxQueue:
+	case up.queued > 0 && up.queued+len(f.raw) > maxQueue, !w.take(to.cluster.limits.Pending, OverPending):
 		w.refuse(d, f, FailBusy)
 	default:
-		up.enqueue(w.keep(d, f, to))
+		k := w.keep(d, f, to)
+		k.pending, k.retry, w.retrying = to.cluster.limits.Pending, w.retrying, nil
+		up.enqueue(k)
 	}
 }
 
@@ -55,7 +58,7 @@ func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 // each endpoint that cannot be dialled; when there is none left it returns nil and says why.
 func (w *worker) reach(to *goal, p config.Protocol) *upConn {
 	for ; to.attempts > 0; to.attempts-- {
-		host := to.cluster.Pick(w.loop.Now())
+		host := to.cluster.PickFor(w.loop.Now(), to.hash)
 		if host == nil {
 			to.why = FailNoEndpoint
 			return nil
@@ -63,6 +66,14 @@ func (w *worker) reach(to *goal, p config.Protocol) *upConn {
 		if up := w.connTo(to.cluster, host, p); up != nil {
 			return up
 		}
+		if !to.cluster.limits.Connections.Full() {
+			continue
+		}
+		up := w.spare(to.cluster, p)
+		if w.count.Overflow[OverConnections]++; up == nil {
+			to.why = FailBusy
+		}
+		return up
 	}
 	to.why = FailConnect
 	return nil
@@ -90,7 +101,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, timeout time.Durati
 		return
 	}
 	slot := up.slots.Take()
-	if slot != nil && !up.cluster.admit() {
+	if slot != nil && !w.take(up.cluster.limits.Requests, OverRequests) {
 		up.slots.Free(slot)
 		slot = nil
 	}
@@ -100,7 +111,8 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, timeout time.Durati
 	}
 	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
-	v.down, v.reply, v.count = d, f.reply, up.cluster.pending
+	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
+	v.claim.place(&up.host.Peer, up.used)
 	w.loop.Start(&v.timer, timeout)
 	out := up.conn.Extend(len(f.raw))
 	copy(out, f.raw)
@@ -121,6 +133,7 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		return
 	}
 	to := v.reply
+	v.claim.tell(f.outcome, w.loop.Now())
 	d := up.free(v)
 	if v.beat {
 		return
@@ -130,7 +143,7 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		return
 	}
 	w.count.Answered[d.from.Direction]++
-	if f.failed {
+	if f.outcome != upstream.OutcomeOK {
 		w.count.Errors[d.from.Direction]++
 	}
 	w.give(d, f.answering(to))
@@ -171,6 +184,15 @@ type kept struct {
 	down  *downstream // nil for a mirror's
 	frame []byte
 	to    goal
+
+	pending, retry *upstream.Limit // that it holds
+}
+
+// release gives back what the request holds while it waits.
+func (k *kept) release() {
+	k.pending.Give()
+	k.retry.Give()
+	k.pending, k.retry = nil, nil
 }
 
 func (w *worker) keep(d *downstream, f rpcFrame, to goal) kept {
@@ -182,6 +204,22 @@ func (k *kept) unwanted(f rpcFrame) bool { return k.down.gone && f.kind != rpcOn
 
 // size is the memory that a kept request takes, at least.
 func (k *kept) size() int { return cap(k.frame) }
+
+// retry is again for a request whose connection has failed.
+func (w *worker) retry(k kept) {
+	f, err := keptFrame(k.frame)
+	if l := k.to.cluster.limits.Retries; err == nil && k.down != nil && !k.unwanted(f) && k.to.attempts > 0 {
+		if !w.take(l, OverRetries) {
+			w.refuse(k.down, f, FailBusy)
+			w.loop.Pool().Give(k.frame)
+			return
+		}
+		w.retrying = l
+	}
+	w.again(k)
+	w.retrying.Give() // unless it waits again
+	w.retrying = nil
+}
 
 // again dispatches a kept request. What the client no longer waits for is dropped.
 func (w *worker) again(k kept) {

@@ -20,7 +20,8 @@ type goal struct {
 	timeout  time.Duration // of the whole request; 0 for none (HTTP)
 	attempts int8          // to reach an endpoint, this one included
 	why      Failure
-	status   int16 // HTTP status of the answer when there is no cluster
+	status   int16  // HTTP status of the answer when there is no cluster
+	hash     uint64 // for a cluster that balances by it; 0 for none
 }
 
 // copyTimeout is how long the answer to a copy is waited for, which nobody else does.
@@ -137,16 +138,19 @@ func (w *worker) boltGoal(d *downstream, f bolt.Frame) (to goal) {
 	}
 	if d.from.Cluster != "" {
 		w.straight(&to, &d.fixed, d.from)
+		w.boltView.frame = f
+		to.hash = to.cluster.hash(nil, &w.boltView, &d.source, d.conn)
 		return to
 	}
 	key := f.Key()
 	routes := w.routes.Host(key.Service)
 	r := route.Plain(routes)
+	w.boltView.frame = f
 	if r == nil {
-		w.boltView.frame = f
 		r = route.Match(routes, key.Method, &w.boltView)
 	}
 	w.decide(&to, r)
+	to.hash = to.cluster.hash(r, &w.boltView, &d.source, d.conn)
 	return to
 }
 
@@ -190,19 +194,26 @@ func (v *httpView) Header(name string) ([]byte, bool) {
 // first.
 func (c *httpClient) goal(req *http1.Request, body []byte) (to goal) {
 	w := c.w
+	w.httpView.req = req
 	if c.from.Cluster != "" {
 		w.straight(&to, &c.fixed, c.from)
+		to.hash = to.cluster.hash(nil, &w.httpView, &c.source, c.conn)
 		return to
 	}
-	w.httpView.req = req
 	if call, ok := soapCall(req, body); ok {
 		if routes := w.routes.Named(call.Service); routes != nil {
-			w.decide(&to, route.Match(routes, call.Operation, &w.httpView))
+			c.decide(&to, route.Match(routes, call.Operation, &w.httpView))
 			return to
 		}
 	}
-	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
+	c.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
 	return to
+}
+
+// decide is worker.decide for a request of c, which the worker's view shows.
+func (c *httpClient) decide(to *goal, r *route.Route) {
+	c.w.decide(to, r)
+	to.hash = to.cluster.hash(r, &c.w.httpView, &c.source, c.conn)
 }
 
 // soapCall finds the call in a request that may be SOAP.

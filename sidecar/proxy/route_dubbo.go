@@ -23,6 +23,7 @@ func (w *worker) dubboGoal(d *downstream, f rpcFrame) (to goal) {
 	}
 	if d.from.Cluster != "" {
 		w.straight(&to, &d.fixed, d.from)
+		to.hash = to.cluster.hash(nil, &w.dubboView, &d.source, d.conn)
 		return to
 	}
 	if err != nil {
@@ -30,6 +31,8 @@ func (w *worker) dubboGoal(d *downstream, f rpcFrame) (to goal) {
 		return to
 	}
 	w.serviceKey = call.AppendKey(w.serviceKey[:0])
-	w.decide(&to, w.routes.Match(w.serviceKey, call.Method, &w.dubboView))
+	r := w.routes.Match(w.serviceKey, call.Method, &w.dubboView)
+	w.decide(&to, r)
+	to.hash = to.cluster.hash(r, &w.dubboView, &d.source, d.conn)
 	return to
 }

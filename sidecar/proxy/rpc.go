@@ -8,6 +8,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/dubbo"
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // Bolt and Dubbo are served by the same code: many requests on one connection, each with an id that the answer repeats. This
@@ -27,10 +28,10 @@ const (
 
 // rpcFrame is one whole frame, a view that is valid as long as its bytes are.
 type rpcFrame struct {
-	raw    []byte
-	reply  rpcReply
-	kind   rpcKind
-	failed bool // a response that carries an error
+	raw     []byte
+	reply   rpcReply
+	kind    rpcKind
+	outcome upstream.Outcome // of a response
 }
 
 // rpcReply is what has to be known of a request to answer it, also after its frame is gone; of a response, its own.
@@ -73,11 +74,11 @@ func keptFrame(b []byte) (r rpcFrame, err error) {
 }
 
 func (r *rpcFrame) bolt(f bolt.Frame) {
-	r.raw, r.kind, r.failed = f.Bytes(), rpcRequest, false
+	r.raw, r.kind, r.outcome = f.Bytes(), rpcRequest, upstream.OutcomeOK
 	r.reply = rpcReply{uint64(f.ID()), config.Bolt, f.Version(), f.Codec()}
 	switch kind := f.Kind(); {
 	case kind == bolt.Response:
-		r.kind, r.failed = rpcResponse, f.Status() != bolt.StatusOK
+		r.kind, r.outcome = rpcResponse, boltOutcome(f.Status())
 	case f.Heartbeat():
 		r.kind = rpcHeartbeat
 	case f.GoAway():
@@ -88,11 +89,11 @@ func (r *rpcFrame) bolt(f bolt.Frame) {
 }
 
 func (r *rpcFrame) dubbo(f dubbo.Frame) {
-	r.raw, r.kind, r.failed = f.Bytes(), rpcRequest, false
+	r.raw, r.kind, r.outcome = f.Bytes(), rpcRequest, upstream.OutcomeOK
 	r.reply = rpcReply{id: f.ID(), protocol: config.Dubbo}
 	switch kind := f.Kind(); {
 	case kind == dubbo.Response:
-		r.kind, r.failed = rpcResponse, f.Status() != dubbo.StatusOK
+		r.kind, r.outcome = rpcResponse, dubboOutcome(f.Status())
 	case f.ReadOnly():
 		r.kind = rpcGoAway
 	case f.Event() && kind == dubbo.Oneway:

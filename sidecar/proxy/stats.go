@@ -67,6 +67,9 @@ type Counters struct {
 	Mirrored      uint64 // copies that were answered
 	MirrorDropped uint64 // copies that were due and not sent, or not answered
 
+	Overflow [overflows]uint64 // what a limit of a cluster has turned away, or elsewhere
+	Ejected  uint64            // endpoints, each time
+
 	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
 	// names any more leaves it.
 	Clusters map[string]uint64 `json:",omitempty"`
@@ -98,6 +101,10 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Distrusted, &o.Distrusted)
 	fn(&c.Mirrored, &o.Mirrored)
 	fn(&c.MirrorDropped, &o.MirrorDropped)
+	for l := range c.Overflow {
+		fn(&c.Overflow[l], &o.Overflow[l])
+	}
+	fn(&c.Ejected, &o.Ejected)
 }
 
 func (c *Counters) add(o *Counters) {
@@ -136,6 +143,7 @@ type Stats struct {
 	Downstream ByDirection // open client connections
 	Upstream   uint64      // open upstream connections
 	Waiting    uint64      // requests that wait for an answer
+	Out        Out         // endpoints that get no requests now
 }
 
 // ConnInfo describes one connection for people.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // highWater is how much may wait for one side before reading from the other pauses, until it is all gone.
@@ -26,7 +27,8 @@ type pair struct {
 	down, up *loop.Conn // up is nil until an endpoint is reached
 	attempt  int
 	timeout  loop.Timer
-	over     bool // nothing is passed on any more; what was queued is still sent
+	claim    claim // of the cluster's connections
+	over     bool  // nothing is passed on any more; what was queued is still sent
 }
 
 // side is one end of a pair, as its connection's handler.
@@ -64,8 +66,10 @@ func (p *pair) connect() {
 		p.end(nil)
 		return
 	}
-	p.host = p.cluster.Pick(p.w.loop.Now())
-	p.addr = p.host.Addr
+	if !p.choose() {
+		p.end(nil)
+		return
+	}
 	up, err := p.w.connect(p.cluster, p.addr, side{p, false})
 	if err != nil {
 		p.unreachable(err)
@@ -76,18 +80,41 @@ func (p *pair) connect() {
 	p.w.loop.Start(&p.timeout, p.cluster.connectTimeout())
 }
 
+// choose picks the endpoint of the next attempt; false when there is none to be had. Of what a policy could hash, a plain
+// connection has only its client's address.
+func (p *pair) choose() bool {
+	now, hash := p.w.loop.Now(), uint64(0)
+	if p.cluster.Config.Balancing.Policy.Hashes() {
+		hash = hashPeer(p.down.FD())
+	}
+	if p.host = p.cluster.PickFor(now, hash); p.host == nil {
+		p.w.count.Failed[FailNoEndpoint]++
+		return false
+	}
+	if !p.w.take(p.cluster.limits.Connections, OverConnections) {
+		p.w.count.Failed[FailBusy]++
+		return false
+	}
+	p.claim.request = p.cluster.limits.Connections
+	p.claim.place(&p.host.Peer, now)
+	p.addr = p.host.Addr
+	return true
+}
+
 // giveUpDial forgets a connection that is not open yet.
 func (p *pair) giveUpDial() {
 	if p.up != nil && p.up.Connecting() {
 		up := p.up
 		p.up = nil
 		p.w.loop.Cancel(&p.timeout)
+		p.claim.release()
 		up.Close(nil)
 	}
 }
 
 func (p *pair) unreachable(why error) {
 	p.w.loop.Cancel(&p.timeout)
+	p.claim.release()
 	p.up = nil
 	p.host.Failed(p.w.loop.Now())
 	if p.attempt < config.MaxAttempts {
@@ -128,6 +155,7 @@ func (p *pair) legs() []*loop.Conn {
 func (s side) Connected(*loop.Conn) {
 	s.w.loop.Cancel(&s.timeout)
 	s.host.Worked()
+	s.claim.tell(upstream.OutcomeOK, s.w.loop.Now())
 	s.down.Resume()
 }
 
@@ -171,6 +199,9 @@ func (s side) Drained(*loop.Conn) {
 
 // Closed ends the pair, after the other side has got what is queued for it when this one ended in order.
 func (s side) Closed(c *loop.Conn, why error) {
+	if !s.client && s.up == c {
+		s.claim.release()
+	}
 	switch {
 	case s.over:
 		s.settle(why)

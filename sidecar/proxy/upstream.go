@@ -3,8 +3,8 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
@@ -28,22 +28,14 @@ type cluster struct {
 	upstream.Cluster[*upConn]
 	name    string
 	retired bool                           // no snapshot names it any more
-	pending *atomic.Int64                  // of all loops; nil while the configuration sets no limit
+	limits  upstream.Limits                // of all loops
+	probes  map[netip.AddrPort]*probe      // nil without active checks
 	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
 	http2   *upstream.Cluster[*http2Up]    // nil until HTTP/2 is spoken with it
 	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
 	seed    uint64
 
 	requests uint64 // sent to its endpoints; copies are not counted
-}
-
-// admit counts one more request of the cluster; false when that is over its limit.
-func (c *cluster) admit() bool {
-	if c.pending == nil || c.pending.Add(1) <= int64(c.Config.MaxPending) {
-		return true
-	}
-	c.pending.Add(-1)
-	return false
 }
 
 // connectTimeout is how long an endpoint of the cluster may take to accept a connection.
@@ -63,6 +55,7 @@ type upConn struct {
 	host     *host
 	protocol config.Protocol
 	conn     *loop.Conn
+	place    *upstream.Limit // that it holds, of the cluster's connections
 	slots    upstream.Slots[waiting]
 	queue    []kept // while connecting
 	queued   int    // bytes in queue
@@ -84,13 +77,14 @@ type waiting struct {
 	beat  bool
 	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
 	mirror bool
-	count  *atomic.Int64 // the cluster's pending requests, when they are limited
+	claim  claim
 	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror, v.count = up, slot, nil, false, false, nil
+	v.up, v.slot, v.down, v.beat, v.mirror = up, slot, nil, false, false
+	v.claim.release()
 	return v
 }
 
@@ -101,10 +95,7 @@ func (v *waiting) done() *downstream {
 	if v.mirror {
 		v.unmirrored()
 	}
-	if v.count != nil {
-		v.count.Add(-1)
-		v.count = nil
-	}
+	v.claim.release()
 	return d
 }
 
@@ -119,6 +110,7 @@ func (u *upConn) free(v *waiting) *downstream {
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
 	w, mirror := v.up.w, v.mirror
+	v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 	d := v.done()
 	switch {
 	case mirror:
@@ -166,9 +158,14 @@ func (u *upConn) enqueue(k kept) {
 func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
 func (w *worker) dial(c *cluster, h *host, p config.Protocol) *upConn {
-	up := &upConn{w: w, cluster: c, host: h, protocol: p, used: w.loop.Now(), heard: w.loop.Now()}
+	if !c.limits.Connections.Take() {
+		return nil
+	}
+	now := w.loop.Now()
+	up := &upConn{w: w, cluster: c, host: h, protocol: p, place: c.limits.Connections, used: now, heard: now}
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
+		up.place.Give()
 		h.Failed(w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
@@ -200,6 +197,7 @@ func (u *upConn) Connected(*loop.Conn) {
 	queue := u.queue
 	u.queue, u.queued = nil, 0
 	for _, k := range queue {
+		k.release()
 		switch f, err := keptFrame(k.frame); {
 		case err != nil:
 		case k.down == nil:
@@ -303,6 +301,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	w.loop.Cancel(&u.watch)
 	delete(w.ups, u.conn.ID)
 	u.leaving = true
+	u.leavePlace()
 	u.host.Conns = without(u.host.Conns, u)
 	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(),
@@ -314,13 +313,19 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	queue := u.queue
 	u.queue = nil
 	for _, k := range queue {
+		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
 			k.to.attempts--
+			w.retry(k)
+			continue
 		}
 		w.again(k)
 	}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
+		if why != nil {
+			v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
+		}
 		if d := u.free(v); d != nil {
 			w.fail(d, v.reply, FailUpstreamClosed)
 		}

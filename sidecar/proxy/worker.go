@@ -8,6 +8,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/route"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // worker is everything that one loop owns. Only that loop touches it, but for load.
@@ -46,6 +47,9 @@ type worker struct {
 	open    ByDirection // client connections
 	scratch []byte      // for frames of our own
 
+	chance   uint64          // how often something was left to it
+	retrying *upstream.Limit // a place that whatever is tried again just now holds
+
 	// During a handover, on the side of the donor; see donor.go.
 	moving      bool
 	pending     int    // frozen batches with upstream connections that are not committed
@@ -72,20 +76,21 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 }
 
 // update takes over a snapshot. Clusters that stay keep their connections; what has left finishes what it has.
-func (w *worker) update(s *config.Snapshot, routes *route.Table) {
+func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[string]*upstream.Shared) {
 	for name, cfg := range s.Clusters {
 		c, ok := w.clusters[name]
 		if !ok {
 			c = &cluster{name: name, seed: w.engine.seed}
+			c.Place = w.place(shared[name])
 			w.clusters[name] = c
 		}
-		c.pending = w.engine.pending(cfg)
+		c.limits = shared[name].Limits(cfg)
 		w.configure(c, cfg)
 	}
 	for name, c := range w.clusters {
 		if _, ok := s.Clusters[name]; !ok {
 			delete(w.clusters, name)
-			c.retired, c.pending = true, nil // what has waited for a connection is still sent
+			c.retired, c.limits = true, upstream.Limits{} // what has waited for a connection is still sent
 			w.configure(c, &config.Cluster{Name: name})
 		}
 	}
@@ -95,6 +100,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 // configure takes over a cluster's endpoints.
 func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 	w.retire(c.Update(cfg, w.engine.seed))
+	w.watch(c)
 	if c.http != nil {
 		for _, h := range c.http.Update(cfg, w.engine.seed) {
 			for len(h.Conns) > 0 {

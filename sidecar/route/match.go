@@ -44,6 +44,8 @@ type Route struct {
 	Timeout time.Duration
 	// Attempts to reach an endpoint, at least 1.
 	Attempts int
+	// Hash is what a cluster that balances by hash looks at.
+	Hash []config.HashKey
 
 	matches []match
 	split   split
@@ -81,7 +83,7 @@ func Compile(hosts map[string]*config.Host) *Table {
 }
 
 func compile(r *config.Route) Route {
-	out := Route{Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: r.Attempts}
+	out := Route{Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: r.Attempts, Hash: r.Hash}
 	if out.Attempts == 0 {
 		out.Attempts = config.MaxAttempts
 	}

@@ -27,7 +27,7 @@ func (t *translator) route(at string, r bootstrap.Route) {
 	}
 	out := config.Route{
 		Name: r.Service, Cluster: r.Cluster, Status: r.Status, Attempts: r.Attempts,
-		Timeout: t.duration(at+".timeout", r.Timeout, 0),
+		Timeout: t.duration(at+".timeout", r.Timeout, 0), Hash: hashKeys(r.Hash),
 	}
 	for i, m := range r.Match {
 		out.Matches = append(out.Matches, t.match(fmt.Sprintf("%s.match[%d]", at, i), m))

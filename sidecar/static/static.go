@@ -189,6 +189,7 @@ func (t *translator) cluster(at string, c bootstrap.Cluster) {
 	}
 	slices.SortFunc(out.Endpoints, netip.AddrPort.Compare)
 	out.Endpoints = slices.Compact(out.Endpoints)
+	t.resilience(at, c, out)
 	t.snap.Clusters[c.Name] = out
 }
 

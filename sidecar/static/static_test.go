@@ -70,7 +70,7 @@ func TestParseAndSnapshot(t *testing.T) {
 		},
 		Hosts: map[string]*config.Host{"*": {Name: "*", Routes: []config.Route{{Name: "*", Cluster: "app", Timeout: 800 * time.Millisecond}}}},
 		Clusters: map[string]*config.Cluster{"app": {
-			Name: "app", ConnectTimeout: time.Second, Connections: 4,
+			Name: "app", ConnectTimeout: time.Second, Connections: 4, Balancing: config.Balancing{Panic: 50},
 			Endpoints: []netip.AddrPort{ap("127.0.0.1:1"), ap("127.0.0.1:2")},
 		}},
 	}
@@ -83,7 +83,7 @@ func TestParseReportsEveryMistakeWithItsLine(t *testing.T) {
 	cases := map[string]struct{ in, want string }{
 		"unknown fields": {
 			in: "node: {id: x, colour: red}\nadmn: y\n",
-			want: `f:1: unknown field "colour"; known here: container, generation, id, inPlace, ip, namespace, pod, version
+			want: `f:1: unknown field "colour"; known here: container, generation, id, inPlace, ip, namespace, pod, version, zone
 f:2: unknown field "admn"; known here: admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, slot, static, terminationGraceSeconds`,
 		},
 		"wrong kinds": {
@@ -205,6 +205,7 @@ func TestParseEnvIgnoresNewerFields(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte(rules))
+	f.Add([]byte(guarded))
 	f.Add([]byte("node: &a [*a]"))
 	f.Add([]byte(`{"static":{"listeners":[{"address":":99999"}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -1,9 +1,6 @@
 package upstream
 
 import (
-	"cmp"
-	"encoding/binary"
-	"hash/fnv"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,38 +8,39 @@ import (
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
-// MaxEndpoints is how many endpoints of one cluster a loop uses: a deterministic subset, different from sidecar to sidecar.
-const MaxEndpoints = 32
-
-// Failing endpoints rest for a while that doubles from minRest to maxRest.
-const (
-	minRest = 250 * time.Millisecond
-	maxRest = 10 * time.Second
-)
-
 // Cluster is one loop's view of a config.Cluster, with its connections of type C. It outlives snapshots: endpoints that
 // stay keep their connections.
 type Cluster[C any] struct {
 	Config *config.Cluster
+	// Place of the loop; its zero value is one that shares nothing.
+	Place Place
+
 	hosts  []*Host[C]
-	next   int
+	roster roster
+}
+
+// Place is where a loop stands. What all loops know has to be applied to Shared before a Cluster is updated.
+type Place struct {
+	Shared *Shared
+	// Zone of the sidecar.
+	Zone string
+	// Salt makes the choices by chance of this loop others than those of the next one.
+	Salt uint64
 }
 
 // Host is one endpoint and the connections to it.
 type Host[C any] struct {
-	Addr  netip.AddrPort
+	Peer
 	Conns []C
-	// Gone says that the endpoint has left the cluster: its connections finish what they have.
-	Gone bool
-
-	failures int
-	restTill time.Duration
 }
 
 // Update takes over a new configuration and returns the hosts that have left. seed chooses the subset.
 func (c *Cluster[C]) Update(cfg *config.Cluster, seed uint64) (gone []*Host[C]) {
+	if c.Config == nil {
+		c.roster.random = random(seed ^ c.Place.Salt)
+	}
 	c.Config = cfg
-	want := Subset(cfg.Endpoints, seed)
+	want := Subset(cfg, c.Place.Zone, seed)
 	kept := c.hosts[:0:0]
 	for _, h := range c.hosts {
 		if i, found := slices.BinarySearchFunc(want, h.Addr, netip.AddrPort.Compare); found {
@@ -50,62 +48,42 @@ func (c *Cluster[C]) Update(cfg *config.Cluster, seed uint64) (gone []*Host[C]) 
 			want = slices.Delete(want, i, i+1)
 			continue
 		}
-		h.Gone = true
+		h.Gone, h.roster = true, nil
 		gone = append(gone, h)
 	}
 	for _, addr := range want {
-		kept = append(kept, &Host[C]{Addr: addr})
+		kept = append(kept, &Host[C]{Peer: Peer{Addr: addr}})
 	}
+	slices.SortFunc(kept, func(a, b *Host[C]) int { return a.Addr.Compare(b.Addr) })
 	c.hosts = kept
-	return gone
-}
-
-// Subset returns at most MaxEndpoints of all, sorted. The choice changes as little as possible when all changes.
-func Subset(all []netip.AddrPort, seed uint64) []netip.AddrPort {
-	chosen := slices.Clone(all)
-	if len(chosen) > MaxEndpoints {
-		weight := make(map[netip.AddrPort]uint64, len(chosen))
-		for _, a := range chosen {
-			weight[a] = rendezvous(a, seed)
-		}
-		slices.SortFunc(chosen, func(a, b netip.AddrPort) int { return cmp.Compare(weight[a], weight[b]) })
-		chosen = chosen[:MaxEndpoints]
+	peers := make([]*Peer, len(kept))
+	for i, h := range kept {
+		peers[i] = &h.Peer
 	}
-	slices.SortFunc(chosen, netip.AddrPort.Compare)
-	return chosen
-}
-
-func rendezvous(a netip.AddrPort, seed uint64) uint64 {
-	h := fnv.New64a()
-	ip := a.Addr().As16()
-	_, _ = h.Write(binary.BigEndian.AppendUint64(ip[:], seed))
-	_, _ = h.Write(binary.BigEndian.AppendUint16(nil, a.Port()))
-	return h.Sum64()
+	c.roster.set(cfg, c.Place.Shared, c.Place.Zone, peers)
+	return gone
 }
 
 // Len is the number of hosts to pick from.
 func (c *Cluster[C]) Len() int { return len(c.hosts) }
 
-// Hosts to pick from; the caller does not change the slice.
+// Hosts to pick from, by address; the caller does not change the slice.
 func (c *Cluster[C]) Hosts() []*Host[C] { return c.hosts }
 
-// Pick returns the next host in turn, passing over those that rest as long as another does not; nil when there is none.
-func (c *Cluster[C]) Pick(now time.Duration) *Host[C] {
-	var resting *Host[C]
-	for range c.hosts {
-		if c.next >= len(c.hosts) {
-			c.next = 0
-		}
-		h := c.hosts[c.next]
-		c.next++
-		if h.restTill <= now {
-			return h
-		}
-		if resting == nil || h.restTill < resting.restTill {
-			resting = h
-		}
+// Pick returns the host for the next request as the policy says, passing over those that rest as long as another does not;
+// nil when there is none.
+func (c *Cluster[C]) Pick(now time.Duration) *Host[C] { return c.PickFor(now, 0) }
+
+// PickFor is Pick for a request with that Hash, which a policy that hashes goes by.
+func (c *Cluster[C]) PickFor(now time.Duration, hash uint64) *Host[C] {
+	if len(c.hosts) == 0 {
+		return nil
 	}
-	return resting
+	i := c.roster.pick(now, hash)
+	if i < 0 {
+		return nil
+	}
+	return c.hosts[i]
 }
 
 // Adopt returns the host with this address for a connection that came from another process. An endpoint that the
@@ -116,14 +94,5 @@ func (c *Cluster[C]) Adopt(addr netip.AddrPort) *Host[C] {
 			return h
 		}
 	}
-	return &Host[C]{Addr: addr, Gone: true}
+	return &Host[C]{Peer: Peer{Addr: addr, Gone: true}}
 }
-
-// Failed makes the host rest; Worked ends that.
-func (h *Host[C]) Failed(now time.Duration) {
-	h.restTill = now + min(minRest<<min(h.failures, 10), maxRest)
-	h.failures++
-}
-
-// Worked says that a connection to the host was opened.
-func (h *Host[C]) Worked() { h.failures, h.restTill = 0, 0 }

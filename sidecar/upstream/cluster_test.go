@@ -70,10 +70,11 @@ func TestUpdateKeepsConnectionsOfWhatStays(t *testing.T) {
 }
 
 func TestSubsetIsStableAndBounded(t *testing.T) {
-	all := cluster(500).Endpoints
-	a, b := upstream.Subset(all, 1), upstream.Subset(all[1:], 1)
+	all, fewer := cluster(500), cluster(500)
+	fewer.Endpoints = fewer.Endpoints[1:]
+	a, b := upstream.Subset(all, "", 1), upstream.Subset(fewer, "", 1)
 	if len(a) != upstream.MaxEndpoints {
-		t.Fatalf("subset of %d has %d", len(all), len(a))
+		t.Fatalf("subset of %d has %d", len(all.Endpoints), len(a))
 	}
 	same := 0
 	for _, x := range a {

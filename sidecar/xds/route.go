@@ -139,7 +139,7 @@ func translateString(s *matcherv3.StringMatcher, out *config.Match) error {
 }
 
 func translateAction(a *routev3.RouteAction, out *config.Route) error {
-	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy"); err != nil {
+	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy", "hash_policy"); err != nil {
 		return err
 	}
 	var err error
@@ -155,6 +155,9 @@ func translateAction(a *routev3.RouteAction, out *config.Route) error {
 	}
 	if out.Mirror, err = translateMirror(a.GetRequestMirrorPolicies()); err != nil {
 		return within("request_mirror_policies", err)
+	}
+	if out.Hash, err = translateHash(a.GetHashPolicy()); err != nil {
+		return err
 	}
 	out.Attempts, err = translateRetry(a.GetRetryPolicy())
 	return inside("retry_policy", err)

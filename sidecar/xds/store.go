@@ -31,7 +31,7 @@ var Types = []string{TypeCluster, TypeEndpoint, TypeListener, TypeHost}
 // resource is the last good version of one resource: as it came, and translated.
 type resource struct {
 	raw   *discoveryv3.Resource
-	value any // config.Listener, cluster, []netip.AddrPort or host
+	value any // config.Listener, cluster, endpoints or host
 }
 
 // Store holds the last good version of every resource. It does no I/O, and is not safe for concurrent use.
@@ -132,7 +132,8 @@ func (s *Store) Snapshot() (*config.Snapshot, error) {
 		c := r.value.(cluster)
 		out := c.Cluster
 		if c.eds != "" {
-			out.Endpoints, _ = s.types[TypeEndpoint][c.eds].value.([]netip.AddrPort)
+			all, _ := s.types[TypeEndpoint][c.eds].value.(endpoints)
+			out.Endpoints, out.Traits = all.addrs, all.traits
 		}
 		snap.Clusters[name] = &out
 	}

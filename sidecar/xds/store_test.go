@@ -44,7 +44,7 @@ func TestSnapshot(t *testing.T) {
 			"none.shop":     {Name: "none.shop", Routes: []config.Route{{Cluster: "outbound/shop/none/1"}}},
 		},
 		Clusters: map[string]*config.Cluster{
-			"outbound/shop/pay/12200": {Name: "outbound/shop/pay/12200", Connections: 1, ConnectTimeout: 2 * time.Second, Endpoints: []netip.AddrPort{ap("10.0.0.1:12200"), ap("10.0.0.1:15200")}},
+			"outbound/shop/pay/12200": {Name: "outbound/shop/pay/12200", Connections: 1, ConnectTimeout: 2 * time.Second, Balancing: config.Balancing{Panic: 50}, Endpoints: []netip.AddrPort{ap("10.0.0.1:12200"), ap("10.0.0.1:15200")}},
 			"outbound/shop/none/1":    {Name: "outbound/shop/none/1", Connections: 1},
 			"inbound/12200":           {Name: "inbound/12200", Connections: 1, ConnectTimeout: time.Second, Endpoints: []netip.AddrPort{ap("127.0.0.1:12200")}},
 		},

@@ -12,7 +12,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -133,52 +132,34 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 		return out, fmt.Errorf("connect_timeout: %w", err)
 	}
 	out.ConnectTimeout = cmp.Or(out.ConnectTimeout, time.Second)
-	if c.GetLbPolicy() != clusterv3.Cluster_ROUND_ROBIN {
-		return out, fmt.Errorf("lb_policy: %s is unsupported by this version: use ROUND_ROBIN", c.GetLbPolicy())
+	if err := translateBalancing(c, &out.Balancing); err != nil {
+		return out, err
 	}
-	for _, t := range c.GetCircuitBreakers().GetThresholds() {
-		if t.GetPriority() == corev3.RoutingPriority_DEFAULT && t.GetMaxRequests() != nil {
-			out.MaxPending = int(min(t.GetMaxRequests().GetValue(), 1<<30))
-		}
+	if err := translateLimits(c.GetCircuitBreakers(), &out.Cluster); err != nil {
+		return out, inside("circuit_breakers", err)
+	}
+	if out.Outlier, err = translateOutlier(c.GetOutlierDetection()); err != nil {
+		return out, inside("outlier_detection", err)
+	}
+	if out.Check, err = translateCheck(c.GetHealthChecks()); err != nil {
+		return out, err
+	}
+	if err := out.Validate(); err != nil {
+		return out, err
 	}
 	switch c.GetType() {
 	case clusterv3.Cluster_STATIC:
-		if out.Endpoints, err = translateEndpoints(c.GetLoadAssignment()); err != nil {
+		all, err := translateEndpoints(c.GetLoadAssignment())
+		if err != nil {
 			return out, fmt.Errorf("load_assignment: %w", err)
 		}
+		out.Endpoints, out.Traits = all.addrs, all.traits
 	case clusterv3.Cluster_EDS:
 		out.eds = cmp.Or(c.GetEdsClusterConfig().GetServiceName(), c.GetName())
 	default:
 		return out, fmt.Errorf("type: %s is unsupported: use EDS or STATIC", c.GetType())
 	}
 	return out, nil
-}
-
-// translateEndpoints returns the endpoints that take traffic, sorted and unique.
-func translateEndpoints(a *endpointv3.ClusterLoadAssignment) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for i, locality := range a.GetEndpoints() {
-		for j, e := range locality.GetLbEndpoints() {
-			switch e.GetHealthStatus() {
-			case corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_DEGRADED:
-			default:
-				continue
-			}
-			at, err := address(e.GetEndpoint().GetAddress())
-			if err == nil && at.Port() == 0 {
-				err = errors.New("port_value: 0 is no port to connect to")
-			}
-			if err != nil {
-				return nil, fmt.Errorf("endpoints[%d].lb_endpoints[%d].endpoint.address: %w", i, j, err)
-			}
-			if len(out) == maxEndpoints {
-				return nil, fmt.Errorf("more than %d endpoints", maxEndpoints)
-			}
-			out = append(out, at)
-		}
-	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return slices.Compact(out), nil
 }
 
 // translateHost reads a VirtualHost. Its domains are service keys.

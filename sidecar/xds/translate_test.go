@@ -8,7 +8,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"github.com/google/go-cmp/cmp"
@@ -21,7 +20,7 @@ import (
 
 var (
 	ap    = netip.MustParseAddrPort
-	equal = cmp.Options{cmpopts.EquateComparable(netip.AddrPort{}), cmp.AllowUnexported(cluster{}, host{})}
+	equal = cmp.Options{cmpopts.EquateComparable(netip.AddrPort{}), cmp.AllowUnexported(cluster{}, host{}, endpoints{})}
 )
 
 // said fails unless err contains want; an empty want means no error.
@@ -105,12 +104,13 @@ func TestTranslateCluster(t *testing.T) {
 		err  string
 	}{
 		"static": {in: static, want: cluster{Cluster: config.Cluster{
-			Name: "s", Endpoints: []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2")}, ConnectTimeout: time.Second, Connections: 1, MaxPending: 7,
+			Name: "s", Endpoints: []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2")}, ConnectTimeout: time.Second, Connections: 1, MaxRequests: 7,
+			Balancing: config.Balancing{Panic: 50},
 		}}},
-		"eds":                {in: edsCluster("e"), want: cluster{Cluster: config.Cluster{Name: "e", ConnectTimeout: 2 * time.Second, Connections: 1}, eds: "e"}},
+		"eds":                {in: edsCluster("e"), want: cluster{Cluster: config.Cluster{Name: "e", ConnectTimeout: 2 * time.Second, Connections: 1, Balancing: config.Balancing{Panic: 50}}, eds: "e"}},
 		"a negative timeout": {in: &clusterv3.Cluster{ConnectTimeout: durationpb.New(-1)}, err: "connect_timeout: -1ns is negative"},
 		"an invalid timeout": {in: &clusterv3.Cluster{ConnectTimeout: &durationpb.Duration{Seconds: 1 << 60}}, err: "connect_timeout: "},
-		"another balancer":   {in: &clusterv3.Cluster{LbPolicy: clusterv3.Cluster_MAGLEV}, err: "use ROUND_ROBIN"},
+		"another balancer":   {in: &clusterv3.Cluster{LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED}, err: "use ROUND_ROBIN"},
 		"DNS":                {in: &clusterv3.Cluster{ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}}, err: "use EDS or STATIC"},
 		"a bad endpoint":     {in: &clusterv3.Cluster{LoadAssignment: assignment("s", 0)}, err: "load_assignment: endpoints[0].lb_endpoints[0].endpoint.address: port_value: 0"},
 	}
@@ -122,28 +122,5 @@ func TestTranslateCluster(t *testing.T) {
 				t.Errorf("cluster (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestTranslateEndpointsByHealth(t *testing.T) {
-	a := assignment("c", 1, 2, 3, 4, 5, 6)
-	for i, h := range []corev3.HealthStatus{0, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_DRAINING, corev3.HealthStatus_TIMEOUT, corev3.HealthStatus_DEGRADED} {
-		a.Endpoints[0].LbEndpoints[i].HealthStatus = h
-	}
-	got, err := translateEndpoints(a)
-	said(t, err, "")
-	want := []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2"), ap("10.0.0.1:6")}
-	if diff := cmp.Diff(want, got, equal); diff != "" {
-		t.Errorf("endpoints (-want +got):\n%s", diff)
-	}
-	many := assignment("c")
-	for range maxEndpoints + 1 {
-		many.Endpoints[0].LbEndpoints = append(many.Endpoints[0].LbEndpoints, assignment("c", 1).Endpoints[0].LbEndpoints[0])
-	}
-	_, err = translateEndpoints(many)
-	said(t, err, "more than 20000 endpoints")
-	none, err := translateEndpoints(&endpointv3.ClusterLoadAssignment{})
-	if err != nil || none != nil {
-		t.Errorf("an empty assignment: %v, %v", none, err)
 	}
 }

@@ -177,6 +177,7 @@ func environment(in Input, stub Stub) ([]corev1.EnvVar, error) {
 			Namespace:  in.Pod.Namespace,
 			Pod:        in.Pod.Name,
 			IP:         in.Pod.Status.PodIP,
+			Zone:       in.Pod.Labels[corev1.LabelTopologyZone],
 			Container:  in.Stub.Name,
 			Version:    stub.Version,
 			Generation: stub.Generation,

@@ -178,6 +178,7 @@ const (
 	podUIDEnv  = "AXLE_POD_UID"
 	podNameEnv = "AXLE_POD_NAME"
 	podIPEnv   = "AXLE_POD_IP"
+	zoneEnv    = "AXLE_ZONE"
 )
 
 // slotEnvironment never changes, so it says nothing of the generation and of the version; the slot reads those from its file. The runtime's
@@ -188,6 +189,7 @@ func slotEnvironment(pod *corev1.Pod, in SlotsInput, name, container, told strin
 	boot, err := json.Marshal(bootstrap.Bootstrap{
 		Node: bootstrap.Node{
 			ID: "$(" + podUIDEnv + ")", Namespace: pod.Namespace, Pod: "$(" + podNameEnv + ")", IP: "$(" + podIPEnv + ")", Container: container,
+			Zone: "$(" + zoneEnv + ")",
 		},
 		Operator:                &operator,
 		Handover:                bootstrap.Handover{Socket: handoverSocket},
@@ -203,6 +205,7 @@ func slotEnvironment(pod *corev1.Pod, in SlotsInput, name, container, told strin
 	}
 	env := []corev1.EnvVar{
 		field(podUIDEnv, "metadata.uid"), field(podNameEnv, "metadata.name"), field(podIPEnv, "status.podIP"), // before what refers to them
+		field(zoneEnv, "metadata.labels['"+corev1.LabelTopologyZone+"']"), // empty where the API server does not set the label
 		{Name: bootstrap.Env, Value: string(boot)},
 		{Name: "GOMEMLIMIT", Value: strconv.FormatInt(memory, 10)},
 	}

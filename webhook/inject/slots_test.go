@@ -153,7 +153,7 @@ func TestSlotBootstrapIsWhatTheSidecarReads(t *testing.T) {
 	if err := report.Err(); err != nil {
 		t.Fatal(err)
 	}
-	expand := strings.NewReplacer("$(AXLE_POD_UID)", "uid", "$(AXLE_POD_NAME)", "pay-0", "$(AXLE_POD_IP)", "fd00::1")
+	expand := strings.NewReplacer("$(AXLE_POD_UID)", "uid", "$(AXLE_POD_NAME)", "pay-0", "$(AXLE_POD_IP)", "fd00::1", "$(AXLE_ZONE)", "zone-a")
 	var got bootstrap.Bootstrap
 	for _, e := range out.Spec.InitContainers[1].Env {
 		if e.Name == bootstrap.Env {
@@ -165,7 +165,7 @@ func TestSlotBootstrapIsWhatTheSidecarReads(t *testing.T) {
 		}
 	}
 	want := bootstrap.Bootstrap{
-		Node:     bootstrap.Node{ID: "uid", Namespace: "payments", Pod: "pay-0", IP: "fd00::1", Container: "axle-b"},
+		Node:     bootstrap.Node{ID: "uid", Namespace: "payments", Pod: "pay-0", IP: "fd00::1", Container: "axle-b", Zone: "zone-a"},
 		Operator: got.Operator,
 		Handover: bootstrap.Handover{Socket: "/var/run/axle/run/handover.sock"},
 		Slot:     &bootstrap.Slot{Name: "b", Dir: "/var/run/axle", File: "/etc/axle/slots", TokenFile: "/etc/axle/token"},

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/axlemesh/axle/sidecar/upstream"
+)
+
+// Out counts endpoints that were found to be unwell.
+type Out struct{ Ejected, Unhealthy uint64 }
+
+// ClusterInfo describes one cluster for people.
+type ClusterInfo struct {
+	Name      string              `json:"name"`
+	Policy    string              `json:"policy"`
+	Limits    map[string]Usage    `json:"limits,omitempty"`
+	Endpoints []upstream.Standing `json:"endpoints"`
+}
+
+// Usage of a limit.
+type Usage struct {
+	Held int64 `json:"held"`
+	Most int   `json:"most"`
+}
+
+// Clusters describes every cluster, by name.
+func (e *Engine) Clusters() []ClusterInfo {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.options.Clock()
+	all := make([]ClusterInfo, 0, len(e.snapshot.Clusters))
+	for _, name := range slices.Sorted(maps.Keys(e.snapshot.Clusters)) {
+		cfg, shared := e.snapshot.Clusters[name], e.shared[name]
+		if shared == nil {
+			continue // it was not applied
+		}
+		limits := shared.Limits(cfg)
+		info := ClusterInfo{
+			Name: name, Policy: cfg.Balancing.Policy.String(), Limits: map[string]Usage{},
+			Endpoints: shared.Standings(e.options.Zone, e.seed, now),
+		}
+		for over, l := range []struct {
+			limit *upstream.Limit
+			most  int
+		}{
+			OverConnections: {limits.Connections, cfg.MaxConnections}, OverPending: {limits.Pending, cfg.MaxPending},
+			OverRequests: {limits.Requests, cfg.MaxRequests}, OverRetries: {limits.Retries, cfg.MaxRetries},
+		} {
+			if l.most > 0 {
+				info.Limits[Overflow(over).String()] = Usage{Held: l.limit.Held(), Most: l.most}
+			}
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+// out counts the endpoints that are out; the engine is locked.
+func (e *Engine) out() (all Out) {
+	now := e.options.Clock()
+	for name := range e.snapshot.Clusters {
+		if s := e.shared[name]; s != nil {
+			ejected, unhealthy := s.Out(now)
+			all.Ejected += uint64(ejected)
+			all.Unhealthy += uint64(unhealthy)
+		}
+	}
+	return all
+}
