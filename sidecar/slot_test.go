@@ -199,6 +199,12 @@ func (s *slotted) flip(name string, generation int64) *process {
 	}
 	*self = slotFile{generation, fmt.Sprintf("v%d", generation)}
 	s.annotate()
+	select { // the kubelet has not looked yet: the file is faster
+	case <-old.done:
+		s.t.Errorf("slot %s ended before the kubelet ended it", name)
+	case <-time.After(300 * time.Millisecond):
+		old.signal(syscall.SIGTERM)
+	}
 	if code := old.exit(); code != 0 {
 		s.t.Errorf("the slot whose generation changed exited with %d", code)
 	}

@@ -1,7 +1,6 @@
 package slot
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -15,6 +14,9 @@ const (
 	verdictAfter = 300 * time.Millisecond
 	// candidateEnds is how long a candidate in its handover may go on when nobody else is left to serve.
 	candidateEnds = 2 * time.Second
+	// staleAfter is how long a slot whose image was changed waits to be ended by the kubelet. The file is here up to a second before: a container
+	// that ended by itself would be missing until the kubelet looks again, and its pod would not be ready.
+	staleAfter = 20 * time.Second
 )
 
 // Machine decides what one slot does. It does no I/O and reads no clock.
@@ -38,6 +40,7 @@ type Machine struct {
 	tickAt       time.Time // next Look
 	stopAt       time.Time // end of candidateEnds
 	verdictAt    time.Time // end of verdictAfter
+	staleAt      time.Time // end of staleAfter
 	verdict      Action    // Exit of a failed candidate
 	terminated   bool
 	exit         *Action // carried out when the child has ended
@@ -88,7 +91,7 @@ func (m *Machine) Step(e Event) []Action {
 // Wake returns when a Tick is due next; zero for never.
 func (m *Machine) Wake() time.Time {
 	var next time.Time
-	for _, t := range []time.Time{m.tickAt, m.stopAt, m.verdictAt} {
+	for _, t := range []time.Time{m.tickAt, m.stopAt, m.verdictAt, m.staleAt} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -113,9 +116,11 @@ func (m *Machine) file(e Event) []Action {
 	if m.own == 0 {
 		m.own = e.Own
 	}
-	m.stale = e.Own != m.own
-	if m.stale && (m.child != server || m.phase != Serving) { // clients come first: one that serves ends when it has handed over
-		return m.leaveWith(0, fmt.Sprintf("this slot is generation %d now, not %d", e.Own, m.own))
+	switch m.stale = e.Own != m.own; {
+	case !m.stale:
+		m.staleAt = time.Time{}
+	case m.staleAt.IsZero():
+		m.staleAt = e.At.Add(staleAfter)
 	}
 	if e.Serving == m.serving && (e.Serving != 0 || m.wasZero) {
 		return nil
@@ -343,6 +348,9 @@ func (m *Machine) tick(e Event) []Action {
 	}
 	if due(&m.verdictAt) {
 		return append([]Action{{Do: Fail, Reason: m.verdict.Reason}}, m.finish(m.verdict)...)
+	}
+	if due(&m.staleAt) && m.stale && (m.child != server || m.phase != Serving) { // clients come first: one that serves ends when it has handed over
+		return m.leaveWith(0, "this slot is another generation now, and the kubelet has not ended it")
 	}
 	if due(&m.stopAt) {
 		return m.stop("its handover does not end, and nobody else serves")

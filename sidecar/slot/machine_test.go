@@ -102,8 +102,11 @@ func TestMachine(t *testing.T) {
 		"after its handover it idles":           {lines: and(serves, line{gave, "look"}, line{busy, "wait"}), settled: true},
 		"and would serve again":                 {lines: and(took, line{gave, ""}, line{inherited, "serve"})},
 
-		"another generation ends an idle slot":                  {lines: and(idles, line{file(3, 2), "exit 0"})},
-		"and a candidate":                                       {lines: and(waits, line{file(5, 2), "stop"}, line{ended(0), "exit 0"})},
+		"another generation leaves the end of an idle slot to the kubelet": {lines: and(idles, line{file(3, 2), ""}, line{term, "exit 0"})},
+		"which may forget it":                                   {lines: and(idles, line{file(3, 2), ""}, line{tick(staleAfter - 1), ""}, line{tick(staleAfter), "exit 0"})},
+		"or be told of yet another first":                       {lines: and(idles, line{file(3, 2), ""}, line{after(time.Second, file(1, 2)), ""}, line{tick(staleAfter), ""}), settled: true},
+		"a slot that is to be ended still takes over":           {lines: and(idles, line{file(3, 2), ""}, line{inherited, "serve"}, line{is(Serving), "own"}), settled: true},
+		"and a candidate":                                       {lines: and(waits, line{file(5, 2), ""}, line{term, ""}, line{ended(0), "exit 0"})},
 		"but never one that serves":                             {lines: and(serves, line{file(4, 2), ""}), settled: true},
 		"before it has handed over":                             {lines: and(serves, line{file(4, 2), ""}, line{gave, "exit 0"})},
 		"a server that gives up ends, and the other takes over": {lines: and(serves[:4], line{ended(12), "exit 12"})},
