@@ -44,6 +44,8 @@ type Listener struct {
 	Direction Direction
 	// Cluster takes everything; when it is empty the request's service picks a Host.
 	Cluster string
+	// Limit of the requests that this process takes here; a tcp listener has none to limit.
+	Limit Limit
 }
 
 // Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.

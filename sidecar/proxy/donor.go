@@ -90,6 +90,7 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 		}
 	}
 	w.closeMirrors()
+	w.hurryCalls()
 	for _, p := range w.pairs {
 		p.giveUpDial()
 	}
@@ -116,16 +117,16 @@ func (w *worker) dispatchMoving(d *downstream, f bolt.Frame, to goal) {
 	for range to.cluster.Len() {
 		for _, up := range to.cluster.Pick(w.loop.Now()).Conns {
 			if up.conn.Open() && !up.conn.Frozen() {
-				w.send(up, d, f, to.timeout)
+				w.send(up, d, f, &to)
 				return
 			}
 		}
 	}
 	switch {
 	case w.pending == 0:
-		w.relayRequest(d, f)
+		w.relayRequest(d, f, &to)
 	case w.parkedBytes > maxParked:
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.busy(d, f, &to)
 	default:
 		k := w.keep(d, f, to)
 		w.parkedBytes += k.size()
@@ -143,7 +144,7 @@ func (w *worker) relayParked(d *downstream) {
 		}
 		w.parkedBytes -= k.size()
 		if f, err := bolt.Next(k.frame); err == nil {
-			w.relayRequest(d, f)
+			w.relayRequest(d, f, &k.to)
 		}
 		w.loop.Pool().Give(k.frame)
 	}
@@ -277,6 +278,9 @@ func (u *upConn) state() *connState {
 		v := &slot.Value
 		v.left = v.timer.Left(w.loop.Now())
 		w.loop.Cancel(&v.timer)
+		if v.call != nil {
+			w.loop.Cancel(&v.call.timer) // of this try: the whole request's is what counts from here on
+		}
 		state := waitingState{slot: slot.ID(), reply: v.reply, beat: v.beat, left: v.left}
 		switch {
 		case v.mirror:
@@ -346,6 +350,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		up.host.Conns = without(up.host.Conns, up)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
+			v.ended(OutcomeMoved)
 			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
 				w.relayed[relayed{d.id, v.reply.ID}] = v.reply
 			}

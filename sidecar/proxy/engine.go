@@ -50,6 +50,8 @@ type Engine struct {
 	leftOne sync.Once
 	running sync.WaitGroup
 	limits  sync.Map // of *atomic.Int64: open requests by the name of a cluster with a limit
+	buckets sync.Map // of *bucket, by what it limits
+	budgets sync.Map // of *budget, by route.Route.Key
 
 	mu        sync.Mutex // what follows
 	serving   bool
@@ -184,8 +186,12 @@ func (e *Engine) Stats() Stats {
 	s.add(&e.base)
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	e.mu.Unlock()
-	for _, w := range e.workers {
+	for i, w := range e.workers {
 		w.loop.Call(func() {
+			if i == 0 {
+				maps.DeleteFunc(s.Routes, func(name RouteName, _ RouteCount) bool { return w.routeCounts[name] == nil })
+			}
+			w.countRoutes(&s)
 			w.count.Reads, w.count.Writes = w.loop.Calls()
 			s.add(&w.count)
 			for d := range w.open {

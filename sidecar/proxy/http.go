@@ -12,6 +12,7 @@ import (
 // Statuses of the answers that are our own.
 const (
 	httpNoRoute     = 404
+	httpTooMany     = 429
 	httpBadGateway  = 502
 	httpUnavailable = 503
 	httpTimeout     = 504
@@ -51,6 +52,8 @@ type exchange struct {
 	timeout  time.Duration
 	timer    loop.Timer
 	left     time.Duration // of timer, while the connection is frozen
+	goal     goal          // its route is nil once the end of the request is counted
+	turn     turn
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
@@ -144,18 +147,31 @@ func (c *httpClient) begin(b []byte) int {
 		x.reply(httpLastHop(req.Method))
 		return n
 	}
+	return n + c.route(req, n, b[n:])
+}
+
+// route sends a request where its route says. It returns how much of what has come behind the head it has kept with it.
+func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
+	x := &c.x
 	to := c.goal(req)
-	if x.cluster, x.timeout, x.attempts = to.cluster, to.timeout, int(to.attempts); x.cluster == nil {
-		x.fail(int(to.status), to.why)
-		return n
+	c.w.shape(&to, c.from)
+	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
+	if x.refused(req, &to) {
+		return 0
 	}
-	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
+	forward := x.forward(req)
+	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &forward)
 	if to.mirror != nil {
-		c.mirror(req, x.head, b[n:], &to)
+		c.mirror(req, x.head, rest, &to)
+	}
+	kept = x.whole(req, rest)
+	if to.delay > 0 {
+		x.turn.start(x, turnDelay, to.delay)
+		return kept
 	}
 	c.w.loop.Start(&x.timer, x.timeout)
 	x.connect()
-	return n
+	return kept
 }
 
 // repeatable names the methods that do the same when they are done twice (RFC 9110 section 9.2.2).
@@ -184,6 +200,7 @@ func (c *httpClient) malformed(why error) {
 		status = format.Status
 	}
 	c.x.drop()
+	c.x.ended(OutcomeOwn)
 	if c.x.active && c.x.answered {
 		c.conn.Close(why)
 		return
@@ -222,6 +239,7 @@ func (c *httpClient) Drained(*loop.Conn) {
 func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.x.drop()
+	c.x.ended(OutcomeGone)
 	c.x.active = false
 	c.w.closed(c.from, why)
 }

@@ -22,8 +22,13 @@ const (
 func (w *worker) request(d *downstream, f bolt.Frame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
+	w.shape(&to, d.from)
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
+	}
+	if w.holds(&to, f) {
+		w.hold(d, f, to)
+		return
 	}
 	w.dispatch(d, f, to)
 }
@@ -31,7 +36,7 @@ func (w *worker) request(d *downstream, f bolt.Frame) {
 // dispatch sends a request to its goal, or keeps a copy while there is no connection to send it on.
 func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 	if to.cluster == nil {
-		w.refuse(d, f, bolt.StatusNoProcessor, to.why)
+		w.refuse(d, f, refusal(&to), &to)
 		return
 	}
 	if w.moving {
@@ -41,11 +46,11 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 	up := w.reach(&to)
 	switch {
 	case up == nil:
-		w.refuse(d, f, bolt.StatusCommunication, to.why)
+		w.refuse(d, f, bolt.StatusCommunication, &to)
 	case up.conn.Open():
-		w.send(up, d, f, to.timeout)
+		w.send(up, d, f, &to)
 	case up.queued > 0 && up.queued+len(f.Bytes()) > maxQueue:
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.busy(d, f, &to)
 	default:
 		up.enqueue(w.keep(d, f, to))
 	}
@@ -54,8 +59,8 @@ func (w *worker) dispatch(d *downstream, f bolt.Frame, to goal) {
 // reach returns a connection to an endpoint of the goal's cluster, open or not yet. It takes one attempt off the goal for
 // each endpoint that cannot be dialled; when there is none left it returns nil and says why.
 func (w *worker) reach(to *goal) *upConn {
-	for ; to.attempts > 0; to.attempts-- {
-		host := to.cluster.Pick(w.loop.Now())
+	for ; to.attempts > 0; to.missed() {
+		host := pickOther(&to.cluster.Cluster, w.loop.Now(), to.failed())
 		if host == nil {
 			to.why = FailNoEndpoint
 			return nil
@@ -78,15 +83,17 @@ func (w *worker) fixed(known **cluster, from *config.Listener) *cluster {
 }
 
 // send writes a request on an open connection, under an id of that connection.
-func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Duration) {
+func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, to *goal) {
 	if n := up.conn.Unsent(); n > 0 && n+len(f.Bytes()) > maxQueue {
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.busy(d, f, to)
 		return
 	}
 	up.used = w.loop.Now()
 	if f.Kind() == bolt.Oneway {
 		up.cluster.requests++
 		up.conn.Write(f.Bytes())
+		to.done(Outcome2xx, up.used) // nobody will ever know better
+		to.call.end()
 		return
 	}
 	slot := up.slots.Take()
@@ -95,13 +102,17 @@ func (w *worker) send(up *upConn, d *downstream, f bolt.Frame, timeout time.Dura
 		slot = nil
 	}
 	if slot == nil {
-		w.refuse(d, f, bolt.StatusServerBusy, FailBusy)
+		w.busy(d, f, to)
 		return
 	}
 	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
 	v.down, v.reply, v.count = d, f.Reply(), up.cluster.pending
-	w.loop.Start(&v.timer, timeout)
+	v.route, v.began = to.route, to.began
+	if v.call = to.call; v.call != nil {
+		v.call.sent(v, to)
+	}
+	w.loop.Start(&v.timer, to.left(up.used))
 	out := up.conn.Extend(len(f.Bytes()))
 	copy(out, f.Bytes())
 	bolt.PutID(out, slot.ID())
@@ -119,6 +130,12 @@ func (w *worker) answer(up *upConn, f bolt.Frame) {
 		v.mirrored()
 		return
 	}
+	if c := v.call; c != nil && c.againAfter(f.Status()) {
+		v.call, v.route = nil, nil
+		up.free(v)
+		return
+	}
+	v.ended(answered(httpStatus(f.Status())))
 	to := v.reply
 	d := up.free(v)
 	if v.beat {
@@ -155,13 +172,29 @@ func (w *worker) give(d *downstream, frame []byte) {
 	}
 }
 
-// refuse answers a request ourselves. A oneway is only counted.
-func (w *worker) refuse(d *downstream, f bolt.Frame, status bolt.Status, why Failure) {
-	w.count.Failed[why]++
-	if f.Kind() == bolt.Oneway {
-		return
+// refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
+func (w *worker) refuse(d *downstream, f bolt.Frame, status bolt.Status, to *goal) {
+	w.count.Failed[to.why]++
+	to.done(OutcomeOwn, w.loop.Now())
+	if f.Kind() != bolt.Oneway {
+		w.fail(d, f.Reply(), status)
 	}
-	w.fail(d, f.Reply(), status)
+	to.call.end()
+}
+
+// busy refuses a request that finds no room.
+func (w *worker) busy(d *downstream, f bolt.Frame, to *goal) {
+	to.why = FailBusy
+	w.refuse(d, f, bolt.StatusServerBusy, to)
+}
+
+// refusal is the status of an answer to a request that is sent nowhere.
+func refusal(to *goal) bolt.Status {
+	switch to.why {
+	case FailLimit, FailFault:
+		return boltStatus(int(to.status))
+	}
+	return bolt.StatusNoProcessor
 }
 
 func (w *worker) fail(d *downstream, to bolt.Reply, status bolt.Status) {
@@ -192,16 +225,17 @@ func (w *worker) again(k kept) {
 	}
 	f, err := bolt.Next(k.frame)
 	if err != nil || k.down.gone {
+		k.to.done(OutcomeGone, w.loop.Now())
+		k.to.call.end()
 		return
 	}
 	if k.to.attempts < 1 {
-		w.refuse(k.down, f, bolt.StatusCommunication, FailConnect)
+		k.to.why = FailConnect
+		w.refuse(k.down, f, bolt.StatusCommunication, &k.to)
 		return
 	}
 	if k.to.cluster.retired {
-		attempts := k.to.attempts
-		k.to = w.goal(k.down, f)
-		k.to.attempts = min(k.to.attempts, attempts)
+		k.to = w.reroute(k.down, f, k.to)
 	}
 	w.dispatch(k.down, f, k.to)
 }

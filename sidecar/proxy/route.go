@@ -17,9 +17,14 @@ type goal struct {
 	cluster  *cluster // that takes it; nil when it is answered here, with status
 	mirror   *cluster // that gets a copy; nil for none
 	timeout  time.Duration
-	attempts int8 // to reach an endpoint, this one included
+	attempts int8 // that are left, this one included
 	why      Failure
 	status   int16 // HTTP status of the answer when there is no cluster
+
+	route *target       // nil for what no route has chosen
+	began time.Duration // when the request came
+	delay time.Duration // before anything else happens to it
+	call  *call         // of a request that is sent again; see call.go
 }
 
 // target is one loop's view of a route.
@@ -28,16 +33,19 @@ type target struct {
 	clusters []*cluster // as route.Route.Clusters
 	mirror   *cluster
 	places   *places
+	count    *RouteCount
+	plan     *plan // what the route does besides; nil for most
 }
 
 // places are a loop's places in the choices of one route. They outlive snapshots, which come whenever an endpoint does.
-type places struct{ split, mirror route.Sequence }
+type places struct{ split, mirror, delay, abort, backoff route.Sequence }
 
 // retarget makes the targets of a new table.
 func (w *worker) retarget(routes *route.Table) {
 	known := w.places
-	w.routes, w.places = routes, map[string]*places{}
+	w.routes, w.places, w.planned = routes, map[string]*places{}, map[string]*target{}
 	w.targets = make([]target, routes.Len())
+	w.recount(routes)
 	routes.Each(func(r *route.Route) {
 		var t target
 		for _, name := range r.Clusters {
@@ -55,6 +63,10 @@ func (w *worker) retarget(routes *route.Table) {
 			}
 			w.places[r.Key] = t.places
 		}
+		if t.count = w.routeCounts[nameOf(r)]; r.Acts() {
+			t.plan = w.newPlan(r, t.places)
+			w.planned[r.Key] = &w.targets[r.Index]
+		}
 		w.targets[r.Index] = t
 	})
 }
@@ -64,7 +76,8 @@ func (w *worker) newPlaces(key string) *places {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key))
 	at := w.engine.seed ^ h.Sum64() ^ uint64(w.engine.options.Generation)<<8 ^ uint64(w.index)
-	return &places{split: route.Sequence(mix(at)), mirror: route.Sequence(mix(at + 1))}
+	start := func(n uint64) route.Sequence { return route.Sequence(mix(at + n)) }
+	return &places{split: start(0), mirror: start(1), delay: start(2), abort: start(3), backoff: start(4)}
 }
 
 // mix spreads what differs in few bits over all (splitmix64's finaliser).
@@ -76,10 +89,16 @@ func mix(x uint64) uint64 {
 }
 
 // decide says where a request goes that r takes; r is nil when no route does.
-func (w *worker) decide(to *goal, r *route.Route) {
-	switch {
-	case r == nil:
+func (w *worker) decide(to *goal, r *route.Route, req route.Request) {
+	if r == nil {
 		to.status, to.why = httpNoRoute, FailNoRoute
+		return
+	}
+	t := &w.targets[r.Index]
+	to.route = t
+	switch {
+	case r.Redirect != nil:
+		to.status, to.why = int16(r.Redirect.Status), FailRule
 		return
 	case r.Status != 0:
 		to.status, to.why = int16(r.Status), FailRule
@@ -87,17 +106,26 @@ func (w *worker) decide(to *goal, r *route.Route) {
 	case r.Timeout > 0:
 		to.timeout = r.Timeout
 	}
-	t := &w.targets[r.Index]
 	to.cluster, to.attempts = t.first, int8(r.Attempts)
 	if t.places == nil {
 		return
 	}
 	if !sabotageSplit {
-		to.cluster = t.clusters[r.Choose(&t.places.split)]
+		to.cluster = t.clusters[choose(r, &t.places.split, req)]
 	}
 	if r.Mirrors(&t.places.mirror) {
 		to.mirror = t.mirror
 	}
+}
+
+// choose returns which of a route's clusters a request goes to.
+func choose(r *route.Route, at *route.Sequence, req route.Request) int {
+	if r.Sticky != "" {
+		if value, ok := req.Header(r.Sticky); ok {
+			return r.Stick(value)
+		}
+	}
+	return r.Choose(at)
 }
 
 // boltView is what a route may ask a Bolt request for.
@@ -121,18 +149,18 @@ func (w *worker) goal(d *downstream, f bolt.Frame) (to goal) {
 	}
 	key := f.Key()
 	routes := w.routes.Host(key.Service)
+	w.boltView.frame = f
 	r := route.Plain(routes)
 	if r == nil {
-		w.boltView.frame = f
 		r = route.Match(routes, key.Method, &w.boltView)
 	}
-	w.decide(&to, r)
+	w.decide(&to, r, &w.boltView)
 	return to
 }
 
 // straight decides for what comes from a listener that sends everything to one cluster.
 func (w *worker) straight(to *goal, known **cluster, from *config.Listener) {
-	to.cluster, to.attempts = w.fixed(known, from), config.MaxAttempts
+	to.cluster, to.attempts = w.fixed(known, from), config.DefaultAttempts
 	to.status, to.why = httpNoRoute, FailNoRoute
 }
 
@@ -156,8 +184,12 @@ func (v *httpView) Path() ([]byte, bool) {
 
 var rootPath = []byte{'/'}
 
-// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3).
+// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3), or the first value of a parameter
+// of the query.
 func (v *httpView) Header(name string) ([]byte, bool) {
+	if name[0] == config.QueryPrefix[0] {
+		return parameter(v.req.Target.Path, name[1:])
+	}
 	value, ok, more := v.req.Values(name)
 	if !more {
 		return value, ok
@@ -175,8 +207,25 @@ func (c *httpClient) goal(req *http1.Request) (to goal) {
 		return to
 	}
 	w.httpView.req = req
-	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView))
+	w.decide(&to, w.routes.Match(w.hostKey(req.Target.Authority), req.Method, &w.httpView), &w.httpView)
 	return to
+}
+
+// parameter returns the value of the first parameter with this name in a target's query, as it is encoded there.
+func parameter(target []byte, name string) ([]byte, bool) {
+	i := bytes.IndexByte(target, '?')
+	if i < 0 {
+		return nil, false
+	}
+	for rest := target[i+1:]; len(rest) > 0; {
+		var one []byte
+		one, rest, _ = bytes.Cut(rest, []byte{'&'})
+		key, value, _ := bytes.Cut(one, []byte{'='})
+		if len(key) > 0 && string(key) == name {
+			return value, true
+		}
+	}
+	return nil, false
 }
 
 // Suffixes of a Service's name in DNS, longest first.

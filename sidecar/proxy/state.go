@@ -12,9 +12,12 @@ import (
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
-// stateVersion is the first byte of every connection state that this build writes. It reads this version and the one
-// before it, of which there is none yet.
-const stateVersion = 1
+// The first byte of a connection state is its version. This build reads both, and writes the second only for what the first
+// cannot say, so that a build which knows no other takes everything else.
+const (
+	statePlain   = 1
+	statePlanned = 2 // an HTTP client's exchange ends with what its route's plan needs
+)
 
 // role says what a connection is to its worker.
 type role uint8
@@ -57,8 +60,11 @@ type waitingState struct {
 
 // write returns s as bytes. Integers are varints, strings and byte strings are preceded by their length.
 func (s *connState) write() []byte {
-	var e encoder
-	e.byte(stateVersion)
+	e := encoder{version: statePlain}
+	if s.exchange.planned() {
+		e.version = statePlanned
+	}
+	e.byte(e.version)
 	e.byte(byte(s.role))
 	e.image(&s.image)
 	switch s.role {
@@ -95,8 +101,8 @@ var errState = errors.New("connection state is damaged")
 // parseState reads what write has written. The state's bytes are the caller's.
 func parseState(b []byte) (*connState, error) {
 	d := decoder{b: b}
-	if v := d.byte(); v != stateVersion {
-		return nil, fmt.Errorf("connection state has version %d, this build reads %d", v, stateVersion)
+	if d.version = d.byte(); d.version != statePlain && d.version != statePlanned {
+		return nil, fmt.Errorf("connection state has version %d, this build reads %d and %d", d.version, statePlain, statePlanned)
 	}
 	s := &connState{role: role(d.byte())}
 	d.image(&s.image)
@@ -126,7 +132,10 @@ func parseState(b []byte) (*connState, error) {
 }
 
 // encoder appends to b.
-type encoder struct{ b []byte }
+type encoder struct {
+	b       []byte
+	version byte // of a connection's state
+}
 
 func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
 func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
@@ -181,8 +190,9 @@ func (e *encoder) waiting(v *waitingState) {
 
 // decoder takes from b; bad is set once something was missing.
 type decoder struct {
-	b   []byte
-	bad bool
+	b       []byte
+	bad     bool
+	version byte // as in encoder
 }
 
 func (d *decoder) byte() byte {

@@ -19,13 +19,15 @@ const (
 	FailUpstreamClosed                // the endpoint closed the connection before it had answered
 	FailHandover                      // the process that had taken the request died
 	FailRule                          // a route answers with a status
+	FailLimit                         // a rate limit has no token for it
+	FailFault                         // a route spoils it on purpose
 	failures
 )
 
 // String is the failure's label in metrics.
 func (f Failure) String() string {
 	return [failures]string{
-		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule",
+		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "rate_limit", "fault",
 	}[f]
 }
 
@@ -62,6 +64,12 @@ type Counters struct {
 	Mirrored      uint64 // copies that were answered
 	MirrorDropped uint64 // copies that were due and not sent, or not answered
 
+	Retried       uint64 // tries after the first of requests that had reached an endpoint
+	RetriesDenied uint64 // by a budget
+	Delayed       uint64 // requests, by a fault
+
+	// Routes counts by route, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
+	Routes routeCounts `json:",omitempty"`
 	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
 	// names any more leaves it.
 	Clusters map[string]uint64 `json:",omitempty"`
@@ -90,10 +98,14 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Writes, &o.Writes)
 	fn(&c.Mirrored, &o.Mirrored)
 	fn(&c.MirrorDropped, &o.MirrorDropped)
+	fn(&c.Retried, &o.Retried)
+	fn(&c.RetriesDenied, &o.RetriesDenied)
+	fn(&c.Delayed, &o.Delayed)
 }
 
 func (c *Counters) add(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c += *o })
+	c.Routes = c.Routes.add(o.Routes)
 	c.Clusters = maps.Clone(c.Clusters) // a Counters that was copied shares it
 	for name, n := range o.Clusters {
 		c.sent(name, n)
@@ -103,6 +115,7 @@ func (c *Counters) add(o *Counters) {
 // sub takes away an earlier reading.
 func (c *Counters) sub(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c -= *o })
+	c.Routes = c.Routes.sub(o.Routes)
 	c.Clusters = maps.Clone(c.Clusters)
 	for name, n := range o.Clusters {
 		if now, ok := c.Clusters[name]; ok {

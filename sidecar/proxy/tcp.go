@@ -90,7 +90,7 @@ func (p *pair) unreachable(why error) {
 	p.w.loop.Cancel(&p.timeout)
 	p.up = nil
 	p.host.Failed(p.w.loop.Now())
-	if p.attempt < config.MaxAttempts {
+	if p.attempt < config.DefaultAttempts {
 		p.connect()
 		return
 	}

@@ -83,13 +83,24 @@ type waiting struct {
 	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
 	mirror bool
 	count  *atomic.Int64 // the cluster's pending requests, when they are limited
+	call   *call         // nil for what is not sent again
+	route  *target       // that counts how it ends; nil when nobody does any more
+	began  time.Duration
 	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror, v.count = up, slot, nil, false, false, nil
+	v.up, v.slot, v.down, v.beat, v.mirror, v.count, v.call, v.route = up, slot, nil, false, false, nil, nil, nil
 	return v
+}
+
+// ended counts the end of a request by a route, once.
+func (v *waiting) ended(o Outcome) {
+	if v.route != nil {
+		v.route.count.done(o, v.up.w.loop.Now()-v.began)
+		v.route = nil
+	}
 }
 
 // done returns the client that waited, if one still does, and ends its claim on the answer.
@@ -102,6 +113,10 @@ func (v *waiting) done() *downstream {
 	if v.count != nil {
 		v.count.Add(-1)
 		v.count = nil
+	}
+	if v.call != nil {
+		v.call.end()
+		v.call = nil
 	}
 	return d
 }
@@ -117,6 +132,7 @@ func (u *upConn) free(v *waiting) *downstream {
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
 	w, mirror := v.up.w, v.mirror
+	v.ended(OutcomeOwn)
 	d := v.done()
 	switch {
 	case mirror:
@@ -199,7 +215,10 @@ func (u *upConn) Connected(*loop.Conn) {
 		case k.down == nil:
 			u.w.sendMirror(u, f, &k.to)
 		case !k.down.gone:
-			u.w.send(u, k.down, f, k.to.timeout)
+			u.w.send(u, k.down, f, &k.to)
+		default:
+			k.to.done(OutcomeGone, u.heard)
+			k.to.call.end()
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
@@ -309,13 +328,18 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.queue = nil
 	for _, k := range queue {
 		if why != nil { // else it is only given up here, and that was no attempt
-			k.to.attempts--
+			k.to.missed()
 		}
 		w.again(k)
 	}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
-		if d := u.free(v); d != nil {
+		again := v.call != nil && v.call.againLost()
+		if again {
+			v.call, v.route = nil, nil
+		}
+		v.ended(OutcomeOwn)
+		if d := u.free(v); d != nil && !again {
 			w.count.Failed[FailUpstreamClosed]++
 			w.fail(d, v.reply, bolt.StatusCommunication)
 		}

@@ -23,11 +23,19 @@ type worker struct {
 	clusters map[string]*cluster
 	targets  []target           // by route.Route.Index
 	places   map[string]*places // by route.Route.Key
+	planned  map[string]*target // those with a plan, by route.Route.Key
+	limits   map[string]*bucket // by the name of a listener
 	downs    map[uint64]*downstream
 	ups      map[uint64]*upConn
 	pairs    map[uint64]*pair // by their client's connection
 	clients  map[uint64]*httpClient
 	webs     map[uint64]*httpConn
+
+	routeCounts map[RouteName]*RouteCount
+
+	calls     map[*call]struct{} // that rest
+	callBytes int                // of all
+	freeCalls *call
 
 	mirrors     int // copies of Bolt requests without an answer
 	mirrorConns map[uint64]*mirrorConn
@@ -35,6 +43,7 @@ type worker struct {
 	boltView boltView // what routes look at; they keep nothing between calls
 	httpView httpView
 	hostName []byte // for hostKey
+	location []byte // of a redirect
 
 	httpRequest  http1.Request // for the head that is being read; it keeps nothing between calls
 	httpResponse http1.Response
@@ -64,6 +73,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]bolt.Reply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
+		calls: map[*call]struct{}{},
 	}
 }
 
@@ -86,6 +96,12 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 		}
 	}
 	w.retarget(routes)
+	w.limits = map[string]*bucket{}
+	for i := range s.Listeners {
+		if l := &s.Listeners[i]; l.Limit != (config.Limit{}) {
+			w.limits[l.Name] = w.engine.bucket("listener "+l.Name, l.Limit)
+		}
+	}
 }
 
 // configure takes over a cluster's endpoints.
