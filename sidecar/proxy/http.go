@@ -159,8 +159,7 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	if x.refused(req, &to) {
 		return 0
 	}
-	forward := x.forward(req)
-	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &forward)
+	x.forward(req, n)
 	if to.mirror != nil {
 		c.mirror(req, x.head, rest, &to)
 	}

@@ -140,7 +140,7 @@ func (x *exchange) whole(req *http1.Request, rest []byte) int {
 	if err != nil || !body.Done() || n > maxRetryBody {
 		return 0
 	}
-	x.head = append(x.head, rest[:n]...)
+	x.head = x.client.w.loop.Pool().Append(x.head, rest[:n])
 	x.request, x.repeat = body, true
 	return n
 }
@@ -161,14 +161,15 @@ func (x *exchange) stop() {
 	w.loop.Cancel(&x.turn.timer)
 }
 
-// forward says how the head goes on.
-func (x *exchange) forward(req *http1.Request) http1.Forward {
-	var f http1.Forward
+// forward makes the head, of n bytes as it came, as it goes on.
+func (x *exchange) forward(req *http1.Request, n int) {
+	f, room := http1.Forward{}, n+64
 	if p := x.edits(); p != nil {
 		req.Edit(p.request)
 		f.Authority, f.Rewrite = p.edit.Host, rewrite(req, p.edit.Prefix, p.edit.With)
+		room += p.room
 	}
-	return f
+	x.head = req.AppendForward(x.client.w.loop.Pool().Take(room), &f)
 }
 
 // edits is the plan of the exchange's route, if that changes messages.
@@ -241,5 +242,7 @@ func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 		at = append(at, path...)
 	}
 	w.location = at
-	x.answer(func(dst []byte, closing bool) []byte { return http1.AppendRedirect(dst, r.Status, at, x.Minor, closing) })
+	x.answer(func(dst []byte, closing bool) []byte {
+		return http1.AppendRedirect(dst, r.Status, at, x.Minor, closing)
+	})
 }

@@ -23,6 +23,7 @@ type plan struct {
 	budget   *budget // nil without retry
 
 	request, response []http1.Change // of edit
+	room              int            // that a request's head needs beyond what it has
 }
 
 func (w *worker) newPlan(r *route.Route, at *places) *plan {
@@ -35,6 +36,10 @@ func (w *worker) newPlan(r *route.Route, at *places) *plan {
 	}
 	if r.Edit != nil {
 		p.request, p.response = changes(r.Edit.Request), changes(r.Edit.Response)
+		p.room = len(r.Edit.Host) + len(r.Edit.With)
+		for _, c := range p.request {
+			p.room += len(c.Name) + len(c.Value) + len(": \r\n")
+		}
 	}
 	return p
 }
