@@ -112,7 +112,8 @@ type Limit struct {
 	Every         time.Duration
 }
 
-func (l Limit) validate() error {
+// Validate says what is wrong with l.
+func (l Limit) Validate() error {
 	if l == (Limit{}) {
 		return nil
 	}
@@ -163,8 +164,8 @@ func (r *Retry) validate() []error {
 	return errs
 }
 
-// validateActions judges what a route does besides sending requests on.
-func (r *Route) validateActions() []error {
+// ValidateActions judges what a route does besides sending requests on.
+func (r *Route) ValidateActions() []error {
 	var errs []error
 	for _, part := range []struct {
 		name  string
@@ -183,7 +184,7 @@ func (r *Route) validateActions() []error {
 			errs = append(errs, fmt.Errorf("%s: %w", part.name, err))
 		}
 	}
-	if err := r.Limit.validate(); err != nil {
+	if err := r.Limit.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if r.Retry != nil && r.Cluster == "" && len(r.Split) == 0 {

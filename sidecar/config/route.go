@@ -234,7 +234,7 @@ func (r *Route) validate(clusters map[string]*Cluster) []error {
 	if actions != 1 {
 		bad("it needs one of a cluster, a split, a status and a redirect, and has %d", actions)
 	}
-	errs = append(errs, r.validateActions()...)
+	errs = append(errs, r.ValidateActions()...)
 	if m := r.Mirror; m != nil {
 		if clusters[m.Cluster] == nil {
 			bad("mirror: there is no cluster %q", m.Cluster)

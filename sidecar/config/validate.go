@@ -52,7 +52,7 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	if l.Direction != Inbound && l.Direction != Outbound {
 		errs = append(errs, fmt.Errorf("%s: unknown direction %d", name, l.Direction))
 	}
-	if err := l.Limit.validate(); err != nil {
+	if err := l.Limit.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
 	if l.Protocol == TCP && l.Limit != (Limit{}) {
