@@ -144,7 +144,7 @@ func (t *translator) fault(format string, args ...any) {
 }
 
 func (t *translator) listener(at string, l bootstrap.Listener) {
-	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address)}
+	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), Limit: t.limit(at+".limit", l.Limit)}
 	switch l.Protocol {
 	case bootstrap.TCP:
 		out.Protocol = config.TCP

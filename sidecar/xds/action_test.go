@@ -155,7 +155,9 @@ func TestTranslateActions(t *testing.T) {
 			want: config.Route{Cluster: "c", Matches: onPath(config.MatchExact, "/a"), Edit: &config.Edit{With: "/z"}},
 		},
 		"a part of a path": {
-			in:   path(func(m *routev3.RouteMatch) { m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/a.b"} }),
+			in: path(func(m *routev3.RouteMatch) {
+				m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/a.b"}
+			}),
 			want: config.Route{Cluster: "c", Matches: onPath(config.MatchRegex, `/a\.b(?:/.*)?`), Edit: &config.Edit{Prefix: "/a.b", With: "/z"}},
 		},
 		"another whole path": {

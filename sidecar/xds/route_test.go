@@ -110,20 +110,20 @@ func TestTranslateHost(t *testing.T) {
 			a.RetryPolicy = &routev3.RetryPolicy{RetryOn: "connect-failure", NumRetries: wrapperspb.UInt32(1 << 31)}
 		}), want: one(config.Route{Cluster: "c", Attempts: config.MaxAttempts})},
 
-		"no domains":      {in: &routev3.VirtualHost{}, err: "domains: 0 service keys"},
-		"an empty domain": {in: change(func(h *routev3.VirtualHost) { h.Domains[1] = "" }), err: "domains: one is empty"},
-		"no routes":       {in: change(func(h *routev3.VirtualHost) { h.Routes = nil }), err: "routes: send 1 to 1000, not 0"},
+		"no domains":             {in: &routev3.VirtualHost{}, err: "domains: 0 service keys"},
+		"an empty domain":        {in: change(func(h *routev3.VirtualHost) { h.Domains[1] = "" }), err: "domains: one is empty"},
+		"no routes":              {in: change(func(h *routev3.VirtualHost) { h.Routes = nil }), err: "routes: send 1 to 1000, not 0"},
 		"no action":              {in: route(func(r *routev3.Route) { r.Action = nil }), err: "action: send route, direct_response or redirect"},
 		"no cluster":             {in: virtualHost("", "a"), err: "route.cluster: name one cluster"},
 		"a bad timeout":          {in: action(func(a *routev3.RouteAction) { a.Timeout = durationpb.New(-time.Second) }), err: "route.timeout: -1s is negative"},
 		"a header without a way": {in: header(&routev3.HeaderMatcher{Name: "x"}), err: "headers[1]: header_match_specifier: send string_match, range_match or present_match"},
 		"a header without name":  {in: header(stringMatch("", exactly("x"))), err: "headers[1]: it names no header"},
 		"an unknown pseudo name": {in: header(stringMatch(":authority", exactly("x"))), err: `headers[1]: name ":authority" is none of`},
-		"without case":        {in: header(stringMatch("x", &matcherv3.StringMatcher{MatchPattern: exactly("x").MatchPattern, IgnoreCase: true})), err: "string_match: ignore_case: unsupported"},
-		"an expression":       {in: header(stringMatch("x", matching("("))), err: `headers[1]: regex "(": error parsing regexp`},
-		"too much to compute": {in: header(stringMatch("x", matching("(a{30}){30}"))), err: "instructions, more than 500"},
-		"no shares":           {in: action(func(a *routev3.RouteAction) { weighted(a) }), err: "weighted_clusters.clusters: send 1 to 100, not 0"},
-		"no weight":           {in: action(func(a *routev3.RouteAction) { weighted(a, config.Share{Cluster: "a"}) }), err: "clusters: the weights add up to 0"},
+		"without case":           {in: header(stringMatch("x", &matcherv3.StringMatcher{MatchPattern: exactly("x").MatchPattern, IgnoreCase: true})), err: "string_match: ignore_case: unsupported"},
+		"an expression":          {in: header(stringMatch("x", matching("("))), err: `headers[1]: regex "(": error parsing regexp`},
+		"too much to compute":    {in: header(stringMatch("x", matching("(a{30}){30}"))), err: "instructions, more than 500"},
+		"no shares":              {in: action(func(a *routev3.RouteAction) { weighted(a) }), err: "weighted_clusters.clusters: send 1 to 100, not 0"},
+		"no weight":              {in: action(func(a *routev3.RouteAction) { weighted(a, config.Share{Cluster: "a"}) }), err: "clusters: the weights add up to 0"},
 		"too much weight": {in: action(func(a *routev3.RouteAction) {
 			weighted(a, config.Share{Cluster: "a", Weight: 1 << 31}, config.Share{Cluster: "b", Weight: 1 << 31})
 		}), err: "the weights add up to 4294967296"},
@@ -134,7 +134,9 @@ func TestTranslateHost(t *testing.T) {
 		"a mirror of nothing": {in: action(func(a *routev3.RouteAction) {
 			a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{}}
 		}), err: "request_mirror_policies: cluster: name one cluster"},
-		"another retry": {in: action(func(a *routev3.RouteAction) { a.RetryPolicy = &routev3.RetryPolicy{RetryOn: "connect-failure,unavailable"} }),
+		"another retry": {in: action(func(a *routev3.RouteAction) {
+			a.RetryPolicy = &routev3.RetryPolicy{RetryOn: "connect-failure,unavailable"}
+		}),
 			err: `retry_policy.retry_on: "unavailable" is unsupported: use connect-failure`},
 	}
 	for name, tc := range cases {
