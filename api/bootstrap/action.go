@@ -3,9 +3,9 @@ package bootstrap
 // Retry says when a request is sent again that has reached an endpoint: as long as all of it is here, and nothing of an
 // answer has reached the client.
 type Retry struct {
-	// On lists reasons: "connect-failure", "reset", "gateway-error" (502 to 504), "5xx", "busy" (429 and 503; a Bolt server that
+	// RetryOn lists reasons: "connect-failure", "reset", "gateway-error" (502 to 504), "5xx", "busy" (429 and 503; a Bolt server that
 	// is busy). Bolt's statuses are taken for the HTTP status that means the same.
-	On []string `json:"on,omitempty"`
+	RetryOn []string `json:"retryOn,omitempty"`
 	// Statuses are further HTTP statuses to retry on.
 	Statuses []int `json:"statuses,omitempty"`
 	// AnyMethod retries what may do something twice, too: POST and PATCH, every RPC.

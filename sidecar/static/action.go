@@ -12,7 +12,7 @@ import (
 // movedPermanently is what a Redirect answers with when it says nothing else.
 const movedPermanently = 301
 
-// reasons are the words of Retry.On that stand for a set of config's own; busy stands for statuses.
+// reasons are the words of Retry.RetryOn that stand for a set of config's own; busy stands for statuses.
 var reasons = map[string]config.RetryOn{
 	"connect-failure": config.RetryConnect,
 	"reset":           config.RetryReset,
@@ -33,10 +33,10 @@ func (t *translator) retry(at string, r *bootstrap.Retry) *config.Retry {
 		Backoff: t.duration(at+".backoff", r.Backoff, 0), MaxBackoff: t.duration(at+".maxBackoff", r.MaxBackoff, 0),
 		BudgetPercent: r.BudgetPercent, BudgetMin: r.BudgetMin,
 	}
-	for i, word := range r.On {
+	for i, word := range r.RetryOn {
 		on, known := reasons[word]
 		if !known {
-			t.fault("%s.on[%d]: %q is none of connect-failure, reset, gateway-error, 5xx and busy", at, i, word)
+			t.fault("%s.retryOn[%d]: %q is none of connect-failure, reset, gateway-error, 5xx and busy", at, i, word)
 		}
 		if out.On |= on; word == "busy" {
 			out.Statuses = append(out.Statuses, busy...)

@@ -31,7 +31,7 @@ static:
     sticky: user
     attempts: 4
     retry:
-      {on: [reset, 5xx, busy], statuses: [409], anyMethod: true, perTry: 1s, backoff: 10ms, maxBackoff: 1s, budgetPercent: 10, budgetMin: 1}
+      {retryOn: [reset, 5xx, busy], statuses: [409], anyMethod: true, perTry: 1s, backoff: 10ms, maxBackoff: 1s, budgetPercent: 10, budgetMin: 1}
     fault:
       delay: {numerator: 1, duration: 100ms}
       abort: {numerator: 1, denominator: 1000, status: 503}
@@ -96,14 +96,14 @@ func TestActionMistakes(t *testing.T) {
 	_, err := Snapshot(&bootstrap.Static{
 		Routes: []bootstrap.Route{{
 			Service: "a", Cluster: "c", Match: []bootstrap.Match{{Header: "a", Query: "b", Present: true}},
-			Retry: &bootstrap.Retry{On: []string{"luck"}},
+			Retry: &bootstrap.Retry{RetryOn: []string{"luck"}},
 			Fault: &bootstrap.Fault{Delay: &bootstrap.FaultDelay{}, Abort: &bootstrap.FaultAbort{Numerator: 2, Denominator: 1}},
 			Limit: &bootstrap.Limit{}, Edit: &bootstrap.Edit{Request: []bootstrap.Change{{Value: "x"}, {Set: "Te", Value: "x"}}},
 		}},
 		Clusters: []bootstrap.Cluster{{Name: "c"}},
 	})
 	want := []string{
-		`static.routes[0].retry.on[0]: "luck" is none of connect-failure, reset, gateway-error, 5xx and busy`,
+		`static.routes[0].retry.retryOn[0]: "luck" is none of connect-failure, reset, gateway-error, 5xx and busy`,
 		`static.routes[0].fault.delay.duration: it is missing`,
 		`static.routes[0].fault.abort.status: it is missing`,
 		`static.routes[0].edit.request[0]: it needs one of set, add, default and remove, and has 0`,

@@ -16,9 +16,9 @@ import (
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
-// RetryMetadata is the key of a route's filter metadata with what a RetryPolicy has no field for: budget_percent and
+// retryMetadata is the key of a route's filter metadata with what a RetryPolicy has no field for: budget_percent and
 // budget_min, both numbers.
-const RetryMetadata = "axlemesh.io/retry"
+const retryMetadata = "axlemesh.io/retry"
 
 // methodHeader in retriable_request_headers, any value of it, asks to retry requests that may do something twice, too.
 const methodHeader = ":method"
@@ -110,7 +110,7 @@ func translateTries(p *routev3.RetryPolicy, r *config.Retry) error {
 }
 
 func translateBudget(m *corev3.Metadata, r *config.Retry) {
-	fields := m.GetFilterMetadata()[RetryMetadata].GetFields()
+	fields := m.GetFilterMetadata()[retryMetadata].GetFields()
 	number := func(name string) uint32 { return uint32(min(max(fields[name].GetNumberValue(), 0), 1<<30)) }
 	r.BudgetPercent, r.BudgetMin = number("budget_percent"), number("budget_min")
 }

@@ -68,7 +68,7 @@ func fullAction() *routev3.VirtualHost {
 		},
 		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{Name: "envoy.retry_host_predicates.previous_hosts"}},
 	}
-	r.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{RetryMetadata: {Fields: map[string]*structpb.Value{
+	r.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{retryMetadata: {Fields: map[string]*structpb.Value{
 		"budget_percent": structpb.NewNumberValue(20), "budget_min": structpb.NewNumberValue(5),
 	}}}}
 	r.RequestHeadersToAdd = []*corev3.HeaderValueOption{
