@@ -133,6 +133,7 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 		w.loop.Call(func() { w.update(s, routes) })
 	}
 	e.snapshot = s
+	e.forget(s, routes)
 	return e.relisten(s, opened)
 }
 

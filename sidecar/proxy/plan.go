@@ -29,7 +29,7 @@ type plan struct {
 func (w *worker) newPlan(r *route.Route, at *places) *plan {
 	p := &plan{key: r.Key, attempts: r.Attempts, places: at, retry: r.Retry, fault: r.Fault, redirect: r.Redirect, edit: r.Edit}
 	if r.Limit != (config.Limit{}) {
-		p.limit = w.engine.bucket("route "+r.Key, r.Limit)
+		p.limit = w.engine.bucket(routeBucket+r.Key, r.Limit)
 	}
 	if r.Retry != nil {
 		p.budget = w.engine.budget(r.Key)
@@ -122,6 +122,33 @@ func (p *plan) pause(nth int) time.Duration {
 type bucket struct {
 	full         atomic.Int64
 	every, burst atomic.Int64 // nanoseconds for one token, and for all
+}
+
+// Buckets are named by what they limit.
+const (
+	routeBucket    = "route "
+	listenerBucket = "listener "
+)
+
+// forget drops the buckets and budgets that nothing needs any more.
+func (e *Engine) forget(s *config.Snapshot, routes *route.Table) {
+	keep := map[string]bool{}
+	routes.Each(func(r *route.Route) { keep[routeBucket+r.Key] = true })
+	for i := range s.Listeners {
+		keep[listenerBucket+s.Listeners[i].Name] = true
+	}
+	e.buckets.Range(func(name, _ any) bool {
+		if !keep[name.(string)] {
+			e.buckets.Delete(name)
+		}
+		return true
+	})
+	e.budgets.Range(func(key, _ any) bool {
+		if !keep[routeBucket+key.(string)] {
+			e.budgets.Delete(key)
+		}
+		return true
+	})
 }
 
 // bucket of this name, with what the configuration says of it now.

@@ -213,11 +213,8 @@ func (c *httpClient) goal(req *http1.Request) (to goal) {
 
 // parameter returns the value of the first parameter with this name in a target's query, as it is encoded there.
 func parameter(target []byte, name string) ([]byte, bool) {
-	i := bytes.IndexByte(target, '?')
-	if i < 0 {
-		return nil, false
-	}
-	for rest := target[i+1:]; len(rest) > 0; {
+	_, rest, _ := bytes.Cut(target, []byte{'?'})
+	for len(rest) > 0 {
 		var one []byte
 		one, rest, _ = bytes.Cut(rest, []byte{'&'})
 		key, value, _ := bytes.Cut(one, []byte{'='})

@@ -99,7 +99,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table) {
 	w.limits = map[string]*bucket{}
 	for i := range s.Listeners {
 		if l := &s.Listeners[i]; l.Limit != (config.Limit{}) {
-			w.limits[l.Name] = w.engine.bucket("listener "+l.Name, l.Limit)
+			w.limits[l.Name] = w.engine.bucket(listenerBucket+l.Name, l.Limit)
 		}
 	}
 }
