@@ -31,6 +31,10 @@ func states() map[string]*connState {
 			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), sent: true, closing: true,
 			attempt: 2, left: time.Second,
 		}},
+		"an HTTP client whose route has a plan": {role: roleHTTPClient, image: image, listener: listener, exchange: exchangeState{
+			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), attempt: 9, left: time.Second,
+			route: "shop.demo#3", age: time.Minute, abort: 503, again: true,
+		}},
 		"an HTTP endpoint": {
 			role: roleHTTPEndpoint, image: image, cluster: "shop", endpoint: addr, client: 9, used: true, reusable: true,
 		},
@@ -54,6 +58,9 @@ func TestStateComesBack(t *testing.T) {
 	for name, want := range states() {
 		t.Run(name, func(t *testing.T) {
 			b := want.write()
+			if plain := want.exchange.route == ""; plain != (b[0] == statePlain) {
+				t.Errorf("version %d: what the first can say is written in it", b[0])
+			}
 			got, err := parseState(b)
 			if err != nil {
 				t.Fatal(err)

@@ -3,6 +3,7 @@ package static
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/axlemesh/axle/api/bootstrap"
@@ -104,4 +105,18 @@ func (t *translator) changes(at string, all []bootstrap.Change) []config.Change 
 		out = append(out, one)
 	}
 	return out
+}
+
+// speakHTTP reports what only HTTP has where every request that is routed is Bolt's: it would never happen.
+func (t *translator) speakHTTP(s *bootstrap.Static) {
+	isBolt := func(l bootstrap.Listener) bool { return l.Protocol == bootstrap.Bolt }
+	routed := slices.DeleteFunc(slices.Clone(s.Listeners), func(l bootstrap.Listener) bool { return l.Cluster != "" })
+	if len(routed) == 0 || slices.ContainsFunc(routed, func(l bootstrap.Listener) bool { return !isBolt(l) }) {
+		return
+	}
+	for i, r := range s.Routes {
+		if r.Edit != nil || r.Redirect != nil {
+			t.fault("static.routes[%d]: edit and redirect are for HTTP, and every listener that is routed is bolt: its requests go on as they came", i)
+		}
+	}
 }

@@ -94,6 +94,7 @@ func TestActions(t *testing.T) {
 
 func TestActionMistakes(t *testing.T) {
 	_, err := Snapshot(&bootstrap.Static{
+		Listeners: []bootstrap.Listener{{Name: "l", Address: ":1", Protocol: bootstrap.Bolt}},
 		Routes: []bootstrap.Route{{
 			Service: "a", Cluster: "c", Match: []bootstrap.Match{{Header: "a", Query: "b", Present: true}},
 			Retry: &bootstrap.Retry{RetryOn: []string{"luck"}},
@@ -108,6 +109,7 @@ func TestActionMistakes(t *testing.T) {
 		`static.routes[0].fault.abort.status: it is missing`,
 		`static.routes[0].edit.request[0]: it needs one of set, add, default and remove, and has 0`,
 		`static.routes[0].match[0]: it needs one of header and query`,
+		`static.routes[0]: edit and redirect are for HTTP, and every listener that is routed is bolt: its requests go on as they came`,
 		`host "a": route 0: retry: it has nothing to retry on`,
 		`host "a": route 0: fault: it needs a delay or an abort`,
 		`host "a": route 0: edit: request 0: header "Te" belongs to the connection or frames the message: it cannot be changed`,

@@ -128,6 +128,7 @@ func Snapshot(s *bootstrap.Static) (*config.Snapshot, error) {
 	for i, c := range s.Clusters {
 		t.cluster(fmt.Sprintf("static.clusters[%d]", i), c)
 	}
+	t.speakHTTP(s)
 	if err := errors.Join(append(t.errs, t.snap.Validate())...); err != nil {
 		return nil, err
 	}
