@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -218,5 +219,49 @@ func keepAsking(t *testing.T, addr netip.AddrPort, p config.Protocol, stop <-cha
 			t.Errorf("request %d: %v", n, err)
 			return n + 1
 		}
+	}
+}
+
+// TestABoltPlanMoves hands over while a request waits for its endpoint, which fails it then: the next owner sends it to the
+// other one.
+func TestABoltPlanMoves(t *testing.T) {
+	retry := &config.Retry{On: config.RetryReset, Statuses: []int{503}, AnyMethod: true, Backoff: time.Millisecond, PerTry: 200 * time.Millisecond}
+	for name, fail := range map[string]func(*backend, message){"busy": busy, "a reset": hangUp, "too slow": silent} {
+		t.Run(name, func(t *testing.T) {
+			bad, good := newBackend(t), serve(t, nil)
+			addr := freePort(t)
+			at := addrOf(bad.ln.Addr().(*net.TCPAddr).AddrPort())
+			s := ruled(addr, config.Bolt, map[string]netip.AddrPort{"v1": good.addr}, config.Route{Name: "r", Cluster: "v1", Retry: retry})
+			endpoints(s, "v1", at.addr, good.addr)
+			from, to := started(t, 1, s), started2(t, s)
+			seen := make(chan message, 1)
+			go func() {
+				bad.accept(t)
+				seen <- bad.read(t)
+			}()
+			c := dial(t, addr)
+			var m message
+			for asked := 0; asked < 2; asked++ {
+				if err := c.ask([]byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case m = <-seen:
+					asked = 2
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			if m.body == nil {
+				t.Fatal("no request has come to the endpoint")
+			}
+			give(t, from, to)
+			fail(bad, m)
+			c.settle(t)
+			stats := to.Stats()
+			n := stats.Routes[proxy.RouteName{Host: echoService, Route: "r"}]
+			if stats.Retried != 1 || n.Outcomes[proxy.Outcome2xx] != n.Requests || n.Outcomes[proxy.OutcomeMoved] != 0 {
+				t.Errorf("%d retries, the route counts %+v", stats.Retried, n)
+			}
+		})
 	}
 }

@@ -16,8 +16,8 @@ const (
 	maxCallBytes = 32 << 20
 )
 
-// call is a Bolt request that is delayed, or that may be sent again. A handover moves none: those that wait are sent when it
-// begins, and those that were sent are answered as their endpoint answers then.
+// call is a Bolt request that is delayed, or that may be sent again. Those that wait are sent when a handover begins; those
+// that were sent move with their connection.
 type call struct {
 	kept
 	w      *worker
@@ -35,8 +35,8 @@ func (w *worker) holds(to *goal, f bolt.Frame) bool {
 	return (to.delay > 0 || to.retry() != nil && f.Kind() != bolt.Oneway) && len(f.Bytes()) <= maxCallFrame && w.callBytes <= maxCallBytes
 }
 
-// hold keeps a request, and sends it after its delay.
-func (w *worker) hold(d *downstream, f bolt.Frame, to goal) {
+// newCall keeps a request.
+func (w *worker) newCall(d *downstream, f bolt.Frame, to goal) *call {
 	c := w.freeCalls
 	if c == nil {
 		c = &call{w: w}
@@ -50,6 +50,12 @@ func (w *worker) hold(d *downstream, f bolt.Frame, to goal) {
 	if to.retry() != nil {
 		c.claim.open(to.route.plan.budget)
 	}
+	return c
+}
+
+// hold keeps a request, and sends it after its delay.
+func (w *worker) hold(d *downstream, f bolt.Frame, to goal) {
+	c := w.newCall(d, f, to)
 	if to.delay == 0 || w.moving {
 		c.try()
 		return
@@ -109,7 +115,12 @@ func (c *call) try() {
 // sent notes where the call waits now.
 func (c *call) sent(v *waiting, to *goal) {
 	c.at, c.to.attempts = v, to.attempts
-	if r := to.retry(); r != nil && r.PerTry > 0 {
+	c.watch()
+}
+
+// watch bounds the try that the call is in.
+func (c *call) watch() {
+	if r := c.to.retry(); r != nil && r.PerTry > 0 {
 		c.w.loop.Start(&c.timer, r.PerTry)
 	}
 }

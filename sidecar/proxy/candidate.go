@@ -202,6 +202,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 				v.count = c.pending
 			}
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
+			v.resume(&state.plan)
 		}
 	}
 	up.conn = w.loop.Restore(fd, s.image, up)
@@ -265,7 +266,7 @@ func (w *worker) activateUp(up *upConn) {
 		up.host.Conns = append(up.host.Conns, up)
 	}
 	w.loop.Start(&up.watch, beatEvery)
-	up.slots.Each(func(slot *upstream.Slot[waiting]) { w.loop.Start(&slot.Value.timer, slot.Value.left) })
+	up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })
 	up.leaveIfIdle()
 }
 

@@ -16,7 +16,7 @@ import (
 // cannot say, so that a build which knows no other takes everything else.
 const (
 	statePlain   = 1
-	statePlanned = 2 // an HTTP client's exchange ends with what its route's plan needs
+	statePlanned = 2 // an HTTP client's exchange, and each request that waits, ends with what its route's plan needs
 )
 
 // role says what a connection is to its worker.
@@ -56,12 +56,13 @@ type waitingState struct {
 	reply bolt.Reply // to the client, with its own id
 	beat  bool
 	left  time.Duration
+	plan  planState
 }
 
 // write returns s as bytes. Integers are varints, strings and byte strings are preceded by their length.
 func (s *connState) write() []byte {
 	e := encoder{version: statePlain}
-	if s.exchange.planned() {
+	if s.planned() {
 		e.version = statePlanned
 	}
 	e.byte(e.version)
@@ -186,6 +187,9 @@ func (e *encoder) waiting(v *waitingState) {
 	e.byte(v.reply.Codec)
 	e.bool(v.beat)
 	e.uint(uint64(v.left))
+	if e.version == statePlanned {
+		e.plan(&v.plan)
+	}
 }
 
 // decoder takes from b; bad is set once something was missing.
@@ -259,6 +263,9 @@ func (d *decoder) waiting() waitingState {
 		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()),
 		reply: bolt.Reply{Version: bolt.Version(d.byte()), ID: uint32(d.uint()), Codec: d.byte()},
 		beat:  d.bool(), left: time.Duration(d.uint()),
+	}
+	if d.version == statePlanned {
+		v.plan = d.plan()
 	}
 	if v.from > config.Outbound || v.reply.Version > bolt.V2CRC || v.left < 0 {
 		d.bad = true

@@ -38,6 +38,14 @@ func states() map[string]*connState {
 		"an HTTP endpoint": {
 			role: roleHTTPEndpoint, image: image, cluster: "shop", endpoint: addr, client: 9, used: true, reusable: true,
 		},
+		"an endpoint with requests whose route has a plan": {
+			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr,
+			waiting: []waitingState{
+				{slot: 1, down: 5, left: time.Second},
+				{slot: 2, down: 5, left: time.Second, plan: planState{route: "a#1", age: time.Minute}},
+				{slot: 3, down: 6, left: time.Second, plan: planState{route: "a#1", age: 1, attempts: 2, tries: 1, again: true, frame: []byte("frame")}},
+			},
+		},
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{
@@ -49,7 +57,7 @@ func states() map[string]*connState {
 }
 
 var exported = cmp.Options{
-	cmp.AllowUnexported(connState{}, waitingState{}, exchangeState{}, http1.Body{}),
+	cmp.AllowUnexported(connState{}, waitingState{}, planState{}, exchangeState{}, http1.Body{}),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(bytes.Equal),
 }
@@ -58,7 +66,7 @@ func TestStateComesBack(t *testing.T) {
 	for name, want := range states() {
 		t.Run(name, func(t *testing.T) {
 			b := want.write()
-			if plain := want.exchange.route == ""; plain != (b[0] == statePlain) {
+			if plain := !want.planned(); plain != (b[0] == statePlain) {
 				t.Errorf("version %d: what the first can say is written in it", b[0])
 			}
 			got, err := parseState(b)
