@@ -159,6 +159,9 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	if x.refused(req, &to) {
 		return 0
 	}
+	if to.retry() != nil {
+		x.turn.claim.open(to.route.plan.budget)
+	}
 	x.forward(req, n)
 	if to.mirror != nil {
 		c.mirror(req, x.head, rest, &to)

@@ -81,7 +81,6 @@ func (x *exchange) again(wanted bool) bool {
 	if r == nil || !wanted || !x.repeat || x.answered || x.attempt >= x.attempts {
 		return false
 	}
-	x.turn.claim.open(x.goal.route.plan.budget)
 	if !x.turn.claim.again(r) {
 		w.count.RetriesDenied++
 		return false

@@ -79,7 +79,7 @@ func (w *worker) follow(p *plan, to *goal) {
 		return
 	}
 	f := p.fault
-	if f == nil {
+	if f == nil || to.cluster == nil { // what is answered here is not spoilt
 		return
 	}
 	if route.Takes(f.Delayed, &p.places.delay) {
