@@ -42,6 +42,7 @@ func TestHTTPSample(t *testing.T) {
 		if err != nil {
 			t.Fatalf("answer %q: %v", want, err)
 		}
+		defer func() { _ = resp.Body.Close() }()
 		body, err := io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode != http.StatusOK || string(body) != want {
 			t.Fatalf("status %d, body %q, error %v; want 200 and %q", resp.StatusCode, body, err, want)
