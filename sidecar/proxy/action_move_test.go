@@ -43,25 +43,25 @@ func TestAPlanMoves(t *testing.T) {
 		status int
 		seen   int64
 	}{
-		"its answer is changed": {held(gotStatus(200)), config.Route{}, func(_ proxy.Stats, seen int64) bool { return seen == 1 }, 200, 1},
+		"its answer is changed": {held(statusOnly(200)), config.Route{}, func(_ proxy.Stats, seen int64) bool { return seen == 1 }, 200, 1},
 		"its endpoint fails": {
 			first(held(reset)), config.Route{Retry: retry(time.Millisecond)},
 			func(_ proxy.Stats, seen int64) bool { return seen == 1 }, 200, 2,
 		},
 		"its endpoint cannot": {
-			first(held(gotStatus(500))), config.Route{Retry: retry(time.Millisecond)},
+			first(held(statusOnly(500))), config.Route{Retry: retry(time.Millisecond)},
 			func(_ proxy.Stats, seen int64) bool { return seen == 1 }, 200, 2,
 		},
 		"between two tries": {
-			first(gotStatus(500)), config.Route{Retry: retry(time.Hour)},
+			first(statusOnly(500)), config.Route{Retry: retry(time.Hour)},
 			func(s proxy.Stats, _ int64) bool { return s.Retried == 1 }, 200, 2,
 		},
 		"delayed": {
-			gotStatus(200), config.Route{Fault: &config.Fault{Delayed: always, Delay: time.Hour}},
+			statusOnly(200), config.Route{Fault: &config.Fault{Delayed: always, Delay: time.Hour}},
 			func(s proxy.Stats, _ int64) bool { return s.Delayed == 1 }, 200, 1,
 		},
 		"delayed, then aborted": {
-			gotStatus(200), config.Route{Fault: &config.Fault{Delayed: always, Delay: time.Hour, Aborted: always, Status: 418}},
+			statusOnly(200), config.Route{Fault: &config.Fault{Delayed: always, Delay: time.Hour, Aborted: always, Status: 418}},
 			func(s proxy.Stats, _ int64) bool { return s.Delayed == 1 }, 418, 0,
 		},
 	}

@@ -55,8 +55,8 @@ func newOrigin(t *testing.T, answer func(n int64, w http.ResponseWriter, r *http
 	return o
 }
 
-// status answers with a status and says it.
-func gotStatus(code int) func(int64, http.ResponseWriter, *http.Request) {
+// statusOnly answers with a status and says it.
+func statusOnly(code int) func(int64, http.ResponseWriter, *http.Request) {
 	return func(_ int64, w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
 		_, _ = fmt.Fprint(w, code)
@@ -87,22 +87,22 @@ func TestHTTPIsTriedAgain(t *testing.T) {
 		status  int
 		retried bool
 	}{
-		"503 of a GET":                {gotStatus(503), fast(config.Retry{On: config.RetryGateway}), "GET", "", 200, true},
-		"500 is no gateway error":     {gotStatus(500), fast(config.Retry{On: config.RetryGateway}), "GET", "", 500, false},
-		"500 is one of the server":    {gotStatus(500), fast(config.Retry{On: config.RetryServerError}), "GET", "", 200, true},
-		"404 if that is listed":       {gotStatus(404), fast(config.Retry{Statuses: []int{404}}), "GET", "", 200, true},
+		"503 of a GET":                {statusOnly(503), fast(config.Retry{On: config.RetryGateway}), "GET", "", 200, true},
+		"500 is no gateway error":     {statusOnly(500), fast(config.Retry{On: config.RetryGateway}), "GET", "", 500, false},
+		"500 is one of the server":    {statusOnly(500), fast(config.Retry{On: config.RetryServerError}), "GET", "", 200, true},
+		"404 if that is listed":       {statusOnly(404), fast(config.Retry{Statuses: []int{404}}), "GET", "", 200, true},
 		"a reset":                     {reset, fast(config.Retry{On: config.RetryReset}), "GET", "", 200, true},
 		"a reset is none of these":    {reset, fast(config.Retry{On: config.RetryGateway}), "GET", "", 502, false},
-		"a PUT with its body":         {gotStatus(503), fast(config.Retry{On: config.RetryGateway}), "PUT", body, 200, true},
-		"a POST is not":               {gotStatus(503), fast(config.Retry{On: config.RetryGateway}), "POST", body, 503, false},
-		"a POST if that is asked for": {gotStatus(503), fast(config.Retry{On: config.RetryGateway, AnyMethod: true}), "POST", body, 200, true},
-		"a large body is not":         {gotStatus(503), fast(config.Retry{On: config.RetryGateway}), "PUT", strings.Repeat(body, 10_000), 503, false},
+		"a PUT with its body":         {statusOnly(503), fast(config.Retry{On: config.RetryGateway}), "PUT", body, 200, true},
+		"a POST is not":               {statusOnly(503), fast(config.Retry{On: config.RetryGateway}), "POST", body, 503, false},
+		"a POST if that is asked for": {statusOnly(503), fast(config.Retry{On: config.RetryGateway, AnyMethod: true}), "POST", body, 200, true},
+		"a large body is not":         {statusOnly(503), fast(config.Retry{On: config.RetryGateway}), "PUT", strings.Repeat(body, 10_000), 503, false},
 		"a try that takes too long":   {slow, fast(config.Retry{On: config.RetryReset, PerTry: 50 * time.Millisecond}), "GET", "", 200, true},
 		"too long, not to be retried": {slow, fast(config.Retry{On: config.RetryConnect, PerTry: 50 * time.Millisecond}), "GET", "", 504, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			bad, good := newOrigin(t, tc.bad), newOrigin(t, gotStatus(200))
+			bad, good := newOrigin(t, tc.bad), newOrigin(t, statusOnly(200))
 			addr := freePort(t)
 			s := ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": bad.addr}, config.Route{Name: "r", Cluster: "v1", Retry: tc.retry})
 			e := started(t, 1, endpoints(s, "v1", bad.addr, good.addr))
@@ -246,7 +246,7 @@ func TestFaults(t *testing.T) {
 	all := config.Fraction{Numerator: 1, Denominator: 1}
 	for name, p := range map[string]config.Protocol{"HTTP": config.HTTP1, "Bolt": config.Bolt} {
 		t.Run(name, func(t *testing.T) {
-			web1, bolt1 := newOrigin(t, gotStatus(200)), serve(t, nil)
+			web1, bolt1 := newOrigin(t, statusOnly(200)), serve(t, nil)
 			addr := freePort(t)
 			to := web1.addr
 			if p == config.Bolt {
@@ -324,7 +324,7 @@ func TestLimits(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			web1, bolt1 := newOrigin(t, gotStatus(200)), serve(t, nil)
+			web1, bolt1 := newOrigin(t, statusOnly(200)), serve(t, nil)
 			to := map[config.Protocol]netip.AddrPort{config.HTTP1: web1.addr, config.Bolt: bolt1.addr}[tc.p]
 			addr, r := freePort(t), config.Route{Cluster: "v1"}
 			if !tc.listener {
