@@ -47,15 +47,15 @@ func TestDubboRouteActions(t *testing.T) {
 		bad     byte // status of one of two endpoints; 20 for none
 		route   config.Route
 		want    []byte
-		retried uint64
+		retried bool
 		outcome proxy.Outcome
 	}{
-		"aborted":             {20, config.Route{Fault: &config.Fault{Aborted: all, Status: 404}}, []byte{60, 60}, 0, proxy.OutcomeOwn},
-		"delayed":             {20, config.Route{Fault: &config.Fault{Delayed: all, Delay: 20 * time.Millisecond}}, []byte{20, 20}, 0, proxy.Outcome2xx},
-		"limited":             {20, config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []byte{20, 100}, 0, proxy.OutcomeOwn},
-		"busy, tried again":   {100, config.Route{Retry: &config.Retry{Statuses: []int{503}}}, []byte{20, 20}, 1, proxy.Outcome2xx},
-		"reset, tried again":  {0, config.Route{Retry: &config.Retry{On: config.RetryReset, AnyMethod: true}}, []byte{20, 20}, 1, proxy.Outcome2xx},
-		"reset may have done": {0, config.Route{Retry: &config.Retry{On: config.RetryReset}}, []byte{20, 35}, 0, proxy.OutcomeOwn},
+		"aborted":             {20, config.Route{Fault: &config.Fault{Aborted: all, Status: 404}}, []byte{60, 60}, false, proxy.OutcomeOwn},
+		"delayed":             {20, config.Route{Fault: &config.Fault{Delayed: all, Delay: 20 * time.Millisecond}}, []byte{20, 20}, false, proxy.Outcome2xx},
+		"limited":             {20, config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []byte{20, 100}, false, proxy.OutcomeOwn},
+		"busy, tried again":   {100, config.Route{Retry: &config.Retry{Statuses: []int{503}}}, []byte{20, 20}, true, proxy.Outcome2xx},
+		"reset, tried again":  {0, config.Route{Retry: &config.Retry{On: config.RetryReset, AnyMethod: true}}, []byte{20, 20}, true, proxy.Outcome2xx},
+		"reset may have done": {0, config.Route{Retry: &config.Retry{On: config.RetryReset}}, []byte{20, 35}, false, proxy.OutcomeOwn},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -83,8 +83,8 @@ func TestDubboRouteActions(t *testing.T) {
 			}
 			stats := e.Stats()
 			count := stats.Routes[proxy.RouteName{Host: echoDubbo, Route: "r"}]
-			if stats.Retried != tc.retried || count.Requests != 2 || count.Outcomes[tc.outcome] == 0 {
-				t.Errorf("%d retries, want %d; %+v", stats.Retried, tc.retried, count)
+			if (stats.Retried > 0) != tc.retried || count.Requests != 2 || count.Outcomes[tc.outcome] == 0 {
+				t.Errorf("%d retries, want some: %t; %+v", stats.Retried, tc.retried, count)
 			}
 		})
 	}
