@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	corev1 "k8s.io/api/core/v1"
@@ -151,6 +153,69 @@ func TestRulesReachTheRequest(t *testing.T) {
 			}
 			if e := snapshot.Clusters[got.Clusters[0]].Endpoints; len(e) == 0 || e[0].String() != tc.firstServes {
 				t.Errorf("endpoints %v, want %s first", e, tc.firstServes)
+			}
+		})
+	}
+}
+
+// TestActionsReachTheRequest does the same for what a rule does besides sending requests on.
+func TestActionsReachTheRequest(t *testing.T) {
+	whole := func(n uint32) config.Fraction { return config.Fraction{Numerator: n, Denominator: 100} }
+	cases := map[string]struct {
+		rule     string
+		attempts int
+		retry    *config.Retry
+		fault    *config.Fault
+	}{
+		"nothing": {rule: "{timeout: 1s}", attempts: config.DefaultAttempts},
+		"a retry of what has reached nobody": {
+			rule: "{retry: {attempts: 1, retryOn: [ConnectFailure]}}", attempts: 2,
+		},
+		"no retry": {rule: "{retry: {attempts: 0, retryOn: [ConnectFailure]}}", attempts: 1},
+		"a retry by its defaults": {
+			rule: "{retry: {retryOn: [Busy], budget: 20%}}", attempts: 2, retry: &config.Retry{Statuses: []int{429, 503}, BudgetPercent: 20},
+		},
+		"a retry of everything": {
+			rule:     "{retry: {attempts: 9, retryOn: [ServerError], statuses: [409], methods: All, perTryTimeout: 1s, backoff: 10ms, budget: 5}}",
+			attempts: 10, retry: &config.Retry{
+				On: config.RetryServerError | config.RetryReset | config.RetryConnect, Statuses: []int{409}, AnyMethod: true, PerTry: time.Second,
+				Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, BudgetPercent: 5,
+			},
+		},
+		"faults": {
+			rule: "{fault: {delay: {percent: 1%, duration: 100ms}, abort: {percent: 0%, status: 503}}}", attempts: config.DefaultAttempts,
+			fault: &config.Fault{Delayed: whole(1), Delay: 100 * time.Millisecond, Aborted: whole(0), Status: 503},
+		},
+		"a few faults": {
+			rule: "{fault: {abort: {percent: 0.0001%, status: 418}}}", attempts: config.DefaultAttempts,
+			fault: &config.Fault{Delayed: whole(0), Aborted: config.Fraction{Numerator: 1, Denominator: 1_000_000}, Status: 418},
+		},
+		"a fault of everything": {
+			rule: "{fault: {delay: {duration: 1s}}}", attempts: config.DefaultAttempts,
+			fault: &config.Fault{Delayed: whole(100), Delay: time.Second, Aborted: whole(0)},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			hosts, _ := made(t, "["+tc.rule+"]")
+			for _, key := range []string{"com.x.Pay:1.0", "pay.payments"} {
+				got := route.Compile(taken(t, hosts).Hosts).Match([]byte(key), nil, asked{})
+				if got.Attempts != tc.attempts {
+					t.Errorf("%s: %d attempts, want %d", key, got.Attempts, tc.attempts)
+				}
+				if diff := cmp.Diff(tc.retry, got.Retry); diff != "" {
+					t.Errorf("%s: retry (-want +got):\n%s", key, diff)
+				}
+				want := tc.fault
+				if want != nil && want.Status == 0 {
+					want.Aborted = got.Fault.Aborted // of nothing
+				}
+				if want != nil && want.Delay == 0 {
+					want.Delayed = got.Fault.Delayed
+				}
+				if diff := cmp.Diff(want, got.Fault); diff != "" {
+					t.Errorf("%s: fault (-want +got):\n%s", key, diff)
+				}
 			}
 		})
 	}

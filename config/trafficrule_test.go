@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/axlemesh/axle/api/v1alpha1"
@@ -34,6 +35,8 @@ var _ = Describe("the sample of a TrafficRule", func() {
 				Matches:     []v1alpha1.Match{{Method: &v1alpha1.ValueMatch{Value: "query"}}},
 				BackendRefs: []v1alpha1.BackendRef{{BackendTarget: v1alpha1.BackendTarget{Name: "pay"}}},
 				Mirror:      &v1alpha1.Mirror{BackendRef: v1alpha1.BackendTarget{Name: "shadow"}, Fraction: &v1alpha1.Fraction{Numerator: 5}},
+				Retry:       &v1alpha1.Retry{RetryOn: []v1alpha1.RetryOn{v1alpha1.RetryReset}},
+				Fault:       &v1alpha1.Fault{Abort: &v1alpha1.FaultAbort{Percent: new(intstr.FromString("0.01%")), Status: 503}},
 			}},
 		}}
 		obj.Name, obj.Namespace = "short", "default"
@@ -44,6 +47,9 @@ var _ = Describe("the sample of a TrafficRule", func() {
 		Expect(rule.Fallback).To(Equal(v1alpha1.FallbackFail))
 		Expect(rule.Matches[0].Method.Type).To(Equal(v1alpha1.MatchExact))
 		Expect(rule.BackendRefs[0].Weight).To(HaveValue(BeEquivalentTo(1)))
+		Expect(rule.Retry.Attempts).To(HaveValue(BeEquivalentTo(1)))
+		Expect(rule.Retry.Methods).To(Equal(v1alpha1.RetryIdempotent))
+		Expect(rule.Retry.BudgetPercent()).To(BeEquivalentTo(20))
 		Expect(rule.Mirror.Fraction.Denominator).To(BeEquivalentTo(100))
 	})
 
@@ -80,6 +86,17 @@ var _ = Describe("the sample of a TrafficRule", func() {
 		Entry("with a timeout that is no duration", mutation{"spec.rules.1.timeout", "soon", "timeout"}),
 		Entry("with a timeout of no time", mutation{"spec.rules.1.timeout", "0s", "from 1ms to 1h"}),
 		Entry("with a timeout of a day", mutation{"spec.rules.1.timeout", "24h", "from 1ms to 1h"}),
+		Entry("with a fault of nothing", mutation{"spec.rules.1.fault", map[string]any{}, "needs a delay or an abort"}),
+		Entry("with a delay of no time", mutation{"spec.rules.1.fault", map[string]any{"delay": map[string]any{"duration": "0s"}}, "from 1ms to 1h"}),
+		Entry("with a delay of more than all", mutation{"spec.rules.1.fault", map[string]any{"delay": map[string]any{"duration": "1s", "percent": "101%"}}, "percent"}),
+		Entry("with a delay of a number above 100", mutation{"spec.rules.1.fault", map[string]any{"delay": map[string]any{"duration": "1s", "percent": int64(101)}}, "percent is from 0% to 100%"}),
+		Entry("with an abort without a status", mutation{"spec.rules.1.fault", map[string]any{"abort": map[string]any{"percent": "1%"}}, "status: Required value"}),
+		Entry("with an abort that is none", mutation{"spec.rules.1.fault", map[string]any{"abort": map[string]any{"status": int64(100)}}, "greater than or equal to 200"}),
+		Entry("with a retry on nothing", mutation{"spec.rules.1.retry", map[string]any{"attempts": int64(1)}, "something to retry on"}),
+		Entry("with a retry on luck", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Luck"}}, "Unsupported value"}),
+		Entry("with ten retries", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "attempts": int64(10)}, "less than or equal to 9"}),
+		Entry("with a budget of nothing", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "budget": "0%"}, "budget"}),
+		Entry("with a retry of a success", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "statuses": []any{int64(200)}}, "greater than or equal to 400"}),
 		Entry("with an unknown fallback", mutation{"spec.rules.1.fallback", "Guess", "Unsupported value"}),
 	)
 })

@@ -125,6 +125,8 @@ type Listener struct {
 	TLS *ListenerTLS `json:"tls,omitempty"`
 	// ProxyProtocol says that each connection begins with a header of the PROXY protocol, version 1 or 2.
 	ProxyProtocol bool `json:"proxyProtocol,omitempty"`
+	// Limit of the requests that are taken here.
+	Limit *Limit `json:"limit,omitempty"`
 }
 
 // Modes of a listener's TLS.
@@ -165,8 +167,10 @@ type ClusterTLS struct {
 }
 
 // Route says what becomes of requests for one service. The routes of a service are tried in order, and the first whose
-// matches all hold takes the request. Exactly one of Cluster, Split and Status is set.
+// matches all hold takes the request. Exactly one of Cluster, Split, Status and Redirect is set.
 type Route struct {
+	// Name in metrics; empty means Service.
+	Name string `json:"name,omitempty"`
 	// Service is the routing key: of Bolt the service ("com.x.Pay:1.0"), of Dubbo the interface with what it
 	// has of version and group ("com.x.Pay:1.0@gray"), of HTTP the host without its port ("shop.demo"; the suffixes .svc and
 	// .svc.cluster.local are cut off first), of SOAP what its action says before the operation, else the namespace of what is
@@ -185,25 +189,43 @@ type Route struct {
 	Mirror *Mirror `json:"mirror,omitempty"`
 	// Timeout of one request ("800ms"); empty means the request's own, else 15 s, and 5 m of Dubbo.
 	Timeout string `json:"timeout,omitempty"`
-	// Attempts to reach an endpoint, 1 to 3; 0 means 3. A request that was sent is not sent again.
-	Attempts int `json:"attempts,omitempty"`
 	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
 	Hash []HashKey `json:"hash,omitempty"`
+	// Attempts in all, 1 to 10; 0 means 3. Without Retry a request that was sent is not sent again.
+	Attempts int    `json:"attempts,omitempty"`
+	Retry    *Retry `json:"retry,omitempty"`
+	// Sticky names a header: requests with the same value of it go to the same part of Split.
+	Sticky string `json:"sticky,omitempty"`
+	Fault  *Fault `json:"fault,omitempty"`
+	// Limit of the requests that are taken.
+	Limit    *Limit    `json:"limit,omitempty"`
+	Edit     *Edit     `json:"edit,omitempty"`
+	Redirect *Redirect `json:"redirect,omitempty"`
 }
 
-// Match is a condition. Exactly one of Present, Exact, Prefix and Regex is set.
+// Match is a condition. Exactly one of Header and Query is set, and one of Present, Exact, Prefix, Suffix, Contains, Regex and
+// Range.
 type Match struct {
 	// Header names a header: in any case for HTTP, exactly as clients send it for Bolt and for Dubbo, where it is an
 	// attachment; ":method" is the method, and ":path" the path of HTTP without its query.
-	Header string `json:"header"`
+	Header string `json:"header,omitempty"`
+	// Query names a parameter of HTTP's query; the first one's value counts, as it is encoded.
+	Query string `json:"query,omitempty"`
 	// Present holds for any value, the empty one included.
 	Present bool `json:"present,omitempty"`
 	// Exact is the whole value.
 	Exact string `json:"exact,omitempty"`
 	// Prefix is what the value begins with.
 	Prefix string `json:"prefix,omitempty"`
+	// Suffix is what the value ends with, Contains what is somewhere in it.
+	Suffix   string `json:"suffix,omitempty"`
+	Contains string `json:"contains,omitempty"`
 	// Regex has RE2's syntax and matches the whole value; one of more than 4 KiB it does not match.
 	Regex string `json:"regex,omitempty"`
+	// Range is of decimal integers.
+	Range *Range `json:"range,omitempty"`
+	// Invert holds for a value that does not match, and with Present for what is not there.
+	Invert bool `json:"invert,omitempty"`
 }
 
 // Share is a cluster's part of a Split: its weight of the sum of all.

@@ -109,6 +109,16 @@ type Rule struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms') && duration(self) <= duration('1h')",message="timeout must be from 1ms to 1h: leave it out for no timeout of the rule's own"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
+	// Fault spoils some requests on purpose.
+	//
+	// +optional
+	Fault *Fault `json:"fault,omitempty"`
+
+	// Retry sends requests again that have failed. Default: those that have reached no endpoint, twice.
+	//
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+
 	// Fallback is what happens to the part of a backendRef that cannot take it: its subset has no ready pod, or its
 	// Service or port does not exist.
 	//

@@ -57,7 +57,8 @@ func (c *compiler) route(cand candidate, t *table) *routev3.Route {
 	if rule.Name != "" {
 		r.Name += "/" + rule.Name
 	}
-	action := &routev3.RouteAction{RequestMirrorPolicies: c.mirror(cand.rule, rule, t)}
+	action := &routev3.RouteAction{RequestMirrorPolicies: c.mirror(cand.rule, rule, t), RetryPolicy: retryPolicy(rule.Retry)}
+	r.Metadata, r.TypedPerFilterConfig = retryBudget(rule.Retry), filters(rule.Fault)
 	if rule.Timeout != nil {
 		action.Timeout = durationpb.New(rule.Timeout.Duration)
 	}

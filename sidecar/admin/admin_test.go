@@ -96,8 +96,47 @@ func TestMetrics(t *testing.T) {
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 1500, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 9_000_000, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{FreezeP99Micros: 1})
+	o.Stats.Retried, o.Stats.RetriesDenied, o.Stats.Delayed = 3, 2, 1
+	c := proxy.RouteCount{Requests: 5, Total: 3 * time.Second}
+	c.Outcomes[proxy.Outcome2xx], c.Outcomes[proxy.OutcomeOwn] = 2, 1
+	c.Latency[1] = 1
+	o.Stats.Routes = map[proxy.RouteName]proxy.RouteCount{{Host: "com.x.Pay:1.0", Route: "default"}: c}
 	r := NewRegistry("v1", "b", 3, func() Observed { return o })
 	want := `
+# HELP axle_route_requests_total Requests that a route has taken; those of routes beyond the bound are in one series.
+# TYPE axle_route_requests_total counter
+axle_route_requests_total{host="com.x.Pay:1.0",route="default"} 5
+# HELP axle_retries_denied_total Retries that a budget did not allow.
+# TYPE axle_retries_denied_total counter
+axle_retries_denied_total 2
+# HELP axle_route_duration_seconds From a request to the first byte of its endpoint's answer.
+# TYPE axle_route_duration_seconds histogram
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.0005"} 0
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.001"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.002"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.005"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.01"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.02"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.05"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.1"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.2"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.5"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="1"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="2"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="5"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="15"} 1
+axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="+Inf"} 2
+axle_route_duration_seconds_sum{host="com.x.Pay:1.0",route="default"} 3
+axle_route_duration_seconds_count{host="com.x.Pay:1.0",route="default"} 2
+# HELP axle_route_outcomes_total How requests of a route have ended: by the class of the answer's status, own for an answer of the sidecar's own, gone for a client that has left, moved for what a handover has taken elsewhere.
+# TYPE axle_route_outcomes_total counter
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="2xx",route="default"} 2
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="3xx",route="default"} 0
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="4xx",route="default"} 0
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="5xx",route="default"} 0
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="gone",route="default"} 0
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="moved",route="default"} 0
+axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="own",route="default"} 1
 # HELP axle_cluster_requests_total Requests sent to endpoints, by the cluster that their route has chosen.
 # TYPE axle_cluster_requests_total counter
 axle_cluster_requests_total{cluster="outbound/shop/pay/80/version=v1"} 9
@@ -158,7 +197,7 @@ axle_handover_freeze_seconds_sum 9.0015
 axle_handover_freeze_seconds_count 2
 `
 	err := testutil.GatherAndCompare(r, strings.NewReader(want), "axle_downstream_connections_active", "axle_handovers_total",
-		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_overflows_total", "axle_endpoint_ejections_total", "axle_endpoints_out", "axle_responses_total", "axle_handover_freeze_seconds")
+		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_route_requests_total", "axle_retries_denied_total", "axle_route_duration_seconds", "axle_route_outcomes_total", "axle_overflows_total", "axle_endpoint_ejections_total", "axle_endpoints_out", "axle_responses_total", "axle_handover_freeze_seconds")
 	if err != nil {
 		t.Error(err)
 	}

@@ -105,6 +105,23 @@ var metrics = []metric{
 		}),
 	counter("axle_tls_connections_distrusted_total", "Connections closed after a handover because their peer is not trusted any more.",
 		func(o *Observed) uint64 { return o.Stats.Distrusted }),
+	describe("axle_route_requests_total", "Requests that a route has taken; those of routes beyond the bound are in one series.",
+		prometheus.CounterValue, []string{"host", "route"}, func(o *Observed, put func(float64, ...string)) {
+			for name, c := range o.Stats.Routes {
+				put(float64(c.Requests), name.Host, name.Route)
+			}
+		}),
+	describe("axle_route_outcomes_total", "How requests of a route have ended: by the class of the answer's status, own for an answer of the sidecar's own, gone for a client that has left, moved for what a handover has taken elsewhere.",
+		prometheus.CounterValue, []string{"host", "route", "outcome"}, func(o *Observed, put func(float64, ...string)) {
+			for name, c := range o.Stats.Routes {
+				for _, outcome := range proxy.Outcomes() {
+					put(float64(c.Outcomes[outcome]), name.Host, name.Route, outcome.String())
+				}
+			}
+		}),
+	counter("axle_retries_total", "Tries after the first of requests that had reached an endpoint.", func(o *Observed) uint64 { return o.Stats.Retried }),
+	counter("axle_retries_denied_total", "Retries that a budget did not allow.", func(o *Observed) uint64 { return o.Stats.RetriesDenied }),
+	counter("axle_delayed_requests_total", "Requests that a fault has delayed.", func(o *Observed) uint64 { return o.Stats.Delayed }),
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),
@@ -163,6 +180,7 @@ type collector struct{ observe func() Observed }
 var (
 	freezeDesc   = prometheus.NewDesc("axle_handover_freeze_seconds", "How long connections stood still in a handover: the 99th percentile of each.", nil, nil)
 	durationDesc = prometheus.NewDesc("axle_handover_duration_seconds", "From the first message of a handover to its last.", nil, nil)
+	latencyDesc  = prometheus.NewDesc("axle_route_duration_seconds", "From a request to the first byte of its endpoint's answer.", []string{"host", "route"}, nil)
 )
 
 // Describe sends every description.
@@ -172,6 +190,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	}
 	to <- freezeDesc
 	to <- durationDesc
+	to <- latencyDesc
 }
 
 // Collect sends every value.
@@ -184,4 +203,18 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- o.Handovers.Freeze.metric(freezeDesc)
 	to <- o.Handovers.Duration.metric(durationDesc)
+	for name, c := range o.Stats.Routes {
+		to <- latency(name, &c)
+	}
+}
+
+// latency is the histogram of one route.
+func latency(name proxy.RouteName, c *proxy.RouteCount) prometheus.Metric {
+	upTo := make(map[float64]uint64, len(proxy.LatencyBounds))
+	seen := uint64(0)
+	for i, bound := range proxy.LatencyBounds {
+		seen += c.Latency[i]
+		upTo[bound.Seconds()] = seen
+	}
+	return prometheus.MustNewConstHistogram(latencyDesc, c.Answered(), c.Total.Seconds(), upTo, name.Host, name.Route)
 }

@@ -52,6 +52,8 @@ type Listener struct {
 	ProxyProtocol bool
 	// TLS that clients have to speak; nil for plain bytes.
 	TLS *TLS
+	// Limit of the requests that this process takes here; a tcp listener has none to limit.
+	Limit Limit
 }
 
 // Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.

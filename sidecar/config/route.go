@@ -15,8 +15,8 @@ type Host struct {
 	Routes []Route
 }
 
-// Route is tried in order; the first that matches wins. Exactly one of Cluster, Split and Status says what becomes of a
-// request.
+// Route is tried in order; the first that matches wins. Exactly one of Cluster, Split, Status and Redirect says what becomes
+// of a request.
 type Route struct {
 	Name string
 	// Matches must all hold; none takes every request.
@@ -31,18 +31,35 @@ type Route struct {
 	Mirror *Mirror
 	// Timeout of the whole request, its answer's last byte included; 0 leaves the request's own, which may be none.
 	Timeout time.Duration
-	// Attempts to reach an endpoint, up to MaxAttempts; 0 means MaxAttempts. A request that was sent is never repeated for it.
+	// Attempts at a request, the first included, up to MaxAttempts; 0 means DefaultAttempts.
 	Attempts int
 	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
 	Hash []HashKey
+	// Retry says when a request is sent again; nil only when it has reached no endpoint.
+	Retry *Retry
+	// Sticky names a header: requests with the same value of it go to the same cluster of the Split as long as that stays as it
+	// is. Empty, and for requests without the header, the weights alone decide.
+	Sticky string
+	// Fault spoils some requests; nil none.
+	Fault *Fault
+	// Limit of the requests that this process takes.
+	Limit Limit
+	// Edit changes HTTP messages; nil nothing.
+	Edit *Edit
+	// Redirect answers an HTTP request with another address. Another protocol's is answered as by Status.
+	Redirect *Redirect
 }
 
 // Forgotten is how long, at least, a request without a timeout is remembered: a Bolt request that is not answered, or an HTTP
 // exchange of which not one byte moves, for at most twice as long. How long an application may take is its own affair, and its callers'.
 const Forgotten = time.Hour
 
-// MaxAttempts is how often a request that reached no endpoint is tried, in all.
-const MaxAttempts = 3
+// How often a request is tried, in all: DefaultAttempts where nothing says otherwise, and then only as long as it has
+// reached no endpoint.
+const (
+	DefaultAttempts = 3
+	MaxAttempts     = 10
+)
 
 // Share is one cluster's part of a Route: its weight of the sum of all weights.
 type Share struct {
@@ -60,6 +77,8 @@ type Mirror struct {
 const (
 	MatchMethod = ":method" // Bolt: the header sofa_head_method_name; Dubbo: the method; HTTP: the request's method; SOAP: the operation
 	MatchPath   = ":path"   // HTTP: the path without the query; other protocols have none
+	// QueryPrefix and the name of a parameter of HTTP's query: the first one's value, as the client has encoded it.
+	QueryPrefix = "?"
 )
 
 // MatchKind says how a Match compares.
@@ -71,15 +90,25 @@ const (
 	MatchExact
 	MatchPrefix
 	MatchRegex
+	MatchSuffix
+	MatchContains
+	MatchRange
 )
 
-// Match is a condition on the method, the path or a header of a request. What a request does not have never matches.
+// Match is a condition on the method, the path, the query or a header of a request. What a request does not have never
+// matches, but for the inverse of MatchPresent.
 type Match struct {
-	// Name is MatchMethod, MatchPath or a header's: in lower case for HTTP, exactly as the client sends it for Bolt and Dubbo.
+	// Name is MatchMethod, MatchPath, a parameter's behind QueryPrefix or a header's: in lower case for HTTP, exactly as the
+	// client sends it for Bolt and Dubbo.
 	Name string
 	Kind MatchKind
-	// Value is nothing for MatchPresent; for MatchRegex it is in RE2's syntax and has to match all of the request's value.
+	// Value is nothing for MatchPresent and MatchRange; for MatchRegex it is in RE2's syntax and has to match all of the
+	// request's value.
 	Value string
+	// From and To bound a MatchRange, a decimal integer: From is in it, To is not.
+	From, To int64
+	// Invert makes it match what has a value that does not.
+	Invert bool
 }
 
 // Bounds of a regular expression: what it takes to match one value is at most their product.
@@ -117,7 +146,7 @@ func (m Match) Regexp() (*regexp.Regexp, error) {
 func (m Match) Validate() error {
 	var errs []error
 	switch {
-	case m.Name == "":
+	case m.Name == "" || m.Name == QueryPrefix:
 		errs = append(errs, errors.New("it names no header"))
 	case m.Name[0] == ':' && m.Name != MatchMethod && m.Name != MatchPath:
 		errs = append(errs, fmt.Errorf("name %q is none of %s, %s and a header's", m.Name, MatchMethod, MatchPath))
@@ -131,6 +160,14 @@ func (m Match) Validate() error {
 	case MatchPrefix:
 		if m.Value == "" {
 			errs = append(errs, errors.New("an empty prefix is what present is for"))
+		}
+	case MatchSuffix, MatchContains:
+		if m.Value == "" {
+			errs = append(errs, errors.New("an empty suffix or part is what present is for"))
+		}
+	case MatchRange:
+		if m.From >= m.To || m.Value != "" {
+			errs = append(errs, fmt.Errorf("the range from %d to %d, which is not in it, is empty, or it has a value, too", m.From, m.To))
 		}
 	case MatchRegex:
 		if _, err := m.Regexp(); err != nil {
@@ -194,9 +231,13 @@ func (r *Route) validate(clusters map[string]*Cluster) []error {
 			bad("status %d is not between %d and %d", r.Status, minStatus, maxStatus)
 		}
 	}
-	if actions != 1 {
-		bad("it needs one of a cluster, a split and a status, and has %d", actions)
+	if r.Redirect != nil {
+		actions++
 	}
+	if actions != 1 {
+		bad("it needs one of a cluster, a split, a status and a redirect, and has %d", actions)
+	}
+	errs = append(errs, r.ValidateActions()...)
 	if m := r.Mirror; m != nil {
 		if clusters[m.Cluster] == nil {
 			bad("mirror: there is no cluster %q", m.Cluster)

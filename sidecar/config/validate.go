@@ -53,6 +53,12 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	if l.Direction != Inbound && l.Direction != Outbound {
 		errs = append(errs, fmt.Errorf("%s: unknown direction %d", name, l.Direction))
 	}
+	if err := l.Limit.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+	}
+	if l.Protocol == TCP && l.Limit != (Limit{}) {
+		errs = append(errs, fmt.Errorf("%s: tcp has no requests to limit", name))
+	}
 	switch {
 	case l.Cluster == "" && l.Protocol == TCP:
 		errs = append(errs, fmt.Errorf("%s: tcp carries no service to route by: it needs a cluster", name))

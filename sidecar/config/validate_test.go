@@ -91,7 +91,7 @@ func TestValidate(t *testing.T) {
 			snap: Snapshot{
 				Hosts: map[string]*Host{"a": {Name: "a", Routes: []Route{
 					{},
-					{Cluster: "c", Status: 99, Attempts: 4, Mirror: &Mirror{Cluster: "none", Numerator: 2, Denominator: 1}},
+					{Cluster: "c", Status: 99, Attempts: 11, Mirror: &Mirror{Cluster: "none", Numerator: 2, Denominator: 1}},
 					{Split: []Share{{Cluster: "c"}, {Cluster: "none"}}, Mirror: &Mirror{Cluster: "c"}},
 					{Split: []Share{{Cluster: "c", Weight: 1 << 31}, {Cluster: "c", Weight: 1 << 31}}},
 					{Status: 503, Matches: []Match{
@@ -103,12 +103,12 @@ func TestValidate(t *testing.T) {
 				Clusters: map[string]*Cluster{"c": {Name: "c", Connections: 1}},
 			},
 			want: []string{
-				`host "a": route 0: it needs one of a cluster, a split and a status, and has 0`,
+				`host "a": route 0: it needs one of a cluster, a split, a status and a redirect, and has 0`,
 				`host "a": route 1: status 99 is not between 200 and 599`,
-				`host "a": route 1: it needs one of a cluster, a split and a status, and has 2`,
+				`host "a": route 1: it needs one of a cluster, a split, a status and a redirect, and has 2`,
 				`host "a": route 1: mirror: there is no cluster "none"`,
 				`host "a": route 1: mirror: 2 in 1 is no fraction up to 1`,
-				`host "a": route 1: 4 attempts are not between 1 and 3`,
+				`host "a": route 1: 11 attempts are not between 1 and 10`,
 				`host "a": route 2: split 1: there is no cluster "none"`,
 				`host "a": route 2: split: the weights add up to 0, which is not between 1 and 4294967295`,
 				`host "a": route 2: mirror: 0 in 0 is no fraction up to 1`,

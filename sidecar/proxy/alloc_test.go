@@ -63,6 +63,20 @@ var byRules = map[string][]config.Route{
 			Split: canary.Split, Mirror: &config.Mirror{Cluster: "v2", Numerator: 1, Denominator: 1},
 		},
 	},
+	"a plan": {planned},
+}
+
+// planned does everything to requests that leaves them and their answers as they are to a Bolt client.
+var planned = config.Route{
+	Split: canary.Split, Sticky: "user",
+	Retry: &config.Retry{On: config.RetryServerError | config.RetryConnect, AnyMethod: true, PerTry: time.Second},
+	Fault: &config.Fault{
+		Delayed: config.Fraction{Numerator: 1, Denominator: 200}, Delay: time.Millisecond, Aborted: config.Fraction{Denominator: 2}, Status: 503,
+	},
+	Limit: config.Limit{Burst: 1000, Tokens: 1000, Every: time.Millisecond},
+	Edit: &config.Edit{
+		Request: []config.Change{{Name: "X-Set", Value: "new"}, {Op: config.ChangeRemove, Name: "user"}}, Prefix: "/", With: "/api/", Host: "inner.demo",
+	},
 }
 
 // ruledConn is a connection to an engine that routes by rules, and by now has everything it needs.

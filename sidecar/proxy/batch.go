@@ -96,11 +96,15 @@ func (w *worker) frozenConn(c *loop.Conn, s *connState) handover.Conn {
 func (u *upConn) state() *connState {
 	w := u.w
 	w.loop.Cancel(&u.watch)
+	room := maxMovedFrames
 	s := &connState{role: rpcRole(roleUpstream, u.protocol), cluster: u.cluster.name, endpoint: u.host.Addr, leaving: u.leaving}
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
 		v.left = v.timer.Left(w.loop.Now())
 		w.loop.Cancel(&v.timer)
+		if v.call != nil {
+			w.loop.Cancel(&v.call.timer)
+		}
 		state := waitingState{slot: slot.ID(), reply: v.reply, beat: v.beat, left: v.left}
 		switch {
 		case v.mirror:
@@ -110,6 +114,7 @@ func (u *upConn) state() *connState {
 			state.left += lateFor // its answer is late from now on, and must not meet another request
 		default:
 			state.down, state.from = v.down.id, v.down.from.Direction
+			state.plan = v.plan(&room)
 		}
 		s.waiting = append(s.waiting, state)
 	})
@@ -119,7 +124,7 @@ func (u *upConn) state() *connState {
 func (w *worker) thaw(b *frozen) {
 	for _, up := range b.ups {
 		w.loop.Start(&up.watch, beatEvery)
-		up.slots.Each(func(slot *upstream.Slot[waiting]) { w.loop.Start(&slot.Value.timer, slot.Value.left) })
+		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })
 	}
 	for _, c := range b.conns {
 		_ = c.Thaw() // on an error the connection is closed, and its handler has been told
@@ -146,6 +151,7 @@ func (w *worker) releaseBatch(b *frozen) {
 		up.host.Conns = without(up.host.Conns, up)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
+			v.given()
 			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
 				w.relayed[relayed{d.id, v.reply.id}] = v.reply
 			}

@@ -215,6 +215,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 			v.claim.adopt(c.limits.Requests)
 			v.claim.stay(&up.host.Peer)
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
+			v.resume(&state.plan)
 		}
 	}
 	up.place = c.limits.Connections
@@ -291,7 +292,7 @@ func (w *worker) activateUp(up *upConn) {
 		up.host.Conns = append(up.host.Conns, up)
 	}
 	w.loop.Start(&up.watch, beatEvery)
-	up.slots.Each(func(slot *upstream.Slot[waiting]) { w.loop.Start(&slot.Value.timer, slot.Value.left) })
+	up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })
 	up.leaveIfIdle()
 }
 

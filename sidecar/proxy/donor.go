@@ -78,6 +78,7 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 		}
 	}
 	w.closeMirrors()
+	w.hurryCalls()
 	for _, p := range w.pairs {
 		p.giveUpDial()
 	}
@@ -102,14 +103,14 @@ func (w *worker) endMove() {
 // waits for that to be settled; when there is none any more, the candidate sends it.
 func (w *worker) dispatchMoving(d *downstream, f rpcFrame, to goal) {
 	if up := to.cluster.open(to.cluster.PickFor(w.loop.Now(), to.hash), f.reply.protocol); up != nil {
-		w.send(up, d, f, to.timeout)
+		w.send(up, d, f, &to)
 		return
 	}
 	switch {
 	case w.pending == 0:
-		w.relayRequest(d, f)
+		w.relayRequest(d, f, &to)
 	case w.parkedBytes > maxParked:
-		w.refuse(d, f, FailBusy)
+		w.busy(d, f, &to)
 	default:
 		k := w.keep(d, f, to)
 		w.parkedBytes += k.size()
@@ -127,7 +128,7 @@ func (w *worker) relayParked(d *downstream) {
 		}
 		w.parkedBytes -= k.size()
 		if f, err := keptFrame(k.frame); err == nil {
-			w.relayRequest(d, f)
+			w.relayRequest(d, f, &k.to)
 		}
 		w.loop.Pool().Give(k.frame)
 	}

@@ -54,6 +54,8 @@ type Engine struct {
 	running  sync.WaitGroup
 	contexts atomic.Pointer[contexts]
 	ejected  atomic.Uint64 // endpoints, ever
+	buckets  sync.Map      // of *bucket, by what it limits
+	budgets  sync.Map      // of *budget, by route.Route.Key
 
 	mu        sync.Mutex // what follows
 	serving   bool
@@ -142,6 +144,7 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 		w.loop.Call(func() { w.update(s, routes, shared) })
 	}
 	e.snapshot = s
+	e.forget(s, routes)
 	return e.relisten(s, opened)
 }
 
@@ -201,8 +204,12 @@ func (e *Engine) Stats() Stats {
 	s.Out = e.out()
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	e.mu.Unlock()
-	for _, w := range e.workers {
+	for i, w := range e.workers {
 		w.loop.Call(func() {
+			if i == 0 {
+				maps.DeleteFunc(s.Routes, func(name RouteName, _ RouteCount) bool { return w.routeCounts[name] == nil })
+			}
+			w.countRoutes(&s)
 			w.count.Reads, w.count.Writes = w.loop.Calls()
 			s.add(&w.count)
 			for d := range w.open {

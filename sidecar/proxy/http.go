@@ -11,10 +11,12 @@ import (
 
 // Statuses of the answers that are our own.
 const (
-	httpNoRoute     = 404
-	httpBadGateway  = 502
-	httpUnavailable = 503
-	httpTimeout     = 504
+	httpNoRoute        = 404
+	httpTooMany        = 429
+	httpNotImplemented = 501
+	httpBadGateway     = 502
+	httpUnavailable    = 503
+	httpTimeout        = 504
 )
 
 // httpClient is a client that speaks HTTP/1. It has one exchange at a time; what it sends behind the request stays unread
@@ -53,8 +55,9 @@ type exchange struct {
 	due      time.Duration // of the loop's clock, when the whole of it has to be over; 0 for never
 	left     time.Duration // until due, while the connection is frozen
 	moved    uint64        // bytes that its connections had read and written when the timer was started
-	hash     uint64        // as in goal
 	claim    claim
+	goal     goal // its route is nil once the end of the request is counted
+	turn     turn
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
@@ -153,23 +156,40 @@ func (c *httpClient) begin(b []byte) int {
 		x.reply(httpLastHop(req.Method))
 		return n
 	}
-	to := c.goal(req, b[n:])
-	if x.cluster, x.attempts = to.cluster, int(to.attempts); x.cluster == nil {
-		x.fail(int(to.status), to.why)
-		return n
+	return n + c.route(req, n, b[n:])
+}
+
+// route sends a request where its route says. It returns how much of what has come behind the head it has kept with it.
+func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
+	x := &c.x
+	to := c.goal(req, rest)
+	c.w.shape(&to, c.from)
+	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
+	if x.refused(req, &to) {
+		return 0
 	}
-	if !c.w.take(x.cluster.limits.Requests, OverRequests) {
+	if x.cluster != nil && !c.w.take(x.cluster.limits.Requests, OverRequests) {
 		x.fail(httpUnavailable, FailBusy)
-		return n
+		return 0
 	}
-	x.hash, x.claim.request = to.hash, x.cluster.limits.Requests
-	x.head = req.AppendForward(c.w.loop.Pool().Take(n+64), &http1.Forward{})
+	if x.cluster != nil {
+		x.claim.request = x.cluster.limits.Requests
+	}
+	if to.retry() != nil {
+		x.turn.part.open(to.route.plan.budget)
+	}
+	x.forward(req, n)
 	if to.mirror != nil {
-		c.mirror(req, x.head, b[n:], &to)
+		c.mirror(req, x.head, rest, &to)
+	}
+	kept = x.whole(req, rest)
+	if to.delay > 0 {
+		x.turn.start(x, turnDelay, to.delay)
+		return kept
 	}
 	x.limit(to.timeout)
 	x.connect()
-	return n
+	return kept
 }
 
 // repeatable names the methods that do the same when they are done twice (RFC 9110 section 9.2.2).
@@ -198,6 +218,7 @@ func (c *httpClient) malformed(why error) {
 		status = format.Status
 	}
 	c.x.drop()
+	c.x.ended(OutcomeOwn)
 	if c.x.active && c.x.answered {
 		c.conn.Close(why)
 		return
@@ -236,6 +257,7 @@ func (c *httpClient) Drained(*loop.Conn) {
 func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.x.drop()
+	c.x.ended(OutcomeGone)
 	c.x.active = false
 	c.w.closed(c.from, why)
 }

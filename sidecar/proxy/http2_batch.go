@@ -3,6 +3,7 @@ package proxy
 import (
 	"slices"
 
+	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
@@ -22,6 +23,7 @@ const (
 // pickHTTP2 takes every HTTP/2 connection that a request is on, and others up to the bounds.
 func (w *worker) pickHTTP2(b *frozen, limit int) {
 	w.giveUpDials()
+	w.hurryHTTP2()
 	w.http2.moved = true
 	limit = max(limit, http2Conns)
 	size := 0
@@ -74,6 +76,20 @@ func (w *worker) lighten(b *frozen, size int) {
 		b.http2Clients = b.http2Clients[:n-1]
 		w.count.Slow++
 		c.conn.Close(loop.ErrSlow)
+	}
+}
+
+// hurryHTTP2 ends what delays requests: that does not move.
+func (w *worker) hurryHTTP2() {
+	for _, c := range w.http2.clients {
+		if c.conn.Frozen() {
+			continue
+		}
+		c.proto.Each(func(s *http2.Stream) {
+			if x, _ := s.Owner.(*http2Exchange); x != nil && !x.over {
+				x.hurry()
+			}
+		})
 	}
 }
 

@@ -25,8 +25,10 @@ type http2Exchange struct {
 	answered bool // the response's head was passed on
 	attempt  int
 	attempts int
-	hash     uint64 // as in goal
+	goal     goal // its route is nil once the end of the request is counted
 	claim    claim
+	spoilt   int16         // status of the answer behind a delay; 0 sends the request
+	delayed  bool          // the timer is a fault's
 	timeout  time.Duration // 0 for none
 	timer    loop.Timer
 	left     time.Duration // of timer, while the connections are frozen
@@ -51,12 +53,24 @@ func (w *worker) newHTTP2Exchange(c *http2Client, s *http2.Stream) *http2Exchang
 func (x *http2Exchange) begin(f *http2.Fields) {
 	w := x.w
 	x.grpc = f.GRPC()
-	to := x.goal(f)
-	x.cluster, x.timeout, x.attempts, x.hash = to.cluster, to.timeout, int(to.attempts), to.hash
+	to := x.decide(f)
+	x.unsuited(&to)
+	w.shape(&to, x.client.from)
+	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
+	if to.delay > 0 {
+		x.postpone(f)
+		return
+	}
 	if x.cluster == nil {
 		x.fail(int(to.status), to.why)
 		return
 	}
+	x.admit(f)
+}
+
+// admit sends a request on whose cluster has room for it. f is as in connect.
+func (x *http2Exchange) admit(f *http2.Fields) {
+	w, to := x.w, &x.goal
 	if to.mirror != nil {
 		w.count.MirrorDropped++ // streams are not copied
 	}
@@ -141,6 +155,7 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 		if status >= 500 {
 			w.count.Errors[x.client.from.Direction]++
 		}
+		x.ended(answered(status))
 		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {
 			x.claim.tell(httpOutcome(status), w.loop.Now())
 		}
@@ -199,6 +214,7 @@ func (x *http2Exchange) finish() {
 	w := x.w
 	x.over = true
 	w.loop.Cancel(&x.timer)
+	x.ended(OutcomeGone) // unless something else was its end
 	x.request.drop()
 	x.response.drop()
 	x.forget()
@@ -223,6 +239,7 @@ func (x *http2Exchange) abort(code http2.Code) {
 	if x.over {
 		return
 	}
+	x.ended(OutcomeOwn)
 	x.leaveEndpoint(code)
 	x.client.reset(x.down, code)
 	x.finish()
@@ -241,6 +258,7 @@ func (x *http2Exchange) fail(status int, why Failure) {
 		return
 	}
 	x.w.count.Failed[why]++
+	x.ended(OutcomeOwn)
 	x.leaveEndpoint(http2.Cancel)
 	if x.answered && !x.grpc {
 		x.abort(http2.InternalError)
@@ -253,6 +271,10 @@ func (x *http2Exchange) fail(status int, why Failure) {
 
 // Expire: the whole of it takes longer than it may.
 func (x *http2Exchange) Expire() {
+	if x.delayed {
+		x.proceed()
+		return
+	}
 	x.failed()
 	x.fail(httpTimeout, FailTimeout)
 }

@@ -10,7 +10,7 @@ func (x *http2Exchange) reach() (*http2Up, Failure) {
 		if !x.mayRetry() {
 			return nil, FailBusy
 		}
-		h := x.cluster.streams().PickFor(w.loop.Now(), x.hash)
+		h := x.cluster.streams().PickFor(w.loop.Now(), x.goal.hash)
 		if h == nil {
 			return nil, FailNoEndpoint
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
@@ -65,11 +66,11 @@ func grpcStatus(status int) int {
 		return grpcUnauthenticated
 	case 403:
 		return grpcPermissionDenied
-	case httpNoRoute:
+	case httpNoRoute, httpNotImplemented:
 		return grpcUnimplemented
 	case httpTimeout:
 		return grpcDeadlineExceeded
-	case 429, httpBadGateway, httpUnavailable:
+	case httpTooMany, httpBadGateway, httpUnavailable:
 		return grpcUnavailable
 	}
 	return grpcUnknown
@@ -77,6 +78,10 @@ func grpcStatus(status int) int {
 
 func grpcMessage(status int) string {
 	switch status {
+	case httpNotImplemented:
+		return "the call's route edits or redirects, which is for HTTP/1 only"
+	case httpTooMany:
+		return "a limit of the sidecar is reached"
 	case httpNoRoute:
 		return "no route takes this call"
 	case httpTimeout:
@@ -103,8 +108,12 @@ func (v *http2View) Path() ([]byte, bool) {
 
 var question = []byte{'?'}
 
-// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3).
+// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3), or the first value of a parameter
+// of the query.
 func (v *http2View) Header(name string) ([]byte, bool) {
+	if name[0] == config.QueryPrefix[0] {
+		return parameter(v.fields.Path(), name[1:])
+	}
 	value, ok, more := v.fields.Values(name)
 	if !more {
 		return value, ok
@@ -113,8 +122,8 @@ func (v *http2View) Header(name string) ([]byte, bool) {
 	return v.joined, true
 }
 
-// goal routes a request. One that names no deadline has none unless its route does: it may be a stream that is silent for hours.
-func (x *http2Exchange) goal(f *http2.Fields) (to goal) {
+// decide routes a request. One that names no deadline has none unless its route does: it may be a stream that is silent for hours.
+func (x *http2Exchange) decide(f *http2.Fields) (to goal) {
 	w, c := x.w, x.client
 	if x.grpc {
 		value, _, _ := f.Values("grpc-timeout")
@@ -127,7 +136,7 @@ func (x *http2Exchange) goal(f *http2.Fields) (to goal) {
 		return to
 	}
 	r := w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view)
-	w.decide(&to, r)
+	w.decide(&to, r, &w.http2.view)
 	to.hash = to.cluster.hash(r, &w.http2.view, &c.source, c.conn)
 	return to
 }

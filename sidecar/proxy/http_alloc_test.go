@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // answerEach answers whenever what has come ends with end, without allocating. One request is in flight at a time.
@@ -45,59 +47,67 @@ func TestAnHTTPRequestAllocatesNothing(t *testing.T) {
 		"in the absolute form": {"PUT http://shop.demo/a HTTP/1.1\r\n" + fields + whole, "END!", ok + whole},
 		"no content":           {"DELETE /a HTTP/1.1\r\n" + fields + "\r\n", "\r\n\r\n", "HTTP/1.1 204 No Content\r\nServer: test\r\n\r\n"},
 	}
+	plan := planned
+	plan.Split, plan.Sticky, plan.Cluster, plan.Fault = nil, "", "shop", &config.Fault{Aborted: config.Fraction{Denominator: 2}, Status: 503}
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
+		t.Run(name, func(t *testing.T) { allocatesNothing(t, tc.request, tc.end, tc.answer, config.Route{Cluster: "shop"}) })
+		t.Run(name+", by a route with a plan", func(t *testing.T) { allocatesNothing(t, tc.request, tc.end, tc.answer, plan) })
+	}
+}
+
+func allocatesNothing(t *testing.T, text, end, want string, route config.Route) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	go func() {
+		for {
+			conn, err := ln.Accept()
 			if err != nil {
+				return
+			}
+			go answerEach(conn, []byte(end), []byte(want))
+		}
+	}()
+	addr := freePort(t)
+	s := httpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort())
+	s.Hosts["shop.demo"].Routes[0] = route
+	e := started(t, 1, s)
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	request, answer := []byte(text), make([]byte, len(want))
+	ask := func(n int) {
+		for range n {
+			if _, err := conn.Write(request); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = ln.Close() }()
-			go func() {
-				for {
-					conn, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					go answerEach(conn, []byte(tc.end), []byte(tc.answer))
-				}
-			}()
-			addr := freePort(t)
-			e := started(t, 1, httpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
-			conn, err := net.Dial("tcp", addr.String())
-			if err != nil {
+			if _, err := io.ReadFull(conn, answer); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = conn.Close() }()
-			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-			request, answer := []byte(tc.request), make([]byte, len(tc.answer))
-			ask := func(n int) {
-				for range n {
-					if _, err := conn.Write(request); err != nil {
-						t.Fatal(err)
-					}
-					if _, err := io.ReadFull(conn, answer); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			ask(200) // pools fill up
-			var before, after runtime.MemStats
-			const requests = 2000
-			counted := e.Stats()
-			runtime.ReadMemStats(&before)
-			ask(requests)
-			runtime.ReadMemStats(&after)
-			calls := e.Stats()
-			if per := float64(after.Mallocs-before.Mallocs) / requests; per > 0.01 {
-				t.Errorf("%.3f allocations per request, want 0", per)
-			}
-			reads, writes := float64(calls.Reads-counted.Reads)/requests, float64(calls.Writes-counted.Writes)/requests
-			if reads > 2.01 || writes > 2.01 {
-				t.Errorf("%.2f reads and %.2f writes per request, want one of each on either side", reads, writes)
-			}
-			if string(answer) != tc.answer {
-				t.Errorf("answer %q, want %q", answer, tc.answer)
-			}
-		})
+		}
+	}
+	ask(200) // pools fill up
+	var before, after runtime.MemStats
+	const requests = 2000
+	counted := e.Stats()
+	runtime.ReadMemStats(&before)
+	ask(requests)
+	runtime.ReadMemStats(&after)
+	calls := e.Stats()
+	if per := float64(after.Mallocs-before.Mallocs) / requests; per > 0.01 {
+		t.Errorf("%.3f allocations per request, want 0", per)
+	}
+	reads, writes := float64(calls.Reads-counted.Reads)/requests, float64(calls.Writes-counted.Writes)/requests
+	if reads > 2.01 || writes > 2.01 {
+		t.Errorf("%.2f reads and %.2f writes per request, want one of each on either side", reads, writes)
+	}
+	if string(answer) != want {
+		t.Errorf("answer %q, want %q", answer, want)
 	}
 }

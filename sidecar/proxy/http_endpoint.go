@@ -170,15 +170,17 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		return
 	}
 	u.x, x.up = nil, nil
+	x.turn.failed = u.host.Addr
 	switch {
 	case x.tunnel:
 		x.client.conn.CloseAfterWrite()
+	case !u.opened && !x.reconnects():
+		x.fail(httpUnavailable, FailConnect)
 	case !u.opened || u.used && x.repeat && !x.answered:
 		x.sent = false
 		x.connect() // nothing of it was processed, or doing it twice does no harm
 	default:
-		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
-		x.fail(httpBadGateway, FailUpstreamClosed)
+		x.lost()
 	}
 }
 

@@ -18,7 +18,7 @@ func (x *exchange) connect() {
 		return
 	}
 	hosts := x.cluster.web()
-	h := hosts.PickFor(w.loop.Now(), x.hash)
+	h := pickOther(hosts, w.loop.Now(), x.goal.hash, x.turn.failed)
 	if h == nil {
 		x.fail(httpUnavailable, FailNoEndpoint)
 		return
@@ -52,9 +52,13 @@ func (x *exchange) send() {
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
-		w.loop.Cancel(&x.timer)
+		x.stop()
+		x.ended(Outcome2xx)
 		w.scratch = http1.AppendTunnel(w.scratch[:0])
 		x.client.conn.Write(w.scratch)
+	}
+	if r := x.goal.retry(); r != nil && r.PerTry > 0 && !x.Connect {
+		x.turn.start(x, turnTry, r.PerTry)
 	}
 	if !x.repeat {
 		x.forget()
@@ -84,6 +88,15 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if !res.Interim() {
+		x.claim.tell(httpOutcome(res.Status), w.loop.Now())
+	}
+	if x.againAfter(res, b[n:]) {
+		return len(b), nil
+	}
+	if p := x.edits(); p != nil && !res.Interim() {
+		res.Edit(p.response)
+	}
 	deliver := res.Delivery(x.Exchange)
 	if !deliver.Drop {
 		w.scratch = res.AppendForward(w.scratch[:0], x.Exchange, "")
@@ -92,12 +105,13 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	if res.Interim() {
 		return n, nil
 	}
-	x.claim.tell(httpOutcome(res.Status), w.loop.Now())
 	w.count.Answered[x.client.from.Direction]++
 	if res.Status >= 500 {
 		w.count.Errors[x.client.from.Direction]++
 	}
 	x.forget()
+	w.loop.Cancel(&x.turn.timer)
+	x.ended(answered(res.Status))
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
 	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
@@ -128,7 +142,7 @@ func (x *exchange) body(b []byte) (int, error) {
 // finish ends an exchange whose response is complete. clean says that nothing came behind it.
 func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
-	c.w.loop.Cancel(&x.timer)
+	x.stop()
 	x.up, up.x, x.active = nil, nil, false
 	x.claim.release()
 	if clean && up.reusable && x.request.Done() && !x.closing {
@@ -158,7 +172,7 @@ func (x *exchange) drop() {
 	if !x.active {
 		return
 	}
-	x.client.w.loop.Cancel(&x.timer)
+	x.stop()
 	x.claim.release()
 	x.forget()
 	if up := x.up; up != nil {
@@ -179,15 +193,23 @@ func (x *exchange) fail(status int, why Failure) {
 	x.reply(status)
 }
 
-// reply answers a request ourselves, before anything was sent for it.
+// reply answers a request ourselves, before anything of an answer was passed on.
 func (x *exchange) reply(status int) {
+	x.answer(func(dst []byte, closing bool) []byte { return http1.AppendReply(dst, status, x.Minor, closing) })
+}
+
+// answer is reply with an answer that is written by its caller.
+func (x *exchange) answer(write func(dst []byte, closing bool) []byte) {
 	c := x.client
-	if !x.request.Done() || !x.KeepAlive || x.closing {
-		c.refuse(status)
+	x.ended(OutcomeOwn)
+	closing := !x.request.Done() || !x.KeepAlive || x.closing
+	c.w.scratch = write(c.w.scratch[:0], closing)
+	c.conn.Write(c.w.scratch)
+	if closing {
+		c.over = true
+		c.conn.CloseAfterWrite()
 		return
 	}
-	c.w.scratch = http1.AppendReply(c.w.scratch[:0], status, x.Minor, false)
-	c.conn.Write(c.w.scratch)
 	x.reset()
 	c.conn.Resume()
 	if !c.busy {

@@ -8,7 +8,11 @@ import (
 
 // mayRetry takes a place for an exchange that is tried again, which it keeps until it ends.
 func (x *exchange) mayRetry() bool {
-	if x.attempt < 2 || x.claim.retry != nil {
+	return x.attempt < 2 || x.takeRetry()
+}
+
+func (x *exchange) takeRetry() bool {
+	if x.claim.retry != nil {
 		return true
 	}
 	l := x.cluster.limits.Retries

@@ -25,7 +25,15 @@ type exchangeState struct {
 	repeat       bool
 	attempt      uint64
 	left         time.Duration // until it times out; 0 when it does not
+
+	route string        // key of its route, when that has a plan
+	age   time.Duration // since the request came
+	abort uint64        // status that it is to be answered with; 0 sends it
+	again bool          // it is being tried again
 }
+
+// planned says that the next owner has to know more than how to pass bytes on.
+func (s *exchangeState) planned() bool { return s.active && s.route != "" }
 
 func (s *exchangeState) flags() []*bool {
 	return []*bool{&s.over, &s.active, &s.sent, &s.answered, &s.tunnel, &s.decode, &s.closing, &s.repeat}
@@ -45,6 +53,12 @@ func (e *encoder) exchange(s *exchangeState) {
 	e.bytes(s.head)
 	e.uint(s.attempt)
 	e.uint(uint64(s.left))
+	if e.planned {
+		e.string(s.route)
+		e.uint(uint64(s.age))
+		e.uint(s.abort)
+		e.bool(s.again)
+	}
 }
 
 func (d *decoder) exchange(s *exchangeState) {
@@ -62,6 +76,10 @@ func (d *decoder) exchange(s *exchangeState) {
 	}
 	d.bad = d.bad || err != nil
 	s.cluster, s.head, s.attempt, s.left = d.string(), d.bytes(), d.uint(), time.Duration(d.uint())
+	if d.planned {
+		s.route, s.age, s.abort, s.again = d.string(), time.Duration(d.uint()), d.uint(), d.bool()
+		d.bad = d.bad || s.route == "" || s.age < 0 || s.abort > 599
+	}
 	d.bad = d.bad || s.left < 0 || s.attempt > config.MaxAttempts
 }
 
@@ -76,7 +94,10 @@ func (c *httpClient) state() *connState {
 	if x.left = 0; x.due > 0 {
 		x.left = max(x.due-c.w.loop.Now(), 1)
 	}
-	c.w.loop.Cancel(&x.timer)
+	if x.turn.kind == turnDelay && x.turn.timer.Armed() {
+		x.left = x.goal.timeout // it begins behind the delay, which ends here
+	}
+	x.stop()
 	s.exchange = exchangeState{
 		over: c.over, active: true, exchange: x.Exchange, request: x.request, response: x.response,
 		head: x.head, sent: x.sent && x.up != nil, answered: x.answered, tunnel: x.tunnel, decode: x.decode, closing: x.closing,
@@ -84,6 +105,10 @@ func (c *httpClient) state() *connState {
 	}
 	if x.cluster != nil {
 		s.exchange.cluster = x.cluster.name
+	}
+	if t := x.goal.route; t != nil && t.plan != nil {
+		s.exchange.route, s.exchange.age = t.plan.key, c.w.loop.Now()-x.goal.began
+		s.exchange.abort, s.exchange.again = uint64(x.turn.abort), x.turn.part.second
 	}
 	return s
 }
@@ -108,6 +133,7 @@ func (x *exchange) giveUpDial() {
 	if up := x.up; up != nil && !up.opened {
 		x.up, up.x = nil, nil
 		up.conn.Close(nil)
+		x.attempt--
 	}
 }
 
@@ -140,9 +166,18 @@ func (c *httpClient) start() {
 	if !x.tunnel {
 		x.limit(x.left)
 	}
-	if x.up == nil && !c.over {
-		x.sent = false
-		x.attempt = 0
+	retry := x.goal.retry()
+	switch {
+	case c.over:
+	case x.up != nil && retry != nil && retry.PerTry > 0 && x.sent && !x.answered:
+		x.turn.start(x, turnTry, retry.PerTry)
+	case x.up != nil:
+	case x.turn.abort != 0:
+		x.fail(int(x.turn.abort), FailFault)
+	default:
+		if x.sent = false; retry == nil {
+			x.attempt = 0
+		}
 		x.connect()
 	}
 }
@@ -155,6 +190,10 @@ func (w *worker) releaseHTTP(b *frozen) {
 			delete(w.webs, up.conn.ID)
 			up.leavePlace()
 		}
+		if t := c.x.goal.route; t != nil && t.plan != nil {
+			c.x.goal.route = nil // the next owner counts how it ends
+		}
+		c.x.ended(OutcomeMoved)
 		w.givenAway(c.from)
 	}
 }
@@ -167,8 +206,9 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
 		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
-		x.attempts = config.MaxAttempts
+		x.attempts = config.DefaultAttempts
 		x.claim.adopt(x.cluster.limits.Requests)
+		x.resume(w, e)
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}
@@ -203,8 +243,26 @@ func (w *worker) closeResting() {
 	}
 }
 
+// resume takes over what a route's plan needs of an exchange, if the route is still there.
+func (x *exchange) resume(w *worker, e *exchangeState) {
+	x.turn.abort = int16(e.abort)
+	t := w.planned[e.route]
+	if t == nil {
+		return
+	}
+	x.goal = goal{cluster: x.cluster, route: t, began: w.loop.Now() - e.age}
+	if t.plan.retry == nil {
+		return
+	}
+	x.attempts = t.plan.attempts
+	if x.turn.part.open(t.plan.budget); e.again {
+		x.turn.part.again(t.plan.retry)
+	}
+}
+
 // dropHTTP forgets a client that was prepared and stays with the donor.
 func (w *worker) dropHTTP(c *httpClient) {
+	c.x.turn.part.close()
 	delete(w.clients, c.conn.ID)
 	c.x.claim.release()
 	if up := c.x.up; up != nil {

@@ -62,9 +62,10 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
-func (w *worker) relayRequest(d *downstream, f rpcFrame) {
+func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 	if w.relay == nil {
-		w.refuse(d, f, FailHandover)
+		to.why = FailHandover
+		w.refuse(d, f, to)
 		return
 	}
 	if f.kind != rpcOneway {
@@ -72,6 +73,8 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame) {
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
+	to.done(OutcomeMoved, w.loop.Now())
+	to.call.end()
 }
 
 // relayResponse sends an answer to the donor, which has the client.
@@ -127,7 +130,9 @@ func (w *worker) fromDonor(r relayState, home int) {
 			return
 		}
 		d := w.remote(r.down, home, &r.listener)
-		w.dispatch(d, f, w.goal(d, f)) // the donor has counted it
+		to := w.goal(d, f)
+		to.route = nil // the donor has counted it, and has done what its route wants
+		w.dispatch(d, f, to)
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {
 			w.give(d, r.frame)

@@ -23,8 +23,13 @@ const (
 func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
+	w.shape(&to, d.from)
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
+	}
+	if w.holds(&to, f) {
+		w.hold(d, f, to)
+		return
 	}
 	w.dispatch(d, f, to)
 }
@@ -32,7 +37,7 @@ func (w *worker) request(d *downstream, f rpcFrame) {
 // dispatch sends a request to its goal, or keeps a copy while there is no connection to send it on.
 func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 	if to.cluster == nil {
-		w.refuse(d, f, to.why)
+		w.refuse(d, f, &to)
 		return
 	}
 	if w.moving {
@@ -42,11 +47,11 @@ func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 	up := w.reach(&to, f.reply.protocol)
 	switch {
 	case up == nil:
-		w.refuse(d, f, to.why)
+		w.refuse(d, f, &to)
 	case up.conn.Open():
-		w.send(up, d, f, to.timeout)
+		w.send(up, d, f, &to)
 	case up.queued > 0 && up.queued+len(f.raw) > maxQueue, !w.take(to.cluster.limits.Pending, OverPending):
-		w.refuse(d, f, FailBusy)
+		w.busy(d, f, &to)
 	default:
 		k := w.keep(d, f, to)
 		k.pending, k.retry, w.retrying = to.cluster.limits.Pending, w.retrying, nil
@@ -57,8 +62,8 @@ func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 // reach returns a connection to an endpoint of the goal's cluster, open or not yet. It takes one attempt off the goal for
 // each endpoint that cannot be dialled; when there is none left it returns nil and says why.
 func (w *worker) reach(to *goal, p config.Protocol) *upConn {
-	for ; to.attempts > 0; to.attempts-- {
-		host := to.cluster.PickFor(w.loop.Now(), to.hash)
+	for ; to.attempts > 0; to.missed() {
+		host := pickOther(&to.cluster.Cluster, w.loop.Now(), to.hash, to.failed())
 		if host == nil {
 			to.why = FailNoEndpoint
 			return nil
@@ -89,9 +94,9 @@ func (w *worker) fixed(known **cluster, from *config.Listener) *cluster {
 }
 
 // send writes a request on an open connection, under an id of that connection.
-func (w *worker) send(up *upConn, d *downstream, f rpcFrame, timeout time.Duration) {
+func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if n := up.conn.Unsent(); n > 0 && n+len(f.raw) > maxQueue {
-		w.refuse(d, f, FailBusy)
+		w.busy(d, f, to)
 		return
 	}
 	up.used = w.loop.Now()
@@ -106,14 +111,18 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, timeout time.Durati
 		slot = nil
 	}
 	if slot == nil {
-		w.refuse(d, f, FailBusy)
+		w.busy(d, f, to)
 		return
 	}
 	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
 	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
 	v.claim.place(&up.host.Peer, up.used)
-	w.loop.Start(&v.timer, timeout)
+	v.route, v.began = to.route, to.began
+	if v.call = to.call; v.call != nil {
+		v.call.sent(v, to)
+	}
+	w.loop.Start(&v.timer, to.left(up.used))
 	out := up.conn.Extend(len(f.raw))
 	copy(out, f.raw)
 	putID(up.protocol, out, uint64(slot.ID()))
@@ -132,8 +141,14 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		v.mirrored()
 		return
 	}
-	to := v.reply
 	v.claim.tell(f.outcome, w.loop.Now())
+	if c := v.call; c != nil && c.againAfter(f) {
+		v.call, v.route = nil, nil
+		up.free(v)
+		return
+	}
+	v.ended(answered(f.httpStatus()))
+	to := v.reply
 	d := up.free(v)
 	if v.beat {
 		return
@@ -164,13 +179,26 @@ func (w *worker) give(d *downstream, frame []byte) {
 	}
 }
 
-// refuse answers a request ourselves. A oneway is only counted.
-func (w *worker) refuse(d *downstream, f rpcFrame, why Failure) {
-	if f.kind == rpcOneway {
-		w.count.Failed[why]++
-		return
+// refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
+func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
+	to.done(OutcomeOwn, w.loop.Now())
+	switch {
+	case f.kind == rpcOneway:
+		w.count.Failed[to.why]++
+	case to.why == FailLimit || to.why == FailFault:
+		w.count.Failed[to.why]++
+		w.scratch = f.reply.appendStatus(w.scratch[:0], int(to.status))
+		w.give(d, w.scratch)
+	default:
+		w.fail(d, f.reply, to.why)
 	}
-	w.fail(d, f.reply, why)
+	to.call.end()
+}
+
+// busy refuses a request that finds no room.
+func (w *worker) busy(d *downstream, f rpcFrame, to *goal) {
+	to.why = FailBusy
+	w.refuse(d, f, to)
 }
 
 func (w *worker) fail(d *downstream, to rpcReply, why Failure) {
@@ -210,7 +238,7 @@ func (w *worker) retry(k kept) {
 	f, err := keptFrame(k.frame)
 	if l := k.to.cluster.limits.Retries; err == nil && k.down != nil && !k.unwanted(f) && k.to.attempts > 0 {
 		if !w.take(l, OverRetries) {
-			w.refuse(k.down, f, FailBusy)
+			w.busy(k.down, f, &k.to)
 			w.loop.Pool().Give(k.frame)
 			return
 		}
@@ -230,16 +258,17 @@ func (w *worker) again(k kept) {
 	}
 	f, err := keptFrame(k.frame)
 	if err != nil || k.unwanted(f) {
+		k.to.done(OutcomeGone, w.loop.Now())
+		k.to.call.end()
 		return
 	}
 	if k.to.attempts < 1 {
-		w.refuse(k.down, f, FailConnect)
+		k.to.why = FailConnect
+		w.refuse(k.down, f, &k.to)
 		return
 	}
 	if k.to.cluster.retired {
-		attempts := k.to.attempts
-		k.to = w.goal(k.down, f)
-		k.to.attempts = min(k.to.attempts, attempts)
+		k.to = w.reroute(k.down, f, k.to)
 	}
 	w.dispatch(k.down, f, k.to)
 }

@@ -18,10 +18,15 @@ type goal struct {
 	cluster  *cluster      // that takes it; nil when it is answered here, with status
 	mirror   *cluster      // that gets a copy; nil for none
 	timeout  time.Duration // of the whole request; 0 for none (HTTP)
-	attempts int8          // to reach an endpoint, this one included
+	attempts int8          // that are left, this one included
 	why      Failure
 	status   int16  // HTTP status of the answer when there is no cluster
 	hash     uint64 // for a cluster that balances by it; 0 for none
+
+	route *target       // nil for what no route has chosen
+	began time.Duration // when the request came
+	delay time.Duration // before anything else happens to it
+	call  *call         // of a request that is sent again; see call.go
 }
 
 // copyTimeout is how long the answer to a copy is waited for, which nobody else does.
@@ -38,16 +43,19 @@ type target struct {
 	clusters []*cluster // as route.Route.Clusters
 	mirror   *cluster
 	places   *places
+	count    *RouteCount
+	plan     *plan // what the route does besides; nil for most
 }
 
 // places are a loop's places in the choices of one route. They outlive snapshots, which come whenever an endpoint does.
-type places struct{ split, mirror route.Sequence }
+type places struct{ split, mirror, delay, abort, backoff route.Sequence }
 
 // retarget makes the targets of a new table.
 func (w *worker) retarget(routes *route.Table) {
 	known := w.places
-	w.routes, w.places = routes, map[string]*places{}
+	w.routes, w.places, w.planned = routes, map[string]*places{}, map[string]*target{}
 	w.targets = make([]target, routes.Len())
+	w.recount(routes)
 	routes.Each(func(r *route.Route) {
 		var t target
 		for _, name := range r.Clusters {
@@ -65,6 +73,10 @@ func (w *worker) retarget(routes *route.Table) {
 			}
 			w.places[r.Key] = t.places
 		}
+		if t.count = w.routeCounts[nameOf(r)]; r.Acts() {
+			t.plan = w.newPlan(r, t.places)
+			w.planned[r.Key] = &w.targets[r.Index]
+		}
 		w.targets[r.Index] = t
 	})
 }
@@ -74,7 +86,8 @@ func (w *worker) newPlaces(key string) *places {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key))
 	at := w.engine.seed ^ h.Sum64() ^ uint64(w.engine.options.Generation)<<8 ^ uint64(w.index)
-	return &places{split: route.Sequence(mix(at)), mirror: route.Sequence(mix(at + 1))}
+	start := func(n uint64) route.Sequence { return route.Sequence(mix(at + n)) }
+	return &places{split: start(0), mirror: start(1), delay: start(2), abort: start(3), backoff: start(4)}
 }
 
 // mix spreads what differs in few bits over all (splitmix64's finaliser).
@@ -86,10 +99,16 @@ func mix(x uint64) uint64 {
 }
 
 // decide says where a request goes that r takes; r is nil when no route does.
-func (w *worker) decide(to *goal, r *route.Route) {
-	switch {
-	case r == nil:
+func (w *worker) decide(to *goal, r *route.Route, req route.Request) {
+	if r == nil {
 		to.status, to.why = httpNoRoute, FailNoRoute
+		return
+	}
+	t := &w.targets[r.Index]
+	to.route = t
+	switch {
+	case r.Redirect != nil:
+		to.status, to.why = int16(r.Redirect.Status), FailRule
 		return
 	case r.Status != 0:
 		to.status, to.why = int16(r.Status), FailRule
@@ -97,17 +116,26 @@ func (w *worker) decide(to *goal, r *route.Route) {
 	case r.Timeout > 0:
 		to.timeout = r.Timeout
 	}
-	t := &w.targets[r.Index]
 	to.cluster, to.attempts = t.first, int8(r.Attempts)
 	if t.places == nil {
 		return
 	}
 	if !sabotageSplit {
-		to.cluster = t.clusters[r.Choose(&t.places.split)]
+		to.cluster = t.clusters[choose(r, &t.places.split, req)]
 	}
 	if r.Mirrors(&t.places.mirror) {
 		to.mirror = t.mirror
 	}
+}
+
+// choose returns which of a route's clusters a request goes to.
+func choose(r *route.Route, at *route.Sequence, req route.Request) int {
+	if r.Sticky != "" {
+		if value, ok := req.Header(r.Sticky); ok {
+			return r.Stick(value)
+		}
+	}
+	return r.Choose(at)
 }
 
 // boltView is what a route may ask a Bolt request for.
@@ -144,19 +172,19 @@ func (w *worker) boltGoal(d *downstream, f bolt.Frame) (to goal) {
 	}
 	key := f.Key()
 	routes := w.routes.Host(key.Service)
-	r := route.Plain(routes)
 	w.boltView.frame = f
+	r := route.Plain(routes)
 	if r == nil {
 		r = route.Match(routes, key.Method, &w.boltView)
 	}
-	w.decide(&to, r)
+	w.decide(&to, r, &w.boltView)
 	to.hash = to.cluster.hash(r, &w.boltView, &d.source, d.conn)
 	return to
 }
 
 // straight decides for what comes from a listener that sends everything to one cluster.
 func (w *worker) straight(to *goal, known **cluster, from *config.Listener) {
-	to.cluster, to.attempts = w.fixed(known, from), config.MaxAttempts
+	to.cluster, to.attempts = w.fixed(known, from), config.DefaultAttempts
 	to.status, to.why = httpNoRoute, FailNoRoute
 }
 
@@ -180,8 +208,12 @@ func (v *httpView) Path() ([]byte, bool) {
 
 var rootPath = []byte{'/'}
 
-// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3).
+// Header returns the values of all fields of that name as one list (RFC 9110 section 5.3), or the first value of a parameter
+// of the query.
 func (v *httpView) Header(name string) ([]byte, bool) {
+	if name[0] == config.QueryPrefix[0] {
+		return parameter(v.req.Target.Path, name[1:])
+	}
 	value, ok, more := v.req.Values(name)
 	if !more {
 		return value, ok
@@ -212,8 +244,22 @@ func (c *httpClient) goal(req *http1.Request, body []byte) (to goal) {
 
 // decide is worker.decide for a request of c, which the worker's view shows.
 func (c *httpClient) decide(to *goal, r *route.Route) {
-	c.w.decide(to, r)
+	c.w.decide(to, r, &c.w.httpView)
 	to.hash = to.cluster.hash(r, &c.w.httpView, &c.source, c.conn)
+}
+
+// parameter returns the value of the first parameter with this name in a target's query, as it is encoded there.
+func parameter(target []byte, name string) ([]byte, bool) {
+	_, rest, _ := bytes.Cut(target, question)
+	for len(rest) > 0 {
+		var one []byte
+		one, rest, _ = bytes.Cut(rest, []byte{'&'})
+		key, value, _ := bytes.Cut(one, []byte{'='})
+		if len(key) > 0 && string(key) == name {
+			return value, true
+		}
+	}
+	return nil, false
 }
 
 // soapCall finds the call in a request that may be SOAP.

@@ -19,6 +19,7 @@ func BenchmarkGoal(b *testing.B) {
 		"two headers and a split": {{Matches: []config.Match{
 			{Name: config.MatchMethod, Kind: config.MatchExact, Value: "pay"}, {Name: "user", Kind: config.MatchPrefix, Value: "test-"},
 		}, Split: split}},
+		"a plan and a header": {{Split: split, Sticky: "user", Retry: &config.Retry{On: config.RetryReset}, Limit: config.Limit{Burst: 1, Tokens: 1, Every: 1}}},
 	}
 	var header []byte
 	for _, s := range []string{"sofa_head_method_name", "pay", "user", "test-7", "sofa_head_target_app", "echo", "service", service} {

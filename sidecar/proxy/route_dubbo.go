@@ -32,7 +32,7 @@ func (w *worker) dubboGoal(d *downstream, f rpcFrame) (to goal) {
 	}
 	w.serviceKey = call.AppendKey(w.serviceKey[:0])
 	r := w.routes.Match(w.serviceKey, call.Method, &w.dubboView)
-	w.decide(&to, r)
+	w.decide(&to, r, &w.dubboView)
 	to.hash = to.cluster.hash(r, &w.dubboView, &d.source, d.conn)
 	return to
 }

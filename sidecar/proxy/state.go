@@ -13,12 +13,14 @@ import (
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
-// stateVersion is the first byte of every connection state that this build writes. It reads this version and the one
-// before it, of which there is none yet.
-const stateVersion = 1
-
-// securedVersion is the first byte instead when the connection has TLS: a build that knows none refuses it.
-const securedVersion = 2
+// The first byte of a connection state is its version: statePlain, and what the state has besides. This build reads all of
+// them, and writes a higher one only for what the first cannot say, so that a build which knows no other takes everything else.
+const (
+	statePlain   = 1
+	stateSecured = 1 // the connection has TLS
+	statePlanned = 2 // an HTTP client's exchange, and each request that waits, ends with what its route's plan needs
+	stateNewest  = statePlain + stateSecured + statePlanned
+)
 
 // role says what a connection is to its worker.
 type role uint8
@@ -81,16 +83,20 @@ type waitingState struct {
 	reply rpcReply // to the client, with its own id
 	beat  bool
 	left  time.Duration
+	plan  planState
 }
 
 // write returns s as bytes. Integers are varints, strings and byte strings are preceded by their length.
 func (s *connState) write() []byte {
-	var e encoder
-	if s.image.Cipher == nil {
-		e.byte(stateVersion)
-	} else {
-		e.byte(securedVersion)
+	e := encoder{planned: s.planned()}
+	version := byte(statePlain)
+	if s.image.Cipher != nil {
+		version += stateSecured
 	}
+	if e.planned {
+		version += statePlanned
+	}
+	e.byte(version)
 	e.byte(byte(s.role))
 	e.image(&s.image)
 	e.secured(&s.image)
@@ -136,13 +142,13 @@ var errState = errors.New("connection state is damaged")
 // parseState reads what write has written. The state's bytes are the caller's.
 func parseState(b []byte) (*connState, error) {
 	d := decoder{b: b}
-	v := d.byte()
-	if v != stateVersion && v != securedVersion {
-		return nil, fmt.Errorf("connection state has version %d, this build reads %d and %d", v, stateVersion, securedVersion)
+	v := d.byte() - statePlain
+	if d.planned = v&statePlanned != 0; v > stateNewest-statePlain {
+		return nil, fmt.Errorf("connection state has version %d, this build reads %d to %d", v+statePlain, statePlain, stateNewest)
 	}
 	s := &connState{role: role(d.byte())}
 	d.image(&s.image)
-	if v == securedVersion {
+	if v&stateSecured != 0 {
 		d.secured(&s.image)
 	}
 	switch s.role {
@@ -177,7 +183,10 @@ func parseState(b []byte) (*connState, error) {
 }
 
 // encoder appends to b.
-type encoder struct{ b []byte }
+type encoder struct {
+	b       []byte
+	planned bool // as statePlanned
+}
 
 func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
 func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
@@ -228,12 +237,16 @@ func (e *encoder) waiting(v *waitingState) {
 	e.byte(v.reply.codec)
 	e.bool(v.beat)
 	e.uint(uint64(v.left))
+	if e.planned {
+		e.plan(&v.plan)
+	}
 }
 
 // decoder takes from b; bad is set once something was missing.
 type decoder struct {
-	b   []byte
-	bad bool
+	b       []byte
+	bad     bool
+	planned bool // as in encoder
 }
 
 func (d *decoder) byte() byte {
@@ -300,6 +313,9 @@ func (d *decoder) waiting(p config.Protocol) waitingState {
 		slot: uint32(d.uint()), down: d.uint(), from: config.Direction(d.byte()),
 		reply: rpcReply{protocol: p, version: bolt.Version(d.byte()), id: d.uint(), codec: d.byte()},
 		beat:  d.bool(), left: time.Duration(d.uint()),
+	}
+	if d.planned {
+		v.plan = d.plan()
 	}
 	if p == config.Dubbo && (v.reply.version != 0 || v.reply.codec != 0) || p == config.Bolt && v.reply.id > math.MaxUint32 {
 		d.bad = true

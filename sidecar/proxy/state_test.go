@@ -45,6 +45,10 @@ func states() map[string]*connState {
 			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), sent: true, closing: true,
 			attempt: 2, left: time.Second,
 		}},
+		"an HTTP client whose route has a plan": {role: roleHTTPClient, image: image, listener: listener, exchange: exchangeState{
+			active: true, exchange: post.Exchange(), request: post.Body, cluster: "shop", head: []byte("POST /"), attempt: 9, left: time.Second,
+			route: "shop.demo#3", age: time.Minute, abort: 503, again: true,
+		}},
 		"an HTTP endpoint": {
 			role: roleHTTPEndpoint, image: image, cluster: "shop", endpoint: addr, client: 9, used: true, reusable: true,
 		},
@@ -60,6 +64,14 @@ func states() map[string]*connState {
 		"an HTTP/2 endpoint": {
 			role: roleHTTP2Endpoint, image: image, cluster: "shop", endpoint: addr, leaving: true, http2: []byte("streams"),
 		},
+		"an endpoint with requests whose route has a plan": {
+			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr,
+			waiting: []waitingState{
+				{slot: 1, down: 5, reply: rpcReply{protocol: config.Bolt}, left: time.Second},
+				{slot: 2, down: 5, reply: rpcReply{protocol: config.Bolt}, left: time.Second, plan: planState{route: "a#1", age: time.Minute}},
+				{slot: 3, down: 6, reply: rpcReply{protocol: config.Bolt}, left: time.Second, plan: planState{route: "a#1", age: 1, attempts: 2, tries: 1, again: true, frame: []byte("frame")}},
+			},
+		},
 		"an endpoint with requests": {
 			role: roleUpstream, image: image, cluster: "outbound/a/b/80", endpoint: addr, leaving: true,
 			waiting: []waitingState{
@@ -71,7 +83,7 @@ func states() map[string]*connState {
 }
 
 var exported = cmp.Options{
-	cmp.AllowUnexported(connState{}, waitingState{}, rpcReply{}, exchangeState{}, http1.Body{}),
+	cmp.AllowUnexported(connState{}, waitingState{}, rpcReply{}, planState{}, exchangeState{}, http1.Body{}),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(bytes.Equal),
 	cmp.Comparer(func(a, b *secured) bool {
@@ -83,6 +95,9 @@ func TestStateComesBack(t *testing.T) {
 	for name, want := range states() {
 		t.Run(name, func(t *testing.T) {
 			b := want.write()
+			if plain := !want.planned() && want.image.Cipher == nil; plain != (b[0] == statePlain) {
+				t.Errorf("version %d: what the first can say is written in it", b[0])
+			}
 			got, err := parseState(b)
 			if err != nil {
 				t.Fatal(err)

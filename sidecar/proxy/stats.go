@@ -20,13 +20,15 @@ const (
 	FailHandover                      // the process that had taken the request died
 	FailRule                          // a route answers with a status
 	FailUnreadable                    // nothing says where it goes
+	FailLimit                         // a rate limit has no token for it
+	FailFault                         // a route spoils it on purpose
 	failures
 )
 
 // String is the failure's label in metrics.
 func (f Failure) String() string {
 	return [failures]string{
-		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "unreadable",
+		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "unreadable", "rate_limit", "fault",
 	}[f]
 }
 
@@ -70,6 +72,12 @@ type Counters struct {
 	Overflow [overflows]uint64 // what a limit of a cluster has turned away, or elsewhere
 	Ejected  uint64            // endpoints, each time
 
+	Retried       uint64 // tries after the first of requests that had reached an endpoint
+	RetriesDenied uint64 // by a budget
+	Delayed       uint64 // requests, by a fault
+
+	// Routes counts by route, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
+	Routes routeCounts `json:",omitempty"`
 	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
 	// names any more leaves it.
 	Clusters map[string]uint64 `json:",omitempty"`
@@ -105,10 +113,14 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 		fn(&c.Overflow[l], &o.Overflow[l])
 	}
 	fn(&c.Ejected, &o.Ejected)
+	fn(&c.Retried, &o.Retried)
+	fn(&c.RetriesDenied, &o.RetriesDenied)
+	fn(&c.Delayed, &o.Delayed)
 }
 
 func (c *Counters) add(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c += *o })
+	c.Routes = c.Routes.add(o.Routes)
 	c.Clusters = maps.Clone(c.Clusters) // a Counters that was copied shares it
 	for name, n := range o.Clusters {
 		c.sent(name, n)
@@ -118,6 +130,7 @@ func (c *Counters) add(o *Counters) {
 // sub takes away an earlier reading.
 func (c *Counters) sub(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c -= *o })
+	c.Routes = c.Routes.sub(o.Routes)
 	c.Clusters = maps.Clone(c.Clusters)
 	for name, n := range o.Clusters {
 		if now, ok := c.Clusters[name]; ok {

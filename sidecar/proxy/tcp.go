@@ -117,7 +117,7 @@ func (p *pair) unreachable(why error) {
 	p.claim.release()
 	p.up = nil
 	p.host.Failed(p.w.loop.Now())
-	if p.attempt < config.MaxAttempts {
+	if p.attempt < config.DefaultAttempts {
 		p.connect()
 		return
 	}

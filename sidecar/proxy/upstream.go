@@ -78,14 +78,25 @@ type waiting struct {
 	// mirror says that nobody waits: the answer is dropped. It is false again when the copy was counted.
 	mirror bool
 	claim  claim
+	call   *call   // nil for what is not sent again
+	route  *target // that counts how it ends; nil when nobody does any more
+	began  time.Duration
 	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror = up, slot, nil, false, false
+	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route = up, slot, nil, false, false, nil, nil
 	v.claim.release()
 	return v
+}
+
+// ended counts the end of a request by a route, once.
+func (v *waiting) ended(o Outcome) {
+	if v.route != nil {
+		v.route.count.done(o, v.up.w.loop.Now()-v.began)
+		v.route = nil
+	}
 }
 
 // done returns the client that waited, if one still does, and ends its claim on the answer.
@@ -96,6 +107,10 @@ func (v *waiting) done() *downstream {
 		v.unmirrored()
 	}
 	v.claim.release()
+	if v.call != nil {
+		v.call.end()
+		v.call = nil
+	}
 	return d
 }
 
@@ -111,6 +126,7 @@ func (u *upConn) free(v *waiting) *downstream {
 func (v *waiting) Expire() {
 	w, mirror := v.up.w, v.mirror
 	v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
+	v.ended(OutcomeOwn)
 	d := v.done()
 	switch {
 	case mirror:
@@ -203,7 +219,10 @@ func (u *upConn) Connected(*loop.Conn) {
 		case k.down == nil:
 			u.w.sendMirror(u, f, &k.to)
 		case !k.unwanted(f):
-			u.w.send(u, k.down, f, k.to.timeout)
+			u.w.send(u, k.down, f, &k.to)
+		default:
+			k.to.done(OutcomeGone, u.heard)
+			k.to.call.end()
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
@@ -315,7 +334,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	for _, k := range queue {
 		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
-			k.to.attempts--
+			k.to.missed()
 			w.retry(k)
 			continue
 		}
@@ -326,7 +345,12 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 		if why != nil {
 			v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 		}
-		if d := u.free(v); d != nil {
+		again := v.call != nil && v.call.againLost()
+		if again {
+			v.call, v.route = nil, nil
+		}
+		v.ended(OutcomeOwn)
+		if d := u.free(v); d != nil && !again {
 			w.fail(d, v.reply, FailUpstreamClosed)
 		}
 	})

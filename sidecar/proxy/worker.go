@@ -22,6 +22,8 @@ type worker struct {
 	clusters map[string]*cluster
 	targets  []target           // by route.Route.Index
 	places   map[string]*places // by route.Route.Key
+	planned  map[string]*target // those with a plan, by route.Route.Key
+	limits   map[string]*bucket // by the name of a listener
 	downs    map[uint64]*downstream
 	ups      map[uint64]*upConn
 	pairs    map[uint64]*pair // by their client's connection
@@ -34,11 +36,18 @@ type worker struct {
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
 
-	boltView   boltView // what routes look at; they keep nothing between calls
-	dubboView  dubboView
-	httpView   httpView
-	serviceKey []byte // of a Dubbo request
-	hostName   []byte // for hostKey
+	boltView    boltView // what routes look at; they keep nothing between calls
+	dubboView   dubboView
+	httpView    httpView
+	serviceKey  []byte // of a Dubbo request
+	hostName    []byte // for hostKey
+	routeCounts map[RouteName]*RouteCount
+
+	calls     map[*call]struct{} // that rest
+	callBytes int                // of all
+	freeCalls *call
+
+	location []byte // of a redirect
 
 	httpRequest  http1.Request // for the head that is being read; it keeps nothing between calls
 	httpResponse http1.Response
@@ -72,6 +81,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		relayed: map[relayed]rpcReply{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
+		calls: map[*call]struct{}{},
 	}
 }
 
@@ -95,6 +105,12 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 		}
 	}
 	w.retarget(routes)
+	w.limits = map[string]*bucket{}
+	for i := range s.Listeners {
+		if l := &s.Listeners[i]; l.Limit != (config.Limit{}) {
+			w.limits[l.Name] = w.engine.bucket(listenerBucket+l.Name, l.Limit)
+		}
+	}
 }
 
 // configure takes over a cluster's endpoints.

@@ -3,8 +3,13 @@ package route
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"regexp"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
@@ -17,7 +22,8 @@ const Any = "*"
 type Request interface {
 	// Path of the request without its query; ok is false when the protocol has none.
 	Path() (path []byte, ok bool)
-	// Header returns the value of the header with this name.
+	// Header returns the value of the header with this name, and where there is a query that of its parameter, when the name
+	// begins with config.QueryPrefix.
 	Header(name string) (value []byte, ok bool)
 }
 
@@ -32,8 +38,9 @@ type Table struct {
 type Route struct {
 	// Index numbers the routes of one table from 0, so that a loop can keep what belongs to a route in a slice.
 	Index int
-	// Key names a route that splits or mirrors across tables; it is empty for the others.
+	// Key names a route that keeps something between requests across tables; it is empty for the others.
 	Key  string
+	Host string
 	Name string
 	// Clusters to choose from with Choose; none when Status answers.
 	Clusters []string
@@ -42,10 +49,18 @@ type Route struct {
 	Mirror string
 	// Timeout of the whole request; 0 leaves the request's own.
 	Timeout time.Duration
-	// Attempts to reach an endpoint, at least 1.
+	// Attempts in all, at least 1.
 	Attempts int
 	// Hash is what a cluster that balances by hash looks at.
 	Hash []config.HashKey
+	// What the route does besides, as config.Route has it.
+	Retry    *config.Retry
+	Fault    *config.Fault
+	Limit    config.Limit
+	Edit     *config.Edit
+	Redirect *config.Redirect
+	// Sticky names the header that Stick takes the value of; empty for none.
+	Sticky string
 
 	matches []match
 	split   split
@@ -58,18 +73,23 @@ type match struct {
 	kind  config.MatchKind
 	value []byte
 	regex *regexp.Regexp
+
+	from, to int64
+	invert   bool
 }
 
 // Compile makes a table of hosts that config.Snapshot.Validate has accepted.
 func Compile(hosts map[string]*config.Host) *Table {
 	t := &Table{hosts: make(map[string][]Route, len(hosts))}
-	for key, host := range hosts {
+	for _, key := range slices.Sorted(maps.Keys(hosts)) {
+		host := hosts[key]
 		routes := make([]Route, 0, len(host.Routes))
 		for i := range host.Routes {
 			r := compile(&host.Routes[i])
-			if r.Index = t.routes; len(r.Clusters) > 1 || r.Mirror != "" {
+			if r.Host, r.Name = key, cmp.Or(r.Name, "#"+strconv.Itoa(i)); len(r.Clusters) > 1 || r.Mirror != "" || r.Acts() {
 				r.Key = fmt.Sprintf("%s#%d", key, i)
 			}
+			r.Index = t.routes
 			routes = append(routes, r)
 			t.routes++
 		}
@@ -83,9 +103,9 @@ func Compile(hosts map[string]*config.Host) *Table {
 }
 
 func compile(r *config.Route) Route {
-	out := Route{Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: r.Attempts, Hash: r.Hash}
-	if out.Attempts == 0 {
-		out.Attempts = config.MaxAttempts
+	out := Route{
+		Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: cmp.Or(r.Attempts, config.DefaultAttempts),
+		Retry: r.Retry, Fault: r.Fault, Limit: r.Limit, Edit: r.Edit, Redirect: r.Redirect, Sticky: r.Sticky, Hash: r.Hash,
 	}
 	if r.Cluster != "" {
 		out.Clusters = []string{r.Cluster}
@@ -100,7 +120,7 @@ func compile(r *config.Route) Route {
 		out.mirror.add(m.Denominator - m.Numerator)
 	}
 	for _, m := range r.Matches {
-		c := match{name: m.Name, kind: m.Kind, value: []byte(m.Value)}
+		c := match{name: m.Name, kind: m.Kind, value: []byte(m.Value), from: m.From, to: m.To, invert: m.Invert}
 		if m.Kind == config.MatchRegex {
 			var err error
 			if c.regex, err = m.Regexp(); err != nil {
@@ -112,10 +132,15 @@ func compile(r *config.Route) Route {
 	return out
 }
 
+// Acts says that the route does more than send requests on and copy them.
+func (r *Route) Acts() bool {
+	return r.Retry != nil || r.Fault != nil || r.Limit != (config.Limit{}) || r.Edit != nil || r.Redirect != nil
+}
+
 // Len is the number of routes.
 func (t *Table) Len() int { return t.routes }
 
-// Each calls fn for every route.
+// Each calls fn for every route, in no order.
 func (t *Table) Each(fn func(*Route)) {
 	for _, routes := range t.hosts {
 		for i := range routes {
@@ -183,15 +208,52 @@ func (m *match) takes(method []byte, req Request) bool {
 		value, ok = req.Header(m.name)
 	}
 	if !ok {
-		return false
+		return m.kind == config.MatchPresent && m.invert
 	}
+	return m.fits(value) != m.invert
+}
+
+func (m *match) fits(value []byte) bool {
 	switch m.kind {
 	case config.MatchExact:
 		return bytes.Equal(value, m.value)
 	case config.MatchPrefix:
 		return bytes.HasPrefix(value, m.value)
+	case config.MatchSuffix:
+		return bytes.HasSuffix(value, m.value)
+	case config.MatchContains:
+		return bytes.Contains(value, m.value)
 	case config.MatchRegex:
 		return len(value) <= config.MaxRegexValue && m.regex.Match(value)
+	case config.MatchRange:
+		n, ok := integer(value)
+		return ok && n >= m.from && n < m.to
 	}
 	return true
+}
+
+// integer reads a decimal integer with an optional sign, all of b.
+func integer(b []byte) (n int64, ok bool) {
+	const most = 19 // digits: as many as an uint64 holds of any value
+	digits := b
+	if len(b) > 0 && (b[0] == '-' || b[0] == '+') {
+		digits = b[1:]
+	}
+	if len(digits) == 0 || len(digits) > most {
+		return 0, false
+	}
+	var sum uint64
+	for _, c := range digits {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		sum = sum*10 + uint64(c)
+	}
+	switch negative := b[0] == '-'; {
+	case negative && sum <= 1<<63:
+		return -int64(sum), true
+	case sum > math.MaxInt64:
+		return 0, false
+	}
+	return int64(sum), true
 }

@@ -1,6 +1,7 @@
 package route_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -56,6 +57,10 @@ func TestMatchOnWhatARequestHas(t *testing.T) {
 	header := func(kind config.MatchKind, value string) config.Match {
 		return config.Match{Name: "x-user", Kind: kind, Value: value}
 	}
+	between := func(from, to int64) config.Match {
+		return config.Match{Name: "x-user", Kind: config.MatchRange, From: from, To: to}
+	}
+	inverse := func(m config.Match) config.Match { m.Invert = true; return m }
 	user := func(value string) request { return request{headers: map[string]string{"x-user": value}} }
 	cases := map[string]struct {
 		matches []config.Match
@@ -77,6 +82,24 @@ func TestMatchOnWhatARequestHas(t *testing.T) {
 		"regex is anchored at its start":     {[]config.Match{header(config.MatchRegex, "nn")}, "", user("ann"), false},
 		"regex is anchored before a newline": {[]config.Match{header(config.MatchRegex, "ann")}, "", user("ann\n"), false},
 		"a regex and a value too long":       {[]config.Match{header(config.MatchRegex, "a*")}, "", user(strings.Repeat("a", config.MaxRegexValue+1)), false},
+		"suffix":                             {[]config.Match{header(config.MatchSuffix, "nn")}, "", user("ann"), true},
+		"not the suffix":                     {[]config.Match{header(config.MatchSuffix, "an")}, "", user("ann"), false},
+		"a part":                             {[]config.Match{header(config.MatchContains, "n")}, "", user("ann"), true},
+		"not a part":                         {[]config.Match{header(config.MatchContains, "na")}, "", user("ann"), false},
+		"in a range":                         {[]config.Match{between(-3, 3)}, "", user("-3"), true},
+		"with a sign":                        {[]config.Match{between(-3, 3)}, "", user("+2"), true},
+		"the end of a range is not in it":    {[]config.Match{between(-3, 3)}, "", user("3"), false},
+		"the least of all numbers":           {[]config.Match{between(math.MinInt64, 0)}, "", user("-9223372036854775808"), true},
+		"one below it":                       {[]config.Match{between(math.MinInt64, 0)}, "", user("-9223372036854775809"), false},
+		"one above the greatest":             {[]config.Match{between(0, math.MaxInt64)}, "", user("9223372036854775808"), false},
+		"no number":                          {[]config.Match{between(0, 9)}, "", user("1 "), false},
+		"only a sign":                        {[]config.Match{between(0, 9)}, "", user("-"), false},
+		"nothing is no number":               {[]config.Match{between(0, 9)}, "", user(""), false},
+		"the inverse":                        {[]config.Match{inverse(header(config.MatchExact, "ann"))}, "", user("bob"), true},
+		"the inverse of what is there":       {[]config.Match{inverse(header(config.MatchExact, "ann"))}, "", user("ann"), false},
+		"the inverse of what is not":         {[]config.Match{inverse(header(config.MatchExact, "ann"))}, "", request{}, false},
+		"absent":                             {[]config.Match{inverse(header(config.MatchPresent, ""))}, "", request{}, true},
+		"not absent":                         {[]config.Match{inverse(header(config.MatchPresent, ""))}, "", user(""), false},
 		"a path":                             {[]config.Match{{Name: config.MatchPath, Kind: config.MatchPrefix, Value: "/a"}}, "", request{path: "/a/b"}, true},
 		"a path where there is none":         {[]config.Match{{Name: config.MatchPath}}, "", request{}, false},
 		"a path is no header":                {[]config.Match{{Name: config.MatchPath}}, "", request{headers: map[string]string{":path": "/"}}, false},

@@ -1,6 +1,10 @@
 package route
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/axlemesh/axle/sidecar/config"
+)
 
 // Sequence is one loop's place in the choices of one route. Any start will do; different loops and sidecars start at
 // different places, or all of them would send their first request to the same cluster.
@@ -31,8 +35,11 @@ func (s *split) add(weight uint32) {
 	s.ends = append(s.ends, s.total)
 }
 
-func (s *split) choose(at *Sequence) int {
-	point, _ := bits.Mul64(at.next(), s.total) // from 0 to total-1, each as often as any other
+func (s *split) choose(at *Sequence) int { return s.at(at.next()) }
+
+// at chooses by a number that is as likely to be any as any other.
+func (s *split) at(number uint64) int {
+	point, _ := bits.Mul64(number, s.total) // from 0 to total-1, each as often as any other
 	for i, end := range s.ends {
 		if point < end {
 			return i
@@ -51,3 +58,32 @@ func (r *Route) Choose(at *Sequence) int {
 
 // Mirrors says whether the next request is copied.
 func (r *Route) Mirrors(at *Sequence) bool { return r.Mirror != "" && r.mirror.choose(at) == 0 }
+
+// Stick returns the index in Clusters that every request with this value goes to.
+func (r *Route) Stick(value []byte) int {
+	if len(r.Clusters) <= 1 {
+		return 0
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, c := range value {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9 // values that differ in their end only have to be spread (splitmix64)
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return r.split.at(h ^ h>>31)
+}
+
+// Takes says whether the next of a sequence is in a fraction.
+func Takes(f config.Fraction, at *Sequence) bool {
+	if f.Numerator == 0 {
+		return false
+	}
+	point, _ := bits.Mul64(at.next(), uint64(f.Denominator))
+	return point < uint64(f.Numerator)
+}
+
+// Below returns the next number of a sequence that is below n.
+func (s *Sequence) Below(n uint64) uint64 {
+	number, _ := bits.Mul64(s.next(), n)
+	return number
+}

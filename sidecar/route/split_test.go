@@ -1,6 +1,7 @@
 package route_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -117,5 +118,47 @@ func BenchmarkChoose(b *testing.B) {
 	var at route.Sequence
 	for b.Loop() {
 		r.Choose(&at)
+	}
+}
+
+func TestStickKeepsValuesAndWeights(t *testing.T) {
+	r := route.Compile(map[string]*config.Host{"a": {Routes: []config.Route{{Sticky: "user", Split: []config.Share{
+		{Cluster: "v1", Weight: 90}, {Cluster: "v2", Weight: 10},
+	}}}}}).Match([]byte("a"), nil, request{})
+	const values = 100_000
+	second := 0
+	for i := range values {
+		value := fmt.Appendf(nil, "user-%d", i)
+		at := r.Stick(value)
+		if second += at; r.Stick(value) != at {
+			t.Fatalf("%s goes to %d and to %d", value, at, r.Stick(value))
+		}
+	}
+	if share := float64(second) / values; share < 0.095 || share > 0.105 {
+		t.Errorf("%d of %d values stick to the tenth, want a tenth", second, values)
+	}
+}
+
+func TestTakes(t *testing.T) {
+	cases := map[string]struct {
+		f    config.Fraction
+		want int // of 1000
+	}{
+		"none":     {config.Fraction{Denominator: 100}, 0},
+		"all":      {config.Fraction{Numerator: 7, Denominator: 7}, 1000},
+		"a fourth": {config.Fraction{Numerator: 25, Denominator: 100}, 250},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			at, n := route.Sequence(5), 0
+			for range 1000 {
+				if route.Takes(tc.f, &at) {
+					n++
+				}
+			}
+			if n < tc.want-5 || n > tc.want+5 {
+				t.Errorf("%d of 1000, want %d", n, tc.want)
+			}
+		})
 	}
 }

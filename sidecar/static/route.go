@@ -26,8 +26,14 @@ func (t *translator) route(at string, r bootstrap.Route) {
 		return
 	}
 	out := config.Route{
-		Name: r.Service, Cluster: r.Cluster, Status: r.Status, Attempts: r.Attempts,
-		Timeout: t.duration(at+".timeout", r.Timeout, 0), Hash: hashKeys(r.Hash),
+		Name: cmp.Or(r.Name, r.Service), Cluster: r.Cluster, Status: r.Status, Attempts: r.Attempts, Sticky: r.Sticky,
+		Timeout: t.duration(at+".timeout", r.Timeout, 0), Hash: hashKeys(r.Hash), Limit: t.limit(at+".limit", r.Limit),
+		Retry: t.retry(at+".retry", r.Retry), Fault: t.faultOf(at+".fault", r.Fault), Edit: t.edit(at+".edit", r.Edit),
+	}
+	if d := r.Redirect; d != nil {
+		out.Redirect = &config.Redirect{
+			Scheme: d.Scheme, Host: d.Host, Port: d.Port, Prefix: d.Prefix, With: d.Path, DropQuery: d.DropQuery, Status: cmp.Or(d.Status, movedPermanently),
+		}
 	}
 	for i, m := range r.Match {
 		out.Matches = append(out.Matches, t.match(fmt.Sprintf("%s.match[%d]", at, i), m))
@@ -43,22 +49,35 @@ func (t *translator) route(at string, r bootstrap.Route) {
 
 // match turns a condition around: config has a kind and a value. Validate judges the rest.
 func (t *translator) match(at string, m bootstrap.Match) config.Match {
-	out := config.Match{Name: m.Header}
+	out := config.Match{Name: m.Header, Invert: m.Invert}
+	if m.Query != "" {
+		out.Name = config.QueryPrefix + m.Query
+	}
+	if (m.Header == "") == (m.Query == "") {
+		t.fault("%s: it needs one of header and query", at)
+	}
 	set := 0
 	if m.Present {
 		set++
 	}
+	if m.Range != nil {
+		set++
+		out.Kind, out.From, out.To = config.MatchRange, m.Range.From, m.Range.To
+	}
 	for _, way := range []struct {
 		kind  config.MatchKind
 		value string
-	}{{config.MatchExact, m.Exact}, {config.MatchPrefix, m.Prefix}, {config.MatchRegex, m.Regex}} {
+	}{
+		{config.MatchExact, m.Exact}, {config.MatchPrefix, m.Prefix}, {config.MatchSuffix, m.Suffix}, {config.MatchContains, m.Contains},
+		{config.MatchRegex, m.Regex},
+	} {
 		if way.value != "" {
 			set++
 			out.Kind, out.Value = way.kind, way.value
 		}
 	}
 	if set != 1 {
-		t.fault("%s: it needs one of present, exact, prefix and regex, and has %d", at, set)
+		t.fault("%s: it needs one of present, exact, prefix, suffix, contains, regex and range, and has %d", at, set)
 	}
 	return out
 }

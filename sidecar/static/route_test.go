@@ -84,14 +84,14 @@ func TestRoutesReportEveryMistake(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`static.routes[0].match[0]: it needs one of present, exact, prefix and regex, and has 0`,
-		`static.routes[0].match[1]: it needs one of present, exact, prefix and regex, and has 2`,
+		`static.routes[0].match[0]: it needs one of present, exact, prefix, suffix, contains, regex and range, and has 0`,
+		`static.routes[0].match[1]: it needs one of present, exact, prefix, suffix, contains, regex and range, and has 2`,
 		`host "s": route 0: match 2: regex "(": error parsing regexp`,
 		`host "s": route 1: split: the weights add up to 0`,
 		`host "s": route 1: mirror: there is no cluster "none"`,
 		`host "s": route 1: mirror: 101 in 100 is no fraction up to 1`,
 		`static.routes[2].service: "s" has a route already that takes every request`,
-		`host "t": route 0: it needs one of a cluster, a split and a status, and has 2`,
+		`host "t": route 0: it needs one of a cluster, a split, a status and a redirect, and has 2`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not among the mistakes:\n%v", want, err)

@@ -128,6 +128,7 @@ func Snapshot(s *bootstrap.Static) (*config.Snapshot, error) {
 	for i, c := range s.Clusters {
 		t.cluster(fmt.Sprintf("static.clusters[%d]", i), c)
 	}
+	t.speakHTTP(s)
 	if err := errors.Join(append(t.errs, t.snap.Validate())...); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,10 @@ func (t *translator) fault(format string, args ...any) {
 }
 
 func (t *translator) listener(at string, l bootstrap.Listener) {
-	out := config.Listener{Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), TLS: t.listenerTLS(at+".tls", l.TLS), ProxyProtocol: l.ProxyProtocol}
+	out := config.Listener{
+		Name: l.Name, Cluster: l.Cluster, Address: t.addr(at+".address", l.Address), TLS: t.listenerTLS(at+".tls", l.TLS),
+		ProxyProtocol: l.ProxyProtocol, Limit: t.limit(at+".limit", l.Limit),
+	}
 	switch l.Protocol {
 	case bootstrap.TCP:
 		out.Protocol = config.TCP

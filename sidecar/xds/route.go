@@ -3,11 +3,10 @@ package xds
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -19,9 +18,6 @@ const (
 	maxMatches = 100
 	maxSplit   = 100
 )
-
-// retryOn is the only condition to retry on: nothing of the request has reached an endpoint.
-const retryOn = "connect-failure"
 
 // only returns an error that names the first field of m that is set and not among names: what this version does not know
 // must not be ignored.
@@ -52,17 +48,20 @@ func prefixed(with string, err error) error {
 
 func translateRoute(r *routev3.Route) (config.Route, error) {
 	out := config.Route{Name: r.GetName()}
-	if err := only(r, "name", "match", "route", "direct_response", "metadata"); err != nil {
+	if err := only(r, "name", "match", "route", "direct_response", "redirect", "metadata", "typed_per_filter_config", "request_headers_to_add",
+		"request_headers_to_remove", "response_headers_to_add", "response_headers_to_remove"); err != nil {
 		return out, err
 	}
-	var err error
-	if out.Matches, err = translateMatch(r.GetMatch()); err != nil {
+	path, prefix, err := translatePath(r.GetMatch())
+	if err == nil {
+		out.Matches, err = translateMatch(r.GetMatch(), path)
+	}
+	if err != nil {
 		return out, within("match", err)
 	}
 	switch action := r.GetAction().(type) {
 	case *routev3.Route_Route:
-		err = translateAction(action.Route, &out)
-		return out, inside("route", err)
+		err = inside("route", translateAction(action.Route, r.GetMetadata(), &out))
 	case *routev3.Route_DirectResponse:
 		d := action.DirectResponse
 		if err := only(d, "status"); err != nil {
@@ -71,55 +70,89 @@ func translateRoute(r *routev3.Route) (config.Route, error) {
 		if out.Status = int(d.GetStatus()); out.Status < 200 || out.Status > 599 {
 			return out, fmt.Errorf("direct_response.status: %d is not between 200 and 599", d.GetStatus())
 		}
-		return out, nil
+	case *routev3.Route_Redirect:
+		out.Redirect, err = translateRedirect(action.Redirect, prefix)
+		err = inside("redirect", err)
+	default:
+		err = errors.New("action: send route, direct_response or redirect")
 	}
-	return out, errors.New("action: send route or direct_response")
+	if err == nil {
+		err = translateFilters(r.GetTypedPerFilterConfig(), &out)
+	}
+	if err == nil {
+		err = translateEdit(r, prefix, &out)
+	}
+	if err == nil {
+		err = judge(&out)
+	}
+	return out, err
 }
 
-func translateMatch(m *routev3.RouteMatch) ([]config.Match, error) {
-	prefix, isPrefix := m.GetPathSpecifier().(*routev3.RouteMatch_Prefix)
-	if !isPrefix || strings.Trim(prefix.Prefix, "/") != "" {
-		return nil, fmt.Errorf(`only prefix "/" is supported: match paths by the header %s`, config.MatchPath)
-	}
-	if err := only(m, "prefix", "headers"); err != nil {
+func translateMatch(m *routev3.RouteMatch, path *config.Match) ([]config.Match, error) {
+	if err := only(m, "prefix", "path", "path_separated_prefix", "safe_regex", "headers", "query_parameters"); err != nil {
 		return nil, err
 	}
-	if n := len(m.GetHeaders()); n > maxMatches {
-		return nil, fmt.Errorf("headers: send at most %d, not %d", maxMatches, n)
+	if n := len(m.GetHeaders()) + len(m.GetQueryParameters()); n > maxMatches {
+		return nil, fmt.Errorf("headers: send at most %d, with query_parameters, not %d", maxMatches, n)
 	}
 	var out []config.Match
-	for i, h := range m.GetHeaders() {
-		one, err := translateHeader(h)
+	add := func(field string, i int, one config.Match, err error) error {
 		if err == nil {
 			err = one.Validate()
 		}
-		if err != nil {
-			return nil, fmt.Errorf("headers[%d]: %w", i, err)
-		}
 		out = append(out, one)
+		return prefixed(fmt.Sprintf("%s[%d]: ", field, i), err)
+	}
+	if path != nil {
+		if err := path.Validate(); err != nil {
+			return nil, within("path_specifier", err)
+		}
+		out = append(out, *path)
+	}
+	for i, h := range m.GetHeaders() {
+		one, err := translateHeader(h)
+		if err := add("headers", i, one, err); err != nil {
+			return nil, err
+		}
+	}
+	for i, q := range m.GetQueryParameters() {
+		one, err := translateParameter(q)
+		if err := add("query_parameters", i, one, err); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
 
+func translateParameter(q *routev3.QueryParameterMatcher) (config.Match, error) {
+	out := config.Match{Name: config.QueryPrefix + q.GetName()}
+	if s := q.GetStringMatch(); s != nil {
+		return out, within("string_match", translateString(s, &out))
+	}
+	out.Invert = q.GetQueryParameterMatchSpecifier() != nil && !q.GetPresentMatch()
+	return out, nil
+}
+
 func translateHeader(h *routev3.HeaderMatcher) (config.Match, error) {
-	out := config.Match{Name: h.GetName()}
-	if err := only(h, "name", "string_match", "present_match"); err != nil {
+	out := config.Match{Name: h.GetName(), Invert: h.GetInvertMatch()}
+	if err := only(h, "name", "string_match", "present_match", "range_match", "invert_match"); err != nil {
 		return out, err
 	}
 	switch how := h.GetHeaderMatchSpecifier().(type) {
 	case *routev3.HeaderMatcher_PresentMatch:
-		if !how.PresentMatch {
-			return out, errors.New("present_match: absence cannot be matched: send true")
-		}
+		out.Invert = out.Invert == how.PresentMatch // false inverts, too
+		return out, nil
+	case *routev3.HeaderMatcher_RangeMatch:
+		out.Kind, out.From, out.To = config.MatchRange, how.RangeMatch.GetStart(), how.RangeMatch.GetEnd()
 		return out, nil
 	case *routev3.HeaderMatcher_StringMatch:
 		return out, within("string_match", translateString(how.StringMatch, &out))
 	}
-	return out, errors.New("header_match_specifier: send string_match or present_match")
+	return out, errors.New("header_match_specifier: send string_match, range_match or present_match")
 }
 
 func translateString(s *matcherv3.StringMatcher, out *config.Match) error {
-	if err := only(s, "exact", "prefix", "safe_regex"); err != nil {
+	if err := only(s, "exact", "prefix", "suffix", "contains", "safe_regex"); err != nil {
 		return err
 	}
 	switch how := s.GetMatchPattern().(type) {
@@ -127,19 +160,24 @@ func translateString(s *matcherv3.StringMatcher, out *config.Match) error {
 		out.Kind, out.Value = config.MatchExact, how.Exact
 	case *matcherv3.StringMatcher_Prefix:
 		out.Kind, out.Value = config.MatchPrefix, how.Prefix
+	case *matcherv3.StringMatcher_Suffix:
+		out.Kind, out.Value = config.MatchSuffix, how.Suffix
+	case *matcherv3.StringMatcher_Contains:
+		out.Kind, out.Value = config.MatchContains, how.Contains
 	case *matcherv3.StringMatcher_SafeRegex:
 		if err := only(how.SafeRegex, "regex", "google_re2"); err != nil {
 			return inside("safe_regex", err)
 		}
 		out.Kind, out.Value = config.MatchRegex, how.SafeRegex.GetRegex()
 	default:
-		return errors.New("match_pattern: send exact, prefix or safe_regex")
+		return errors.New("match_pattern: send exact, prefix, suffix, contains or safe_regex")
 	}
 	return nil
 }
 
-func translateAction(a *routev3.RouteAction, out *config.Route) error {
-	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy", "hash_policy"); err != nil {
+func translateAction(a *routev3.RouteAction, m *corev3.Metadata, out *config.Route) error {
+	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy", "prefix_rewrite", "regex_rewrite",
+		"host_rewrite_literal", "hash_policy"); err != nil {
 		return err
 	}
 	var err error
@@ -156,15 +194,14 @@ func translateAction(a *routev3.RouteAction, out *config.Route) error {
 	if out.Mirror, err = translateMirror(a.GetRequestMirrorPolicies()); err != nil {
 		return within("request_mirror_policies", err)
 	}
-	if out.Hash, err = translateHash(a.GetHashPolicy()); err != nil {
+	if err := translateSticky(a.GetHashPolicy(), a.GetWeightedClusters(), out); err != nil {
 		return err
 	}
-	out.Attempts, err = translateRetry(a.GetRetryPolicy())
-	return inside("retry_policy", err)
+	return inside("retry_policy", translateRetry(a.GetRetryPolicy(), m, out))
 }
 
 func translateSplit(w *routev3.WeightedCluster) ([]config.Share, error) {
-	if err := only(w, "clusters", "total_weight"); err != nil {
+	if err := only(w, "clusters", "total_weight", "use_hash_policy"); err != nil {
 		return nil, err
 	}
 	if n := len(w.GetClusters()); n < 1 || n > maxSplit {
@@ -210,35 +247,7 @@ func translateMirror(policies []*routev3.RouteAction_RequestMirrorPolicy) (*conf
 	if err := only(p.GetRuntimeFraction(), "default_value"); err != nil {
 		return nil, inside("runtime_fraction", err)
 	}
-	f := p.GetRuntimeFraction().GetDefaultValue()
-	switch f.GetDenominator() {
-	case typev3.FractionalPercent_HUNDRED:
-		out.Denominator = 100
-	case typev3.FractionalPercent_TEN_THOUSAND:
-		out.Denominator = 10_000
-	case typev3.FractionalPercent_MILLION:
-		out.Denominator = 1_000_000
-	default:
-		return nil, fmt.Errorf("runtime_fraction.default_value.denominator: %s is unknown", f.GetDenominator())
-	}
-	out.Numerator = min(f.GetNumerator(), out.Denominator) // as Envoy: more than all is all
-	return out, nil
-}
-
-// translateRetry returns how many attempts a request has; 0 leaves that to the sidecar.
-func translateRetry(p *routev3.RetryPolicy) (int, error) {
-	if p == nil {
-		return 0, nil
-	}
-	if err := only(p, "retry_on", "num_retries"); err != nil {
-		return 0, err
-	}
-	if p.GetRetryOn() != retryOn {
-		return 0, fmt.Errorf("retry_on: %q is unsupported: use %q", p.GetRetryOn(), retryOn)
-	}
-	retries := uint32(1) // as Envoy
-	if n := p.GetNumRetries(); n != nil {
-		retries = n.GetValue()
-	}
-	return int(min(retries, config.MaxAttempts-1)) + 1, nil
+	f, err := translateFraction(p.GetRuntimeFraction().GetDefaultValue())
+	out.Numerator, out.Denominator = f.Numerator, f.Denominator
+	return out, inside("runtime_fraction.default_value", err)
 }

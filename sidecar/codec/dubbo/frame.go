@@ -37,6 +37,7 @@ const (
 	StatusChannelInactive Status = 35
 	StatusBadRequest      Status = 40
 	StatusServiceNotFound Status = 60
+	StatusServerError     Status = 80
 	StatusExhausted       Status = 100 // SERVER_THREADPOOL_EXHAUSTED_ERROR: it has no room for the request
 )
 

@@ -7,6 +7,9 @@ type Forward struct {
 	Via  string // this intermediary's name: a Via field is added (section 7.6.3)
 	For  string // the client's address: added to X-Forwarded-For
 	Host string // for an HTTP/1.0 request that names no host
+	// Authority is the Host instead of the target's; empty keeps that. A CONNECT keeps it in any case.
+	Authority string
+	Rewrite   Rewrite // of an origin or absolute form
 }
 
 // AppendForward appends the head as an endpoint gets it: in the origin form, as HTTP/1.1, without the fields that were for
@@ -17,6 +20,8 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	switch {
 	case r.Target.Form == Authority:
 		dst = append(dst, r.Target.Authority...)
+	case f.Rewrite.With != "" && r.Target.Form != Asterisk:
+		dst = f.Rewrite.Append(dst, r.Target.Path)
 	case r.Target.Form != Absolute:
 		dst = append(dst, r.Target.Path...)
 	case len(r.Target.Path) == 0 && string(r.Method) == "OPTIONS": // RFC 9112 section 3.2.4
@@ -28,11 +33,15 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	}
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	drop := drops{connection: true}
-	if drop.host = !r.has(factHost) || r.Target.hostDiffers; drop.host {
+	other := f.Authority != "" && r.Target.Form != Authority
+	if drop.host = !r.has(factHost) || r.Target.hostDiffers || other; drop.host {
 		dst = append(dst, "Host: "...)
-		if len(r.Target.Authority) > 0 {
+		switch {
+		case other:
+			dst = append(dst, f.Authority...)
+		case len(r.Target.Authority) > 0:
 			dst = append(dst, r.Target.Authority...)
-		} else {
+		default:
 			dst = append(dst, f.Host...)
 		}
 		dst = append(dst, crlf...)
@@ -138,6 +147,7 @@ func (h *Head) appendFields(dst []byte, d *drops) []byte {
 	for i := range h.index.n {
 		f := h.index.at(i)
 		drop := d.field(f.id) || f.id == idOther && h.has(factOtherOption) && h.optioned(h.raw[f.name:f.nameEnd])
+		drop = drop || len(h.edits) > 0 && h.edited(h.raw[f.name:f.nameEnd])
 		if !drop && !f.spaced {
 			continue
 		}
@@ -150,7 +160,7 @@ func (h *Head) appendFields(dst []byte, d *drops) []byte {
 			dst = append(dst, crlf...)
 		}
 	}
-	return append(dst, h.raw[from:end]...)
+	return h.appendEdits(append(dst, h.raw[from:end]...))
 }
 
 // optioned says that a Connection field names this one, which therefore is for this connection only. Fields that frame or

@@ -11,6 +11,7 @@ type Head struct {
 	minor  uint8
 	length uint64
 	facts  fact
+	edits  []Change
 }
 
 type phase uint8
@@ -119,7 +120,7 @@ func (h *Head) Listed(name, lower string) bool {
 
 // Reset drops a head of which a part was decoded, and the view of the last complete one.
 func (h *Head) Reset() {
-	h.raw, h.index.n, h.first, h.at, h.phase, h.minor, h.length, h.facts = nil, 0, 0, 0, phaseFirst, 0, 0, 0
+	h.raw, h.index.n, h.first, h.at, h.phase, h.minor, h.length, h.facts, h.edits = nil, 0, 0, 0, phaseFirst, 0, 0, 0, nil
 }
 
 // decodeFields reads field lines from where it stopped last. It returns the head's length.

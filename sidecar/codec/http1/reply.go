@@ -26,6 +26,16 @@ func AppendTunnel(dst []byte) []byte { return append(dst, "HTTP/1.1 200 OK\r\n\r
 // reason is the phrase of the statuses that a proxy answers with (RFC 9110 section 15).
 func reason(status int) string {
 	switch status {
+	case 301:
+		return "Moved Permanently"
+	case 302:
+		return "Found"
+	case 303:
+		return "See Other"
+	case 307:
+		return "Temporary Redirect"
+	case 308:
+		return "Permanent Redirect"
 	case 400:
 		return "Bad Request"
 	case 403:

@@ -1,0 +1,73 @@
+package http1
+
+// Op is what a Change does.
+type Op uint8
+
+// What a Change does.
+const (
+	Set    Op = iota // removes what there is of the name, and adds one
+	Add              // adds one, whatever there is
+	Absent           // adds one if there is none
+	Remove           // removes what there is
+)
+
+// Change is a change of one field of a head that is forwarded. It must not be of a field that frames the message or is for
+// one connection only: those are not looked at.
+type Change struct {
+	Op          Op
+	Name, Value string
+}
+
+// Edit makes AppendForward change fields, all removals first, until the next head is decoded or Reset is called. Names are
+// compared without regard to case.
+func (h *Head) Edit(changes []Change) { h.edits = changes }
+
+// edited says that a field is taken away.
+func (h *Head) edited(name []byte) bool {
+	for i := range h.edits {
+		c := &h.edits[i]
+		if (c.Op == Set || c.Op == Remove) && len(c.Name) == len(name) && foldAny(name, c.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendEdits appends the fields that are added.
+func (h *Head) appendEdits(dst []byte) []byte {
+	for i := range h.edits {
+		c := &h.edits[i]
+		if c.Op == Remove {
+			continue
+		}
+		if c.Op == Absent {
+			if _, there := h.Value(c.Name); there {
+				continue
+			}
+		}
+		dst = append(append(append(append(dst, c.Name...), ": "...), c.Value...), crlf...)
+	}
+	return dst
+}
+
+// Rewrite replaces the first Cut bytes of a target's path by With. Where two slashes would meet, one is left.
+type Rewrite struct {
+	Cut  int
+	With string // begins with a slash; empty changes nothing
+}
+
+// Append appends a path, and the query behind it, as Rewrite makes it. Cut is at most the length of the path.
+func (w Rewrite) Append(dst, path []byte) []byte {
+	dst = append(dst, w.With...)
+	if rest := path[w.Cut:]; len(rest) > 0 && rest[0] == '/' && w.With[len(w.With)-1] == '/' {
+		return append(dst, rest[1:]...)
+	}
+	return append(dst, path[w.Cut:]...)
+}
+
+// AppendRedirect appends a response of our own that leads to location; see [AppendReply].
+func AppendRedirect(dst []byte, status int, location []byte, minor uint8, closing bool) []byte {
+	dst = AppendReply(dst, status, minor, closing)
+	dst = append(dst[:len(dst)-len(crlf)], "Location: "...)
+	return append(append(append(dst, location...), crlf...), crlf...)
+}
