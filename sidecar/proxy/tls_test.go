@@ -86,7 +86,7 @@ func TestBoltOverTLS(t *testing.T) {
 	}
 }
 
-// TestOneWritePerTurn counts system calls: requests that come together leave together, encrypted.
+// TestOneWritePerTurn counts system calls: requests that come together leave together, encrypted. They are oneways, so that no answer is counted.
 func TestOneWritePerTurn(t *testing.T) {
 	a := newAuthority(t)
 	up := secureServer(t, a.server(tls.VersionTLS13), nil)
@@ -100,16 +100,14 @@ func TestOneWritePerTurn(t *testing.T) {
 	before := e.Stats()
 	var batch []byte
 	for id := uint32(1000); id < 1064; id++ {
-		c.open[id] = []byte("x")
-		batch = append(batch, frame(1, id, echoService, []byte("x"))...)
+		batch = append(batch, frame(2, id, echoService, []byte("x"))...)
 	}
 	if _, err := c.conn.Write(batch); err != nil {
 		t.Fatal(err)
 	}
-	c.settle(t)
-	after := e.Stats()
-	// One write to the endpoint; its answers come as they please.
-	if writes := after.Writes - before.Writes; writes > 1+64/2 {
+	until(t, "all have arrived", func() bool { return up.oneways.Load() == 64 })
+	// One write to the endpoint, or a few when the record came in pieces.
+	if writes := e.Stats().Writes - before.Writes; writes < 1 || writes > 4 {
 		t.Errorf("%d writes for 64 requests that came as one", writes)
 	}
 }
