@@ -243,7 +243,7 @@ func (s *Source) look(ctx context.Context, namespace string) func(string) Pod {
 		if err := s.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, p, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}); err != nil {
 			return Pod{}
 		}
-		return Pod{Way: Way(p), Labels: p.Labels}
+		return Pod{Way: Way(p), Labels: p.Labels, Lost: lost(p)}
 	}
 }
 

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type Provider struct {
 type Pod struct {
 	Way    map[int32]int32
 	Labels map[string]string
+	// Lost says that its node was not heard of, and nothing worse: see lost.
+	Lost bool
 }
 
 // Scene is everything that one Service's resources are made from. All of it is in one namespace.
@@ -137,8 +140,10 @@ type spot struct {
 }
 
 // endpoints lists the ready endpoints of a Service's port that are in a subset, by zone, sorted and each address once.
+//
+// Pods that are lost count as ready where they are more than the others: it is the control plane then that has gone, and not most of the nodes.
 func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in Labels) []spot {
-	known := map[netip.AddrPort]string{}
+	known, lost := map[netip.AddrPort]string{}, map[netip.AddrPort]string{}
 	for _, slice := range of.Slices {
 		app := slicePort(port, slice)
 		if app == 0 {
@@ -146,7 +151,7 @@ func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in L
 		}
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
-			if len(e.Addresses) == 0 || !usable(e.Conditions) {
+			if len(e.Addresses) == 0 || ptr.Deref(e.Conditions.Terminating, false) {
 				continue
 			}
 			ip, err := netip.ParseAddr(e.Addresses[0])
@@ -157,11 +162,18 @@ func endpoints(port corev1.ServicePort, of Provider, look func(string) Pod, in L
 			if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" {
 				pod = look(ref.Name)
 			}
-			if in.Select(pod.Labels) {
+			to := known
+			if !ptr.Deref(e.Conditions.Ready, true) {
+				to = lost
+			}
+			if in.Select(pod.Labels) && (pod.Lost || ptr.Deref(e.Conditions.Ready, true)) {
 				at := netip.AddrPortFrom(ip.Unmap(), uint16(cmp.Or(pod.Way[app], app)))
-				known[at] = max(known[at], ptr.Deref(e.Zone, "")) // two slices may list it for a while
+				to[at] = max(to[at], ptr.Deref(e.Zone, "")) // two slices may list it for a while
 			}
 		}
+	}
+	if len(lost) > len(known) {
+		maps.Copy(known, lost)
 	}
 	var all []spot
 	for at, zone := range known {
@@ -188,6 +200,18 @@ func slicePort(port corev1.ServicePort, slice *discoveryv1.EndpointSlice) int32 
 	return 0
 }
 
-func usable(c discoveryv1.EndpointConditions) bool {
-	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
+// lost says that the node lifecycle controller has marked a pod not ready because its node was not heard of, while the kubelet's own last word is that
+// its containers are ready: the kubelet gives a reason whenever it says that a pod is not (node_lifecycle_controller.go, MarkPodsNotReady). It does that
+// to every pod when the API server was away for long.
+func lost(p *corev1.Pod) bool {
+	ready, containers := false, false
+	for _, c := range p.Status.Conditions {
+		switch c.Type {
+		case corev1.PodReady:
+			ready = c.Status == corev1.ConditionTrue || c.Reason != ""
+		case corev1.ContainersReady:
+			containers = c.Status == corev1.ConditionTrue
+		}
+	}
+	return containers && !ready
 }

@@ -57,7 +57,7 @@ func endpointChanged() predicate.Predicate {
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, ok1 := e.ObjectOld.(*corev1.Pod)
 			after, ok2 := e.ObjectNew.(*corev1.Pod)
-			return !ok1 || !ok2 || !maps.Equal(Way(before), Way(after)) || !maps.Equal(before.Labels, after.Labels)
+			return !ok1 || !ok2 || !maps.Equal(Way(before), Way(after)) || !maps.Equal(before.Labels, after.Labels) || lost(before) != lost(after)
 		},
 		DeleteFunc: func(event.DeleteEvent) bool { return false }, // its EndpointSlice says so
 	}
