@@ -187,7 +187,7 @@ type Route struct {
 	Status int `json:"status,omitempty"`
 	// Mirror copies requests to another cluster and drops what that answers.
 	Mirror *Mirror `json:"mirror,omitempty"`
-	// Timeout of one request ("800ms"); empty means the request's own, else 15 s, and 5 m of Dubbo.
+	// Timeout of one request ("800ms"), to the last byte of its answer; empty means the request's own, which HTTP/1 has not.
 	Timeout string `json:"timeout,omitempty"`
 	// Hash is what a cluster that balances by hash looks at; none leaves that to the cluster.
 	Hash []HashKey `json:"hash,omitempty"`
