@@ -141,19 +141,18 @@ func binaryHeader(b []byte) (Header, int, error) {
 	case command != commandProxy:
 		return Header{}, 0, malformed("command %d is neither LOCAL nor PROXY", command)
 	case b[13] == tcp4:
-		h, err := addresses[[4]byte](body, lengthIPv4, netip.AddrFrom4)
-		return h, n, err
+		return addresses[[4]byte](body, n, lengthIPv4, netip.AddrFrom4)
 	case b[13] == tcp6:
-		h, err := addresses[[16]byte](body, lengthIPv6, netip.AddrFrom16)
-		return h, n, err
+		return addresses[[16]byte](body, n, lengthIPv6, netip.AddrFrom16)
 	}
 	return Header{}, n, nil // a family that is not TCP: the receiver uses the connection's own addresses
 }
 
-// addresses reads two addresses and two ports; what follows them (section 2.2.1) is not looked at.
-func addresses[A [4]byte | [16]byte](body []byte, length int, addr func(A) netip.Addr) (Header, error) {
+// addresses reads two addresses and two ports, of length bytes, from the body of a header of n bytes; what follows them
+// (section 2.2.1) is not looked at.
+func addresses[A [4]byte | [16]byte](body []byte, n, length int, addr func(A) netip.Addr) (Header, int, error) {
 	if len(body) < length {
-		return Header{}, malformed("%d bytes of addresses, not %d", len(body), length)
+		return Header{}, 0, malformed("%d bytes of addresses, not %d", len(body), length)
 	}
 	var source, destination A
 	size := (length - 4) / 2
@@ -163,5 +162,5 @@ func addresses[A [4]byte | [16]byte](body []byte, length int, addr func(A) netip
 	return Header{
 		Source:      netip.AddrPortFrom(addr(source), binary.BigEndian.Uint16(ports)),
 		Destination: netip.AddrPortFrom(addr(destination), binary.BigEndian.Uint16(ports[2:])),
-	}, nil
+	}, n, nil
 }
