@@ -30,6 +30,7 @@ type http2Loop struct {
 	spare   []*http2Exchange
 	view    http2View
 	held    int
+	kept    int           // of requests, to be sent again
 	relief  time.Duration // when streams were last reset because of it
 	batch   int           // in a handover: how heavy a batch may be
 	moved   bool          // during a handover: the connections to endpoints are the candidate's, and so is every further request

@@ -98,6 +98,7 @@ func (w *worker) giveUpDials() {
 	for _, up := range w.http2.ups {
 		for _, x := range up.queue {
 			x.up = nil
+			x.attempt-- // this was none
 		}
 		up.queue = nil
 		if !up.opened {

@@ -88,6 +88,7 @@ func (c *http2Client) event(t *http2.Turn) {
 	}
 	switch t.Kind {
 	case http2.Data:
+		x.keep(t.Data)
 		x.request.take(t.Data, t.End)
 		x.settle()
 	case http2.Trailers:

@@ -4,7 +4,7 @@ package proxy
 func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	for _, w := range e.workers {
 		w.loop.Call(func() {
-			bytes += w.http2.held + len(w.http2.bodies)
+			bytes += w.http2.held + w.http2.kept + len(w.http2.bodies)
 			for _, c := range w.http2.clients {
 				exchanges += c.proto.Streams()
 			}
