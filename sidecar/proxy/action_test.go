@@ -75,8 +75,11 @@ func statusOnly(code int) func(int64, http.ResponseWriter, *http.Request) {
 }
 
 func reset(_ int64, w http.ResponseWriter, _ *http.Request) {
-	conn, _, err := w.(http.Hijacker).Hijack()
-	if err == nil {
+	h, ok := w.(http.Hijacker)
+	if !ok {
+		panic(http.ErrAbortHandler) // HTTP/2 has streams for that
+	}
+	if conn, _, err := h.Hijack(); err == nil {
 		_ = conn.Close()
 	}
 }

@@ -14,9 +14,6 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// cutOff ends a stream without an answer.
-func cutOff(int64, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-
 func TestHTTP2IsTriedAgain(t *testing.T) {
 	fast := func(r config.Retry) *config.Retry { r.Backoff = time.Millisecond; return &r }
 	slow := func(_ int64, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -39,7 +36,7 @@ func TestHTTP2IsTriedAgain(t *testing.T) {
 		"503 whose body never ends":    {late, fast(gateway), "GET", "", 200, true},
 		"500 is no gateway error":      {statusOnly(500), fast(gateway), "GET", "", 500, false},
 		"404 if that is listed":        {statusOnly(404), fast(config.Retry{Statuses: []int{404}}), "GET", "", 200, true},
-		"a reset":                      {cutOff, fast(config.Retry{On: config.RetryReset}), "GET", "", 200, true},
+		"a reset":                      {reset, fast(config.Retry{On: config.RetryReset}), "GET", "", 200, true},
 		"a PUT with its body":          {statusOnly(503), fast(gateway), "PUT", body, 200, true},
 		"a POST is not":                {statusOnly(503), fast(gateway), "POST", body, 503, false},
 		"a POST if that is asked for":  {statusOnly(503), fast(config.Retry{On: config.RetryGateway, AnyMethod: true}), "POST", body, 200, true},
