@@ -1,5 +1,12 @@
 package proxy
 
+// BoundHTTP2 sets how many HTTP/2 connections with requests a handover moves of a loop, and how heavy they may be.
+func (e *Engine) BoundHTTP2(conns, bytes int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.most, w.http2.bytes = conns, bytes })
+	}
+}
+
 // HeldHTTP2 is how many bytes of bodies wait in all loops, and how many exchanges are not over, for tests in the other package.
 func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	for _, w := range e.workers {

@@ -176,7 +176,7 @@ func (w *worker) takeBody(b []byte) {
 
 func (w *worker) thawHTTP2(b *frozen) {
 	if len(b.http2Ups)+len(b.http2Clients) > 0 {
-		w.http2.batch /= 2 // perhaps it was too heavy
+		w.http2.batch /= 2 // perhaps it was too heavy all the same
 	}
 	for _, up := range b.http2Ups {
 		up.start()
