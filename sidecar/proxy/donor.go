@@ -79,6 +79,7 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 		}
 	}
 	w.closeMirrors()
+	w.dropCopies()
 	w.hurryCalls()
 	for _, p := range w.pairs {
 		p.giveUpDial()

@@ -29,6 +29,7 @@ type http2Loop struct {
 	fields  http2.Fields // for what is written
 	spare   []*http2Exchange
 	view    http2View
+	copies  copies2
 	held    int
 	kept    int           // of requests, to be sent again
 	relief  time.Duration // when streams were last reset because of it
@@ -41,7 +42,7 @@ type http2Loop struct {
 }
 
 func newHTTP2Loop() http2Loop {
-	return http2Loop{bytes: http2Batch, most: http2Most, clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
+	return http2Loop{copies: copies2{conns: map[uint64]*http2Mirror{}}, bytes: http2Batch, most: http2Most, clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
 }
 
 // http2Wire is one connection that speaks HTTP/2, on either side of us.

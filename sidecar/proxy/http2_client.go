@@ -89,9 +89,11 @@ func (c *http2Client) event(t *http2.Turn) {
 	switch t.Kind {
 	case http2.Data:
 		x.keep(t.Data)
+		x.copyData(t.Data, t.End)
 		x.request.take(t.Data, t.End)
 		x.settle()
 	case http2.Trailers:
+		x.copyTrailers(&t.Fields)
 		x.trail(&x.request, &t.Fields)
 		x.settle()
 	case http2.Window:

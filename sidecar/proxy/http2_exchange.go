@@ -37,6 +37,7 @@ type http2Exchange struct {
 	wake     http2Wake
 	kept     http2Keep
 	part     part
+	copy     *http2Copy     // for a mirror; nil for none
 	avoid    netip.AddrPort // the endpoint that has failed the request last
 }
 
@@ -77,10 +78,7 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 
 // admit sends a request on whose cluster has room for it. f is as in connect.
 func (x *http2Exchange) admit(f *http2.Fields) {
-	w, to := x.w, &x.goal
-	if to.mirror != nil {
-		w.count.MirrorDropped++ // streams are not copied
-	}
+	w := x.w
 	if !w.take(x.cluster.limits.Requests, OverRequests) {
 		x.fail(httpUnavailable, FailBusy)
 		return
@@ -89,6 +87,7 @@ func (x *http2Exchange) admit(f *http2.Fields) {
 	if x.timeout > 0 {
 		w.loop.Start(&x.timer, x.timeout)
 	}
+	x.copied(f)
 	x.connect(f)
 }
 
@@ -250,6 +249,7 @@ func (x *http2Exchange) finish() {
 	x.ended(OutcomeGone) // unless something else was its end
 	x.request.drop()
 	x.response.drop()
+	x.uncopy()
 	x.unkeep()
 	x.forget()
 	x.claim.release()

@@ -19,3 +19,13 @@ func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	}
 	return bytes, exchanges
 }
+
+// CopiesHTTP2 is how many copies are on their way, and bytes of them.
+func (e *Engine) CopiesHTTP2() (n int) {
+	for _, w := range e.workers {
+		if !w.loop.Call(func() { n += w.http2.copies.open + w.http2.copies.bytes }) {
+			n += w.http2.copies.open + w.http2.copies.bytes
+		}
+	}
+	return n
+}

@@ -246,6 +246,7 @@ func (x *http2Exchange) release() {
 	x.ended(OutcomeMoved)
 	x.request.release()
 	x.response.release()
+	x.uncopy()
 	x.unkeep()
 	x.forget()
 	x.claim.release()

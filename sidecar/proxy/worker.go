@@ -131,6 +131,7 @@ func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 			}
 		}
 	}
+	c.updateCopies(cfg, w.engine.seed)
 	if c.mirrors != nil {
 		for _, h := range c.mirrors.Update(cfg, w.engine.seed) {
 			for len(h.Conns) > 0 {
