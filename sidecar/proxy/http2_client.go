@@ -22,16 +22,6 @@ func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
 	return c
 }
 
-func (w *worker) acceptedHTTP2(a arrival, from *config.Listener) {
-	c := w.newHTTP2Client(a.id, from)
-	conn, err := a.add(w.loop, c)
-	if c.conn = conn; err != nil {
-		c.Closed(conn, err)
-		return
-	}
-	c.greet()
-}
-
 func (c *http2Client) greet() {
 	c.w.scratch = c.proto.Start(false, c.w.scratch[:0])
 	c.conn.Write(c.w.scratch)

@@ -258,6 +258,9 @@ func (w *worker) endMoveHTTP2() {
 		return
 	}
 	w.http2.moved = false
+	for _, c := range w.clients {
+		c.waits()
+	}
 	for _, c := range w.http2.clients {
 		c.start()
 	}

@@ -180,12 +180,8 @@ func (w *worker) serve(a arrival, from *config.Listener) {
 		w.newPair(a, from)
 		return
 	}
-	if from.Protocol == config.HTTP1 {
+	if from.Protocol == config.HTTP1 || from.Protocol == config.HTTP2 { // which a client's first bytes tell apart
 		w.acceptedHTTP(a, from)
-		return
-	}
-	if from.Protocol == config.HTTP2 {
-		w.acceptedHTTP2(a, from)
 		return
 	}
 	d := w.newDownstream(a.id, from)
