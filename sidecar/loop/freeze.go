@@ -42,6 +42,17 @@ func (c *Conn) Freeze() Image {
 	return img
 }
 
+// ImageSize is how many bytes Freeze would write down of what was read and not taken, and written and not sent; with a cipher
+// a bit more.
+func (c *Conn) ImageSize() int {
+	n := len(c.in) + c.Unsent()
+	if c.layer != nil {
+		const record, overhead = 1 << 10, 64 // of plain bytes, and what sealing them adds at most
+		n += len(c.layer.raw) + (len(c.layer.plain)/record+2)*overhead
+	}
+	return n
+}
+
 // FD is the descriptor, for a Frozen connection to be handed over.
 func (c *Conn) FD() int { return c.fd }
 

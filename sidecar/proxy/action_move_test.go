@@ -2,9 +2,11 @@ package proxy_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,15 +67,25 @@ func TestAPlanMoves(t *testing.T) {
 			func(s proxy.Stats, _ int64) bool { return s.Delayed == 1 }, 418, 0,
 		},
 	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
+	type asker struct {
+		protocol config.Protocol
+		web      func(netip.AddrPort) *http.Client
+	}
+	var askers []asker
+	for p, web := range webs(t) {
+		askers = append(askers, asker{p, web})
+	}
+	for i := range len(cases) * len(askers) {
+		name := slices.Sorted(maps.Keys(cases))[i/len(askers)]
+		tc, by := cases[name], askers[i%len(askers)]
+		t.Run(fmt.Sprint(name, ", protocol ", by.protocol), func(t *testing.T) {
 			wait = make(chan struct{})
 			o := newOrigin(t, tc.answer)
 			addr := freePort(t)
 			tc.route.Name, tc.route.Cluster, tc.route.Edit = "r", "v1", edit
-			s := ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": o.addr}, tc.route)
+			s := ruled(addr, by.protocol, map[string]netip.AddrPort{"v1": o.addr}, tc.route)
 			from, to := started(t, 1, s), started2(t, s)
-			c := web(addr)
+			c := by.web(addr)
 			done := make(chan string, 1)
 			go func() {
 				res, err := c.Get("http://shop.demo/")
@@ -135,7 +147,7 @@ func TestPlansHopUnderLoad(t *testing.T) {
 		Limit: config.Limit{Burst: 1000, Tokens: 1000, Every: time.Millisecond},
 		Edit:  &config.Edit{Request: []config.Change{{Name: "X-A", Value: "b"}}},
 	}
-	for name, p := range map[string]config.Protocol{"HTTP": config.HTTP1, "Bolt": config.Bolt} {
+	for name, p := range map[string]config.Protocol{"HTTP": config.HTTP1, "HTTP2": config.HTTP2, "Bolt": config.Bolt} {
 		t.Run(name, func(t *testing.T) {
 			jitter := func(n int64) time.Duration { return time.Duration(n%7) * time.Millisecond }
 			bolt1, web1 := serve(t, jitter), newOrigin(t, func(n int64, w http.ResponseWriter, _ *http.Request) {
@@ -145,7 +157,7 @@ func TestPlansHopUnderLoad(t *testing.T) {
 				}
 			})
 			addr := freePort(t)
-			to := map[config.Protocol]netip.AddrPort{config.HTTP1: web1.addr, config.Bolt: bolt1.addr}[p]
+			to := map[config.Protocol]netip.AddrPort{config.HTTP1: web1.addr, config.HTTP2: web1.addr, config.Bolt: bolt1.addr}[p]
 			s := ruled(addr, p, map[string]netip.AddrPort{"v1": to}, route)
 			e, set := newEngine(t, 1, 2)
 			now := generation{e, set, 1}
@@ -166,7 +178,7 @@ func TestPlansHopUnderLoad(t *testing.T) {
 			close(stop)
 			wg.Wait()
 			stats := now.Stats()
-			n := stats.Routes[proxy.RouteName{Host: map[config.Protocol]string{config.HTTP1: "shop.demo", config.Bolt: echoService}[p], Route: "r"}]
+			n := stats.Routes[proxy.RouteName{Host: map[config.Protocol]string{config.HTTP1: "shop.demo", config.HTTP2: "shop.demo", config.Bolt: echoService}[p], Route: "r"}]
 			ended := uint64(0)
 			for _, c := range n.Outcomes {
 				ended += c
@@ -175,7 +187,7 @@ func TestPlansHopUnderLoad(t *testing.T) {
 			if int64(n.Requests) != total.Load() || ended != n.Requests {
 				t.Errorf("%d requests are counted and %d ends, the clients asked %d", n.Requests, ended, total.Load())
 			}
-			if p == config.HTTP1 && (n.Outcomes[proxy.OutcomeMoved] != 0 || stats.Retried == 0) {
+			if p != config.Bolt && (n.Outcomes[proxy.OutcomeMoved] != 0 || stats.Retried == 0) {
 				t.Errorf("%d retried, %d moved: an exchange of HTTP moves with its plan", stats.Retried, n.Outcomes[proxy.OutcomeMoved])
 			}
 			now.Stop()
@@ -187,8 +199,8 @@ func TestPlansHopUnderLoad(t *testing.T) {
 // as the route's faults are.
 func keepAsking(t *testing.T, addr netip.AddrPort, p config.Protocol, stop <-chan struct{}) int {
 	var ask func() error
-	if p == config.HTTP1 {
-		c := web(addr)
+	if p != config.Bolt {
+		c := webs(t)[p](addr)
 		ask = func() error {
 			res, err := c.Get("http://shop.demo/")
 			if err != nil {

@@ -27,6 +27,13 @@ func endpoints(s *config.Snapshot, cluster string, all ...netip.AddrPort) *confi
 	return s
 }
 
+// webs are clients of what HTTP's rules are for.
+func webs(t *testing.T) map[config.Protocol]func(netip.AddrPort) *http.Client {
+	return map[config.Protocol]func(netip.AddrPort) *http.Client{
+		config.HTTP1: web, config.HTTP2: func(addr netip.AddrPort) *http.Client { return web2(t, addr) },
+	}
+}
+
 // origin is an HTTP server whose answers a test chooses by how many requests it has seen.
 type origin struct {
 	addr netip.AddrPort
@@ -39,13 +46,17 @@ type origin struct {
 func newOrigin(t *testing.T, answer func(n int64, w http.ResponseWriter, r *http.Request)) *origin {
 	t.Helper()
 	o := &origin{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		o.mu.Lock()
 		o.last, o.body = r, string(body)
 		o.mu.Unlock()
 		answer(o.seen.Add(1), w, r)
 	}))
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
 	t.Cleanup(s.Close)
 	at, err := netip.ParseAddrPort(s.Listener.Addr().String())
 	if err != nil {
@@ -64,8 +75,11 @@ func statusOnly(code int) func(int64, http.ResponseWriter, *http.Request) {
 }
 
 func reset(_ int64, w http.ResponseWriter, _ *http.Request) {
-	conn, _, err := w.(http.Hijacker).Hijack()
-	if err == nil {
+	h, ok := w.(http.Hijacker)
+	if !ok {
+		panic(http.ErrAbortHandler) // HTTP/2 has streams for that
+	}
+	if conn, _, err := h.Hijack(); err == nil {
 		_ = conn.Close()
 	}
 }

@@ -12,6 +12,7 @@ type hand struct {
 	batches map[uint64]*worker // frozen here, or prepared here
 	relay   func(handover.Relay)
 	warm    Counters // as the candidate was told
+	weighed bool     // what has to move together is not too much
 }
 
 // Donor is this engine as the giving side of a handover.
@@ -54,7 +55,7 @@ func (d donor) HoldConfig(bool) {}
 // BeginMove makes requests that find no connection here go to the candidate.
 func (d donor) BeginMove(relay func(handover.Relay)) {
 	d.mu.Lock()
-	d.hand.batches, d.hand.relay = map[uint64]*worker{}, relay
+	d.hand.batches, d.hand.relay, d.hand.weighed = map[uint64]*worker{}, relay, false
 	d.mu.Unlock()
 	for _, w := range d.workers {
 		w.loop.Call(func() { w.beginMove(relay) })
@@ -71,13 +72,14 @@ func (d donor) EndMove() {
 
 func (w *worker) beginMove(relay func(handover.Relay)) {
 	w.moving, w.relay = true, relay
-	w.http2.batch = http2Batch
+	w.http2.batch = w.http2.bytes
 	for _, up := range w.ups {
 		if !up.opened {
 			up.conn.Close(nil) // what waits for it is dispatched again, and that is relayed
 		}
 	}
 	w.closeMirrors()
+	w.dropCopies()
 	w.hurryCalls()
 	for _, p := range w.pairs {
 		p.giveUpDial()
@@ -146,13 +148,20 @@ func (w *worker) unpark() {
 
 // freezeNext takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
 func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
+	if err := d.weighHTTP2(); err != nil {
+		return handover.Batch{}, err
+	}
 	for _, pick := range []func(*worker, *frozen, int){
 		(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,
 	} {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
-			if !w.loop.Call(func() { batch.Conns = w.freeze(id, limit, pick) }) {
+			var tooMuch error
+			if !w.loop.Call(func() { batch.Conns, tooMuch = w.freeze(id, limit, pick), w.http2.tooMuch }) {
 				return handover.Batch{}, fmt.Errorf("freeze batch %d: loop %d has ended", id, w.index)
+			}
+			if tooMuch != nil {
+				return handover.Batch{}, tooMuch
 			}
 			if len(batch.Conns) > 0 {
 				d.mu.Lock()

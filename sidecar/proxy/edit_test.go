@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -11,12 +12,18 @@ import (
 )
 
 func TestHTTPMessagesAreChanged(t *testing.T) {
+	for p, web := range webs(t) {
+		t.Run(fmt.Sprint("protocol ", p), func(t *testing.T) { messagesAreChanged(t, p, web) })
+	}
+}
+
+func messagesAreChanged(t *testing.T, p config.Protocol, web func(netip.AddrPort) *http.Client) {
 	o := newOrigin(t, func(_ int64, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Server", "secret")
 		w.Header().Set("X-Kept", "yes")
 	})
 	addr := freePort(t)
-	started(t, 1, ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": o.addr}, config.Route{Cluster: "v1", Edit: &config.Edit{
+	started(t, 1, ruled(addr, p, map[string]netip.AddrPort{"v1": o.addr}, config.Route{Cluster: "v1", Edit: &config.Edit{
 		Request: []config.Change{
 			{Op: config.ChangeSet, Name: "X-Set", Value: "new"}, {Op: config.ChangeAdd, Name: "X-Add", Value: "two"},
 			{Op: config.ChangeAbsent, Name: "X-Absent", Value: "no"}, {Op: config.ChangeAbsent, Name: "X-Missing", Value: "here"},
@@ -71,22 +78,24 @@ func TestRedirects(t *testing.T) {
 		"a prefix that is none": {config.Redirect{Prefix: "/x", With: "/y"}, "/a/b?c", "/a/b?c"},
 	}
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			addr := freePort(t)
-			r := tc.redirect
-			r.Status = 307
-			started(t, 1, ruled(addr, config.HTTP1, map[string]netip.AddrPort{}, config.Route{Redirect: &r}))
-			c := web(addr)
-			c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-			res, err := c.Get("http://shop.demo" + tc.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = res.Body.Close()
-			if got := res.Header.Get("Location"); res.StatusCode != 307 || got != tc.want {
-				t.Errorf("status %d to %q, want %q", res.StatusCode, got, tc.want)
-			}
-		})
+		for p, web := range webs(t) {
+			t.Run(fmt.Sprint(name, ", protocol ", p), func(t *testing.T) {
+				addr := freePort(t)
+				r := tc.redirect
+				r.Status = 307
+				started(t, 1, ruled(addr, p, map[string]netip.AddrPort{}, config.Route{Redirect: &r}))
+				c := web(addr)
+				c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+				res, err := c.Get("http://shop.demo" + tc.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = res.Body.Close()
+				if got := res.Header.Get("Location"); res.StatusCode != 307 || got != tc.want {
+					t.Errorf("status %d to %q, want %q", res.StatusCode, got, tc.want)
+				}
+			})
+		}
 	}
 }
 

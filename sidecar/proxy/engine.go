@@ -218,7 +218,7 @@ func (e *Engine) Stats() Stats {
 			for name, c := range w.clusters {
 				s.sent(name, c.requests)
 			}
-			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns) + len(w.http2.ups))
+			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns) + len(w.http2.ups) + len(w.http2.copies.conns))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())
 			}

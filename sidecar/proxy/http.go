@@ -77,6 +77,10 @@ func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
 	} else if may {
 		return 0
 	}
+	return c.takeAll(conn, b)
+}
+
+func (c *httpClient) takeAll(conn *loop.Conn, b []byte) int {
 	c.busy = true
 	defer func() { c.busy = false }()
 	taken := 0
@@ -85,7 +89,9 @@ func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
 		if n == 0 {
 			break
 		}
-		taken += n
+		if taken += n; conn.Handler != loop.Handler(c) {
+			return taken // it has gone on in HTTP/2
+		}
 	}
 	if taken < len(b) && !conn.Closed() && c.x.stalls() {
 		conn.Pause()
@@ -142,6 +148,14 @@ func (c *httpClient) begin(b []byte) int {
 	if c.seen = 0; errors.Is(err, http1.ErrShort) {
 		c.seen = len(b)
 		return 0
+	}
+	if err == nil {
+		if taken, is := c.h2c(req, n, b); is {
+			return taken
+		}
+	}
+	if c.from.Protocol == config.HTTP2 {
+		return c.upgrade(b) // and is told what is wrong with it
 	}
 	if err != nil {
 		c.malformed(err)

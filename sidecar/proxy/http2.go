@@ -29,15 +29,20 @@ type http2Loop struct {
 	fields  http2.Fields // for what is written
 	spare   []*http2Exchange
 	view    http2View
+	copies  copies2
 	held    int
+	kept    int           // of requests, to be sent again
 	relief  time.Duration // when streams were last reset because of it
-	batch   int           // in a handover: how heavy a batch may be
+	bytes   int           // how heavy a batch may be in a handover, and
+	most    int           // how many connections it may have
+	batch   int           // as bytes, in this handover
+	tooMuch error         // what has to move together is more than that
 	moved   bool          // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }
 
 func newHTTP2Loop() http2Loop {
-	return http2Loop{clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
+	return http2Loop{copies: copies2{conns: map[uint64]*http2Mirror{}}, bytes: http2Batch, most: http2Most, clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
 }
 
 // http2Wire is one connection that speaks HTTP/2, on either side of us.

@@ -22,16 +22,6 @@ func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
 	return c
 }
 
-func (w *worker) acceptedHTTP2(a arrival, from *config.Listener) {
-	c := w.newHTTP2Client(a.id, from)
-	conn, err := a.add(w.loop, c)
-	if c.conn = conn; err != nil {
-		c.Closed(conn, err)
-		return
-	}
-	c.greet()
-}
-
 func (c *http2Client) greet() {
 	c.w.scratch = c.proto.Start(false, c.w.scratch[:0])
 	c.conn.Write(c.w.scratch)
@@ -88,9 +78,12 @@ func (c *http2Client) event(t *http2.Turn) {
 	}
 	switch t.Kind {
 	case http2.Data:
+		x.keep(t.Data)
+		x.copyData(t.Data, t.End)
 		x.request.take(t.Data, t.End)
 		x.settle()
 	case http2.Trailers:
+		x.copyTrailers(&t.Fields)
 		x.trail(&x.request, &t.Fields)
 		x.settle()
 	case http2.Window:

@@ -183,8 +183,11 @@ func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
 		x.failed()
 		x.fail(httpBadGateway, FailUpstreamClosed)
 	default:
-		u.w.count.Failed[FailUpstreamClosed]++
 		x.failed()
+		if t.Code == http2.RefusedStream && x.refusedByPeer() || t.Code != http2.RefusedStream && x.lost() {
+			return
+		}
+		u.w.count.Failed[FailUpstreamClosed]++
 		x.abort(t.Code)
 	}
 }
@@ -192,7 +195,7 @@ func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
 // refuse takes the connection out of use. Streams above last were not worked on: their clients may send them again.
 func (u *http2Up) refuse(last uint32) {
 	u.proto.Each(func(s *http2.Stream) {
-		if x, _ := s.Owner.(*http2Exchange); x != nil && s.ID > last {
+		if x, _ := s.Owner.(*http2Exchange); x != nil && s.ID > last && !x.refusedByPeer() {
 			u.w.count.Failed[FailUpstreamClosed]++
 			x.abort(http2.RefusedStream)
 		}
@@ -208,17 +211,23 @@ func (u *http2Up) leave() {
 		for _, x := range u.queue {
 			x.attempt-- // this was none
 		}
-		u.elsewhere()
+		u.elsewhere(false)
 	}
 	u.next()
 }
 
-// elsewhere has what waits here wait for another connection.
-func (u *http2Up) elsewhere() {
+// elsewhere has what waits here wait for another connection. failed says that this one could not be opened.
+func (u *http2Up) elsewhere(failed bool) {
 	queue := u.queue
 	u.queue = nil
 	for _, x := range queue {
-		x.up = nil
+		if x.up = nil; failed {
+			x.avoid = u.host.Addr
+		}
+		if failed && !x.reconnects() {
+			x.fail(httpUnavailable, FailConnect)
+			continue
+		}
 		x.connect(nil)
 	}
 }
@@ -256,20 +265,35 @@ func (u *http2Up) Closed(c *loop.Conn, why error) {
 	u.giveUp(why)
 }
 
-// giveUp answers everything that was sent here. What was not is tried elsewhere.
+// giveUp answers everything that was sent here and may not be sent again, but for what is answered completely. What was not sent
+// is tried elsewhere.
 func (u *http2Up) giveUp(why error) {
 	u.leaving = true
 	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *http2Up) bool { return x == u })
-	if why != nil && !u.proto.Settled() {
+	failed := why != nil && !u.proto.Settled()
+	if failed {
 		u.host.Failed(u.w.loop.Now())
 	}
 	u.proto.Each(func(s *http2.Stream) {
 		if x, _ := s.Owner.(*http2Exchange); x != nil {
-			if why != nil {
-				x.failed()
-			}
-			x.fail(httpBadGateway, FailUpstreamClosed)
+			u.lose(x, why != nil)
 		}
 	})
-	u.elsewhere()
+	u.elsewhere(failed)
+}
+
+// lose ends an exchange whose connection has ended.
+func (u *http2Up) lose(x *http2Exchange, failed bool) {
+	if x.response.end { // what is still to go to the client is here
+		u.reset(x.sent, http2.NoError)
+		x.request.drop()
+		x.settle()
+		return
+	}
+	if failed {
+		x.failed()
+	}
+	if !failed || !x.lost() {
+		x.fail(httpBadGateway, FailUpstreamClosed)
+	}
 }

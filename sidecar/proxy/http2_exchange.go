@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
@@ -29,9 +30,15 @@ type http2Exchange struct {
 	claim    claim
 	spoilt   int16         // status of the answer behind a delay; 0 sends the request
 	delayed  bool          // the timer is a fault's
+	repeat   bool          // the request may be sent again although it was processed
 	timeout  time.Duration // 0 for none
 	timer    loop.Timer
 	left     time.Duration // of timer, while the connections are frozen
+	wake     http2Wake
+	kept     http2Keep
+	part     part
+	copy     *http2Copy     // for a mirror; nil for none
+	avoid    netip.AddrPort // the endpoint that has failed the request last
 }
 
 func (w *worker) newHTTP2Exchange(c *http2Client, s *http2.Stream) *http2Exchange {
@@ -43,7 +50,7 @@ func (w *worker) newHTTP2Exchange(c *http2Client, s *http2.Stream) *http2Exchang
 		x = &http2Exchange{}
 	}
 	*x = http2Exchange{w: w, client: c, down: s}
-	x.timer.Owner = x
+	x.timer.Owner, x.wake.x, x.wake.timer.Owner = x, x, &x.wake
 	x.request.x, x.response.x, x.response.response = x, x, true
 	s.Owner = x
 	return x
@@ -54,26 +61,24 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	w := x.w
 	x.grpc = f.GRPC()
 	to := x.decide(f)
-	x.unsuited(&to)
 	w.shape(&to, x.client.from)
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
-	if to.delay > 0 {
+	if x.cluster != nil {
+		x.prepare(f)
+	}
+	switch {
+	case to.delay > 0:
 		x.postpone(f)
-		return
+	case x.cluster == nil:
+		x.refused(f)
+	default:
+		x.admit(f)
 	}
-	if x.cluster == nil {
-		x.fail(int(to.status), to.why)
-		return
-	}
-	x.admit(f)
 }
 
 // admit sends a request on whose cluster has room for it. f is as in connect.
 func (x *http2Exchange) admit(f *http2.Fields) {
-	w, to := x.w, &x.goal
-	if to.mirror != nil {
-		w.count.MirrorDropped++ // streams are not copied
-	}
+	w := x.w
 	if !w.take(x.cluster.limits.Requests, OverRequests) {
 		x.fail(httpUnavailable, FailBusy)
 		return
@@ -82,6 +87,7 @@ func (x *http2Exchange) admit(f *http2.Fields) {
 	if x.timeout > 0 {
 		w.loop.Start(&x.timer, x.timeout)
 	}
+	x.copied(f)
 	x.connect(f)
 }
 
@@ -93,21 +99,25 @@ func (x *http2Exchange) connect(f *http2.Fields) {
 		x.fail(httpUnavailable, why)
 		return
 	}
-	now := up.ready() && f != nil
+	now := up.ready()
 	if len(up.queue) >= http2Waiting || up.conn.Unsent() > http2Queue || !now && !x.mayWait() {
 		x.up = nil
 		x.fail(httpUnavailable, FailBusy)
 		return
 	}
-	if now {
+	switch {
+	case now && f == nil:
+		x.sendKept()
+	case now:
+		x.keepHead(f)
 		x.send(f)
-		return
+	default:
+		if x.keepHead(f); x.head == nil {
+			x.head = f.AppendBinary(w.loop.Pool().Take(1 << 10))
+		}
+		up.queue = append(up.queue, x)
+		up.next()
 	}
-	if f != nil {
-		x.head = f.AppendBinary(w.loop.Pool().Take(1 << 10))
-	}
-	up.queue = append(up.queue, x)
-	up.next()
 }
 
 // send writes the head on an open connection with room; what has come of the body follows.
@@ -121,6 +131,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.cluster.requests++
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
+	x.watchTry()
 	up.headers(x.sent, f, p.done)
 	if len(p.buf) > 0 || p.end && !p.done {
 		for p.flush() { // all that may go: the endpoint may have nothing to say that would let the rest follow
@@ -135,7 +146,9 @@ func (x *http2Exchange) sendKept() {
 		x.fail(httpBadGateway, FailConnect)
 		return
 	}
-	x.forget()
+	if !x.kept.on {
+		x.forget()
+	}
 	x.send(f)
 }
 
@@ -150,16 +163,14 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 	w := x.w
 	status := f.Status()
 	if status >= 200 {
-		x.answered = true
-		w.count.Answered[x.client.from.Direction]++
-		if status >= 500 {
-			w.count.Errors[x.client.from.Direction]++
-		}
-		x.ended(answered(status))
 		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {
 			x.claim.tell(httpOutcome(status), w.loop.Now())
 		}
-		x.judge(f)
+		x.verdict(f)
+		if x.againAfter(f, status, end) {
+			return
+		}
+		x.accept(f, status)
 	}
 	if x.down.LocalEnded() {
 		return
@@ -173,17 +184,37 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 	}
 }
 
+// accept takes the head of the answer that the client gets.
+func (x *http2Exchange) accept(f *http2.Fields, status int) {
+	w := x.w
+	w.loop.Cancel(&x.wake.timer)
+	x.answered = true
+	w.count.Answered[x.client.from.Direction]++
+	if status >= 500 {
+		w.count.Errors[x.client.from.Direction]++
+	}
+	x.judge(f)
+	if p := x.edits(); p != nil {
+		f.Edit(p.response2)
+	}
+	x.ended(answered(status))
+	x.unkeep()
+}
+
+// verdict tells what gRPC says of a call to its endpoint; ok is false when it says nothing.
+func (x *http2Exchange) verdict(f *http2.Fields) (status []byte, ok bool) {
+	if !x.grpc {
+		return nil, false
+	}
+	if status, ok, _ = f.Values("grpc-status"); ok {
+		x.claim.tell(grpcOutcome(status), x.w.loop.Now())
+	}
+	return status, ok
+}
+
 // judge takes gRPC's verdict: what it calls an error is counted.
 func (x *http2Exchange) judge(f *http2.Fields) {
-	if !x.grpc {
-		return
-	}
-	status, ok, _ := f.Values("grpc-status")
-	if !ok {
-		return
-	}
-	x.claim.tell(grpcOutcome(status), x.w.loop.Now())
-	if string(status) != "0" {
+	if status, ok := x.verdict(f); ok && string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
 	}
 }
@@ -214,9 +245,12 @@ func (x *http2Exchange) finish() {
 	w := x.w
 	x.over = true
 	w.loop.Cancel(&x.timer)
+	w.loop.Cancel(&x.wake.timer)
 	x.ended(OutcomeGone) // unless something else was its end
 	x.request.drop()
 	x.response.drop()
+	x.uncopy()
+	x.unkeep()
 	x.forget()
 	x.claim.release()
 	up := x.up

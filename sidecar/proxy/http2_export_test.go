@@ -1,14 +1,31 @@
 package proxy
 
+// BoundHTTP2 sets how many HTTP/2 connections with requests a handover moves of a loop, and how heavy they may be.
+func (e *Engine) BoundHTTP2(conns, bytes int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.most, w.http2.bytes = conns, bytes })
+	}
+}
+
 // HeldHTTP2 is how many bytes of bodies wait in all loops, and how many exchanges are not over, for tests in the other package.
 func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	for _, w := range e.workers {
 		w.loop.Call(func() {
-			bytes += w.http2.held + len(w.http2.bodies)
+			bytes += w.http2.held + w.http2.kept + len(w.http2.bodies)
 			for _, c := range w.http2.clients {
 				exchanges += c.proto.Streams()
 			}
 		})
 	}
 	return bytes, exchanges
+}
+
+// CopiesHTTP2 is how many copies are on their way, and bytes of them.
+func (e *Engine) CopiesHTTP2() (n int) {
+	for _, w := range e.workers {
+		if !w.loop.Call(func() { n += w.http2.copies.open + w.http2.copies.bytes }) {
+			n += w.http2.copies.open + w.http2.copies.bytes
+		}
+	}
+	return n
 }

@@ -10,7 +10,7 @@ func (x *http2Exchange) reach() (*http2Up, Failure) {
 		if !x.mayRetry() {
 			return nil, FailBusy
 		}
-		h := x.cluster.streams().PickFor(w.loop.Now(), x.goal.hash)
+		h := pickOther(x.cluster.streams(), w.loop.Now(), x.goal.hash, x.avoid)
 		if h == nil {
 			return nil, FailNoEndpoint
 		}
@@ -26,10 +26,14 @@ func (x *http2Exchange) reach() (*http2Up, Failure) {
 
 // mayRetry takes a place for an exchange that is tried again, which it keeps until it ends.
 func (x *http2Exchange) mayRetry() bool {
-	l := x.cluster.limits.Retries
-	if x.attempt < 2 || x.claim.retry != nil {
+	return x.attempt < 2 || x.takeRetry()
+}
+
+func (x *http2Exchange) takeRetry() bool {
+	if x.claim.retry != nil {
 		return true
 	}
+	l := x.cluster.limits.Retries
 	if !x.w.take(l, OverRetries) {
 		return false
 	}

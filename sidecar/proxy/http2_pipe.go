@@ -16,6 +16,7 @@ type http2Pipe struct {
 	done     bool          // all of it has gone on
 	buf      []byte        // come, and not gone on
 	at       int           // of buf that has gone on
+	prepaid  int           // what goes on next that was granted to its sender when it went on before
 	moved    time.Duration // when some of buf has
 	trailers []byte        // written down; nil for none
 }
@@ -44,7 +45,7 @@ func (p *http2Pipe) take(data []byte, end bool) {
 	}
 	if len(data) > 0 {
 		w := p.x.w
-		if w.http2.held+len(data) > http2Held && !w.relieveHTTP2(p, len(data)) {
+		if w.http2.held+len(data) > http2Held && !w.relieveHTTP2(p, len(data)) || p.x.over {
 			return
 		}
 		if w.http2.held += len(data); len(p.buf) == 0 {
@@ -75,8 +76,10 @@ func (p *http2Pipe) write(data []byte) int {
 		sent += n
 		p.done = p.done || last
 	}
+	before := min(p.prepaid, sent)
+	p.prepaid -= before
 	if from, s := p.from(); from != nil {
-		from.credit(s, sent)
+		from.credit(s, sent-before)
 	}
 	return sent
 }

@@ -73,13 +73,14 @@ func grpcStatus(status int) int {
 	case httpTooMany, httpBadGateway, httpUnavailable:
 		return grpcUnavailable
 	}
+	if status/100 == 3 {
+		return grpcUnimplemented
+	}
 	return grpcUnknown
 }
 
 func grpcMessage(status int) string {
 	switch status {
-	case httpNotImplemented:
-		return "the call's route edits or redirects, which is for HTTP/1 only"
 	case httpTooMany:
 		return "a limit of the sidecar is reached"
 	case httpNoRoute:
@@ -90,6 +91,9 @@ func grpcMessage(status int) string {
 		return "the endpoint has ended the connection"
 	case httpUnavailable:
 		return "no endpoint can take this call"
+	}
+	if status/100 == 3 {
+		return "the call's route redirects, which gRPC does not follow"
 	}
 	return "a route answers with status " + strconv.Itoa(status)
 }

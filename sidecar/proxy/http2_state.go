@@ -10,11 +10,28 @@ import (
 	"github.com/axlemesh/axle/sidecar/handover"
 )
 
-// http2Place names a body that waits: a client's stream, and which way it goes.
+// http2Place names a body that waits: a client's stream, and what it is of that.
 type http2Place struct {
-	client   uint64
-	stream   uint32
-	response bool
+	client uint64
+	stream uint32
+	body   http2Body
+}
+
+// http2Body says what of an exchange a body is.
+type http2Body byte
+
+const (
+	http2Request  http2Body = iota // to the endpoint
+	http2Response                  // to the client
+	http2Again                     // kept of a request, to be sent again
+)
+
+// body is what the pipe carries.
+func (p *http2Pipe) body() http2Body {
+	if p.response {
+		return http2Response
+	}
+	return http2Request
 }
 
 // http2State is one exchange, written down.
@@ -95,11 +112,12 @@ func (c *http2Client) state() []byte {
 	c.proto.Each(func(s *http2.Stream) {
 		x := s.Owner.(*http2Exchange)
 		if x.timer.Armed() {
-			x.left = x.timer.Left(c.w.loop.Now())
+			x.left = max(x.timer.Left(c.w.loop.Now()), 1)
 			c.w.loop.Cancel(&x.timer)
 		}
+		c.w.loop.Cancel(&x.wake.timer)
 		state := http2State{
-			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.claim.request != nil, head: x.head,
+			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.cluster != nil, head: x.head,
 			attempt: uint64(max(x.attempt, 0)), timeout: x.timeout, left: x.left, request: x.request.state(), response: x.response.state(),
 		}
 		if x.cluster != nil {
@@ -110,26 +128,30 @@ func (c *http2Client) state() []byte {
 		}
 		e.http2(&state)
 	})
+	c.plans(&e)
 	return e.b
 }
 
 // state writes a pipe down; what is in it goes ahead.
 func (p *http2Pipe) state() http2PipeState {
 	rest := p.buf[p.at:]
-	w, c := p.x.w, p.x.client
-	for from := 0; from < len(rest); from += maxRelayBody {
+	p.x.relayBody(p.body(), rest)
+	return http2PipeState{end: p.end, done: p.done, size: uint64(len(rest)), trailers: p.trailers}
+}
+
+// relayBody sends a body ahead of its connection.
+func (x *http2Exchange) relayBody(what http2Body, all []byte) {
+	w, c := x.w, x.client
+	for from := 0; from < len(all) && w.relay != nil; from += maxRelayBody {
 		e := encoder{}
 		e.uint(c.id)
-		e.uint(uint64(p.x.down.ID))
-		e.bool(p.response)
+		e.uint(uint64(x.down.ID))
+		e.byte(byte(what))
 		e.uint(uint64(from))
-		e.bytes(rest[from:min(from+maxRelayBody, len(rest))])
+		e.bytes(all[from:min(from+maxRelayBody, len(all))])
 		r := relayState{kind: relayBody, down: c.id, frame: e.b}
-		if w.relay != nil {
-			w.relay(handover.Relay{Loop: w.index, Data: r.write()})
-		}
+		w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 	}
-	return http2PipeState{end: p.end, done: p.done, size: uint64(len(rest)), trailers: p.trailers}
 }
 
 // maxRelayBody is how much of a body one relay carries.
@@ -138,9 +160,9 @@ const maxRelayBody = 32 << 10
 // takeBody keeps what a stream has to pass on until its connection comes.
 func (w *worker) takeBody(b []byte) {
 	d := decoder{b: b}
-	place := http2Place{client: d.uint(), stream: uint32(d.uint()), response: d.bool()}
+	place := http2Place{client: d.uint(), stream: uint32(d.uint()), body: http2Body(d.byte())}
 	from, data := d.uint(), d.bytes()
-	if d.bad {
+	if d.bad || place.body > http2Again {
 		return
 	}
 	all := w.http2.bodies[place]
@@ -154,7 +176,7 @@ func (w *worker) takeBody(b []byte) {
 
 func (w *worker) thawHTTP2(b *frozen) {
 	if len(b.http2Ups)+len(b.http2Clients) > 0 {
-		w.http2.batch /= 2 // perhaps it was too heavy
+		w.http2.batch /= 2 // perhaps it was too heavy all the same
 	}
 	for _, up := range b.http2Ups {
 		up.start()
@@ -190,9 +212,11 @@ func (c *http2Client) start() {
 		if x.up == nil && !x.gone {
 			unsent = append(unsent, x)
 		}
+		x.watchTry()
 	})
 	for _, x := range unsent {
-		x.attempt = 0
+		c.w.loop.Cancel(&x.wake.timer)
+		x.fresh()
 		x.connect(nil)
 	}
 	c.flush()
@@ -216,9 +240,14 @@ func (w *worker) releaseHTTP2(b *frozen) {
 // release forgets an exchange that has another owner.
 func (x *http2Exchange) release() {
 	x.over = true
+	if t := x.goal.route; t != nil && t.plan != nil {
+		x.goal.route = nil // the next owner counts how it ends
+	}
 	x.ended(OutcomeMoved)
 	x.request.release()
 	x.response.release()
+	x.uncopy()
+	x.unkeep()
 	x.forget()
 	x.claim.release()
 }
@@ -229,6 +258,9 @@ func (w *worker) endMoveHTTP2() {
 		return
 	}
 	w.http2.moved = false
+	for _, c := range w.clients {
+		c.waits()
+	}
 	for _, c := range w.http2.clients {
 		c.start()
 	}
@@ -282,6 +314,9 @@ func (c *http2Client) restoreExchanges(b []byte) error {
 			return errState
 		}
 	}
+	if !d.bad && len(d.b) > 0 {
+		c.restorePlans(&d)
+	}
 	bare := false
 	c.proto.Each(func(s *http2.Stream) { bare = bare || s.Owner == nil })
 	if d.bad || bare || len(d.b) > 0 {
@@ -311,6 +346,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 		}
 		x.sent.Owner = x
 		x.claim.stay(&x.up.host.Peer)
+		x.claim.told = x.answered && !x.grpc
 	}
 	if s.counted {
 		x.claim.adopt(x.cluster.limits.Requests)
@@ -319,7 +355,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 }
 
 func (p *http2Pipe) restore(s *http2PipeState) bool {
-	w, place := p.x.w, http2Place{p.x.client.id, p.x.down.ID, p.response}
+	w, place := p.x.w, http2Place{p.x.client.id, p.x.down.ID, p.body()}
 	body := w.http2.bodies[place]
 	delete(w.http2.bodies, place)
 	if uint64(len(body)) < s.size {

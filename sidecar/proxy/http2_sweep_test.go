@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
@@ -208,9 +209,18 @@ func (l *lazyConn) Write(b []byte) (int, error) { return l.conn().Write(b) }
 // http2Sweep runs one session against two engines, and tells what its client got.
 func http2Sweep(t *testing.T, run func(client, up net.Conn, hop func(rx, answers uint64)) error) []string {
 	t.Helper()
+	return http2SweepBy(t, config.Route{Cluster: "shop"}, func(client net.Conn, up *lazyConn, _ *proxy.Engine, hop func(rx, answers uint64)) error {
+		return run(client, up, hop)
+	})
+}
+
+// http2SweepBy is http2Sweep for what goes by a route.
+func http2SweepBy(t *testing.T, route config.Route, run func(client net.Conn, up *lazyConn, from *proxy.Engine, hop func(rx, answers uint64)) error) []string {
+	t.Helper()
 	b := newBackend(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
+	s.Hosts["shop.demo"].Routes[0] = route
 	from, fromSet := newEngine(t, 1, 1)
 	to, toSet := newEngine(t, 2, 1)
 	if err := from.Apply(s); err != nil {
@@ -228,7 +238,7 @@ func http2Sweep(t *testing.T, run func(client, up net.Conn, hop func(rx, answers
 	}
 	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
 	up := &lazyConn{ln: b.ln}
-	err = run(client, up, func(rx, answers uint64) {
+	err = run(client, up, from, func(rx, answers uint64) {
 		for !read(from, "downstream", rx) || answers > 0 && !read(from, "upstream", greeting+answers) {
 			time.Sleep(50 * time.Microsecond)
 		}

@@ -2,17 +2,65 @@ package proxy
 
 import "github.com/axlemesh/axle/sidecar/codec/http2"
 
-// Of what a route does besides sending a request on, HTTP/2 has faults, limits and counts. A request that was sent is not sent
-// again: only what has reached no endpoint is tried elsewhere.
-
-// unsuited refuses a request whose route changes or redirects what it takes: that is made for HTTP/1 only.
-func (x *http2Exchange) unsuited(to *goal) {
-	if to.route == nil || to.route.plan == nil {
+// prepare changes the head of a request as its route says, and notes what may be done with it when it fails.
+func (x *http2Exchange) prepare(f *http2.Fields) {
+	if p := x.edits(); p != nil {
+		x.edit(f, p)
+	}
+	r := x.goal.retry()
+	if r == nil {
 		return
 	}
-	if p := to.route.plan; p.edit != nil && to.cluster != nil || p.redirect != nil {
-		to.end(httpNotImplemented, FailRule)
+	x.part.open(x.goal.route.plan.budget)
+	method := f.Method()
+	x.repeat = r.AnyMethod || repeatable(method)
+	x.kept.on = x.attempts > 1 && string(method) != "CONNECT"
+}
+
+// edits is the plan of the exchange's route, if that changes messages.
+func (x *http2Exchange) edits() *plan {
+	if x.goal.route == nil || x.goal.route.plan == nil || x.goal.route.plan.edit == nil {
+		return nil
 	}
+	return x.goal.route.plan
+}
+
+// edit changes the head of a request. A CONNECT keeps its host, and what has no path keeps that.
+func (x *http2Exchange) edit(f *http2.Fields, p *plan) {
+	f.Edit(p.request2)
+	path := f.Path()
+	if p.edit.Host != "" && len(path) > 0 {
+		f.SetAuthority(p.edit.Host)
+	}
+	if len(path) == 0 || path[0] != '/' {
+		return
+	}
+	if by := rewrite(path, p.edit.Prefix, p.edit.With); by.With != "" {
+		w := x.w
+		w.location = by.Append(w.location[:0], path)
+		f.SetPath(w.location)
+	}
+}
+
+// refused answers a request that its route sends nowhere.
+func (x *http2Exchange) refused(f *http2.Fields) {
+	to := &x.goal
+	if to.why != FailRule || to.route.plan == nil || to.route.plan.redirect == nil || x.grpc {
+		x.fail(int(to.status), to.why)
+		return
+	}
+	w, r := x.w, to.route.plan.redirect
+	w.location = appendLocation(w.location[:0], r, f.Authority(), f.Path())
+	w.count.Failed[FailRule]++
+	x.ended(OutcomeOwn)
+	answer := &w.http2.fields
+	answer.Reset()
+	answer.AddStatus(r.Status)
+	answer.Add("content-length", "0")
+	answer.Add("location", string(w.location))
+	x.client.headers(x.down, answer, true)
+	x.client.reset(x.down, http2.NoError)
+	x.finish()
 }
 
 // postpone keeps a request for as long as a fault delays it.
@@ -50,5 +98,8 @@ func (x *http2Exchange) hurry() {
 	}
 }
 
-// ended counts the end of the exchange for its route, once.
-func (x *http2Exchange) ended(o Outcome) { x.goal.done(o, x.w.loop.Now()) }
+// ended counts the end of the exchange for its route, and what it had of a budget is free again; once.
+func (x *http2Exchange) ended(o Outcome) {
+	x.goal.done(o, x.w.loop.Now())
+	x.part.close()
+}

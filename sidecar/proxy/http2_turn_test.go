@@ -28,7 +28,7 @@ func TestHTTP2RouteActions(t *testing.T) {
 		"aborted":     {config.Route{Fault: &config.Fault{Aborted: all, Status: 418}}, []int{418}, 0, proxy.OutcomeOwn, 1},
 		"delayed":     {config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond}}, []int{200}, 50 * time.Millisecond, proxy.Outcome2xx, 1},
 		"limited":     {config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []int{200, 429, 429}, 0, proxy.OutcomeOwn, 2},
-		"not edited":  {config.Route{Edit: &config.Edit{Host: "h"}}, []int{501}, 0, proxy.OutcomeOwn, 1},
+		"edited":      {config.Route{Edit: &config.Edit{Host: "h"}}, []int{200}, 0, proxy.Outcome2xx, 1},
 		"with a plan": {config.Route{Retry: &config.Retry{On: config.RetryReset}}, []int{200}, 0, proxy.Outcome2xx, 1},
 		"delayed, then aborted": {
 			config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond, Aborted: all, Status: 500}}, []int{500}, 50 * time.Millisecond, proxy.OutcomeOwn, 1,

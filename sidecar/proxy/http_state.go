@@ -160,7 +160,7 @@ func (w *worker) thawHTTP(b *frozen) {
 // start lets a client's exchange go on after Thaw or Restore.
 func (c *httpClient) start() {
 	x := &c.x
-	if !x.active || c.conn.Closed() {
+	if c.waits(); !x.active || c.conn.Closed() {
 		return
 	}
 	if !x.tunnel {

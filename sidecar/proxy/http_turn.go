@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"bytes"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http1"
@@ -179,7 +177,7 @@ func (x *exchange) forward(req *http1.Request, n int) {
 	f, room := http1.Forward{}, n+64
 	if p := x.edits(); p != nil {
 		req.Edit(p.request)
-		f.Authority, f.Rewrite = p.edit.Host, rewrite(req, p.edit.Prefix, p.edit.With)
+		f.Authority, f.Rewrite = p.edit.Host, rewrite(req.Target.Path, p.edit.Prefix, p.edit.With)
 		room += p.room
 	}
 	x.head = req.AppendForward(x.client.w.loop.Pool().Take(room), &f)
@@ -193,69 +191,12 @@ func (x *exchange) edits() *plan {
 	return x.goal.route.plan
 }
 
-// rewrite replaces the prefix of a request's path; an empty one is all of the path.
-func rewrite(req *http1.Request, prefix, with string) http1.Rewrite {
-	path := req.Target.Path
-	if i := bytes.IndexByte(path, '?'); i >= 0 {
-		path = path[:i]
-	}
-	switch {
-	case with == "":
-		return http1.Rewrite{}
-	case prefix == "":
-		return http1.Rewrite{Cut: len(path), With: with}
-	case len(path) == 0 && prefix == "/":
-		return http1.Rewrite{With: with}
-	case len(path) < len(prefix) || string(path[:len(prefix)]) != prefix:
-		return http1.Rewrite{}
-	}
-	return http1.Rewrite{Cut: len(prefix), With: with}
-}
-
-// redirect answers a request with another address. What names no scheme keeps the client's, as a reference that is relative
-// to the request's own address (RFC 3986 section 4.2).
+// redirect answers a request with another address.
 func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 	w := x.client.w
 	w.count.Failed[FailRule]++
-	at := w.location[:0]
-	if r.Scheme != "" {
-		at = append(append(at, r.Scheme...), ':')
-	}
-	if r.Scheme != "" || r.Host != "" || r.Port != 0 {
-		host, port := req.Target.Authority, []byte(nil)
-		if i := bytes.LastIndexByte(host, ':'); i >= 0 && bytes.IndexByte(host[i:], ']') < 0 {
-			host, port = host[:i], host[i:]
-		}
-		at = append(at, "//"...)
-		if r.Host != "" {
-			host, port = nil, nil
-			at = append(at, r.Host...)
-		}
-		at = append(at, host...)
-		switch {
-		case r.Port != 0:
-			at = strconv.AppendUint(append(at, ':'), uint64(r.Port), 10)
-		case r.Scheme == "": // another scheme has another port
-			at = append(at, port...)
-		}
-	}
-	path := req.Target.Path
-	if len(path) == 0 || path[0] != '/' {
-		at = append(at, '/')
-	}
-	if i := bytes.IndexByte(path, '?'); i >= 0 && r.DropQuery {
-		path = path[:i]
-	}
-	if by := rewrite(req, r.Prefix, r.With); by.With != "" {
-		if len(req.Target.Path) == 0 || req.Target.Path[0] != '/' {
-			at = at[:len(at)-1]
-		}
-		at = by.Append(at, path)
-	} else {
-		at = append(at, path...)
-	}
-	w.location = at
+	w.location = appendLocation(w.location[:0], r, req.Target.Authority, req.Target.Path)
 	x.answer(func(dst []byte, closing bool) []byte {
-		return http1.AppendRedirect(dst, r.Status, at, x.Minor, closing)
+		return http1.AppendRedirect(dst, r.Status, w.location, x.Minor, closing)
 	})
 }

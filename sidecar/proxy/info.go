@@ -58,6 +58,11 @@ func (w *worker) conns() []ConnInfo {
 			Kind: "mirror", Protocol: "http1", Cluster: m.to.mirror.name, Endpoint: m.host.Addr.String(),
 		}))
 	}
+	for _, m := range w.http2.copies.conns {
+		all = append(all, w.info(m.conn, ConnInfo{
+			Kind: "mirror", Protocol: "http2", Cluster: m.cluster.name, Endpoint: m.host.Addr.String(), Waiting: m.open,
+		}))
+	}
 	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }

@@ -33,7 +33,9 @@ type cluster struct {
 	http    *upstream.Cluster[*httpConn]   // nil until HTTP is spoken with it
 	http2   *upstream.Cluster[*http2Up]    // nil until HTTP/2 is spoken with it
 	mirrors *upstream.Cluster[*mirrorConn] // nil until HTTP is mirrored to it
-	seed    uint64
+
+	mirrors2 *upstream.Cluster[*http2Mirror] // and HTTP/2
+	seed     uint64
 
 	requests uint64 // sent to its endpoints; copies are not counted
 }

@@ -131,6 +131,7 @@ func (w *worker) configure(c *cluster, cfg *config.Cluster) {
 			}
 		}
 	}
+	c.updateCopies(cfg, w.engine.seed)
 	if c.mirrors != nil {
 		for _, h := range c.mirrors.Update(cfg, w.engine.seed) {
 			for len(h.Conns) > 0 {
@@ -179,12 +180,8 @@ func (w *worker) serve(a arrival, from *config.Listener) {
 		w.newPair(a, from)
 		return
 	}
-	if from.Protocol == config.HTTP1 {
+	if from.Protocol == config.HTTP1 || from.Protocol == config.HTTP2 { // which a client's first bytes tell apart
 		w.acceptedHTTP(a, from)
-		return
-	}
-	if from.Protocol == config.HTTP2 {
-		w.acceptedHTTP2(a, from)
 		return
 	}
 	d := w.newDownstream(a.id, from)

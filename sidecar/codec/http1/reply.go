@@ -23,6 +23,11 @@ func AppendReply(dst []byte, status int, minor uint8, closing bool) []byte {
 // AppendTunnel appends the answer to a CONNECT that has reached its endpoint.
 func AppendTunnel(dst []byte) []byte { return append(dst, "HTTP/1.1 200 OK\r\n\r\n"...) }
 
+// AppendH2C appends the answer to an offer of HTTP/2 that is taken: what follows it is of that (RFC 7540 section 3.2).
+func AppendH2C(dst []byte) []byte {
+	return append(dst, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"...)
+}
+
 // reason is the phrase of the statuses that a proxy answers with (RFC 9110 section 15).
 func reason(status int) string {
 	switch status {

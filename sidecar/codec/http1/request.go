@@ -162,6 +162,16 @@ func (r *Request) host(end int) error {
 // 9110 section 10.1.1).
 func (r *Request) Continues() bool { return r.minor >= 1 && r.has(factContinue) && !r.Body.Done() }
 
+// H2C returns the settings that come with an offer to go on in HTTP/2 on this connection, in base64url (RFC 7540 section 3.2);
+// ok is false when there is no offer, or one that must not be taken.
+func (r *Request) H2C() (settings []byte, ok bool) {
+	if r.minor < 1 || !r.has(factH2C) || !r.has(factUpgradeOption) || r.Target.Form == Authority {
+		return nil, false
+	}
+	settings, ok, more := r.Values("HTTP2-Settings")
+	return settings, ok && !more && r.Listed("Connection", "http2-settings")
+}
+
 // Exchange returns what has to be known of this request until its response is complete.
 func (r *Request) Exchange() Exchange {
 	return Exchange{

@@ -82,6 +82,11 @@ func (f *Fields) push(at, name, value int, e field) {
 		f.bytes = f.bytes[:at]
 		return
 	}
+	f.put(at, name, value, e)
+}
+
+// put is push without a bound.
+func (f *Fields) put(at, name, value int, e field) {
 	e.at, e.name, e.value = uint32(at), uint32(name), uint32(value)
 	f.list = append(f.list, e)
 	f.known[e.id] = int16(len(f.list))
@@ -188,9 +193,12 @@ func (f *Fields) Parse(b []byte) ([]byte, error) {
 		if mode == modeIndexed {
 			e.hash = hash(name, value)
 		}
-		f.push(at, len(name), len(value), e)
+		if f.size += len(name) + len(value) + entryCost; f.size > maxBomb {
+			return nil, errState
+		}
+		f.put(at, len(name), len(value), e) // an Edit may have made it larger than a peer's may be
 	}
-	if d.bad || f.over {
+	if d.bad {
 		return nil, errState
 	}
 	return d.b, nil

@@ -47,6 +47,12 @@ func (c *Conn) AppendBinary(dst []byte) []byte {
 	return dst
 }
 
+// StateSize is how many bytes AppendBinary appends, at most.
+func (c *Conn) StateSize() int {
+	const number, stream = 10, 64 // of a varint; of a stream without what its owner keeps
+	return 16*number + len(c.block) + c.decoder.table.size + len(c.recent)*5 + len(c.streams)*stream
+}
+
 func (c *Conn) flags() []*bool {
 	return []*bool{&c.client, &c.greeted, &c.settled, &c.goneAway, &c.leaving, &c.head.open, &c.head.end, &c.head.self}
 }

@@ -40,6 +40,25 @@ func (c *Conn) Start(client bool, dst []byte) []byte {
 	return appendWindow(dst, 0, connWindow-streamWindow)
 }
 
+// Upgrade is Start for a server whose client has offered to go on in HTTP/2 with a request of HTTP/1.1, which is f (RFC 7540
+// section 3.2). settings are what came with the offer. The request is stream 1, whose client's side has ended. On an error the
+// offer is not to be taken; c is of no use then.
+func (c *Conn) Upgrade(dst, settings []byte, f *Fields) ([]byte, *Stream, error) {
+	if len(settings)%settingSize != 0 || f.over || !f.checkRequest() {
+		return dst, nil, fault(ProtocolError, "an upgrade with settings or a request that HTTP/2 does not have", "7540 3.2.1")
+	}
+	dst = c.Start(false, dst)
+	for ; len(settings) > 0; settings = settings[settingSize:] {
+		if err := c.setting(binary.BigEndian.Uint16(settings), binary.BigEndian.Uint32(settings[2:])); err != nil {
+			return dst, nil, err
+		}
+	}
+	c.lastPeer = 1
+	s := c.newStream(c.lastPeer)
+	s.headed, s.remoteEnd = true, true
+	return dst, s, nil
+}
+
 func appendSetting(dst []byte, setting, value int) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(setting))
 	return binary.BigEndian.AppendUint32(dst, uint32(value))

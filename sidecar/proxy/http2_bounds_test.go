@@ -1,0 +1,153 @@
+package proxy_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/axlemesh/axle/sidecar/proxy"
+)
+
+// waiters are clients of which each has one request open that is answered when all are let go.
+type waiters struct {
+	conns []net.Conn
+	let   func()
+}
+
+// waiting is a server that answers when it is told to.
+func waiting(t *testing.T) (*waiters, netip.AddrPort) {
+	t.Helper()
+	gate := make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+		_, _ = fmt.Fprint(w, "x")
+	}))
+	s.Config.Protocols = onlyHTTP2()
+	s.Start()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	ws := &waiters{let: sync.OnceFunc(func() { close(gate) })}
+	t.Cleanup(ws.let)
+	return ws, s.Listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// ask opens n requests, each on its own connection, with a field of so many bytes.
+func (ws *waiters) ask(t *testing.T, addr netip.AddrPort, n, padding int) {
+	t.Helper()
+	script := newHTTP2Script()
+	script.WriteString(http2.ClientPreface)
+	_ = script.WriteSettings()
+	script.headers(1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /", "x-pad= "+strings.Repeat("x", padding))
+	for range n {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+		write(t, conn, script.Bytes())
+		ws.conns = append(ws.conns, conn)
+	}
+}
+
+// answered lets all go, and fails unless each has its answer.
+func (ws *waiters) answered(t *testing.T) {
+	t.Helper()
+	ws.let()
+	lost := 0
+	for _, conn := range ws.conns {
+		if err := oneAnswer(conn); err != nil {
+			if lost++; lost == 1 {
+				t.Errorf("a client: %v", err)
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d clients have no answer", lost, len(ws.conns))
+	}
+}
+
+func oneAnswer(conn net.Conn) error {
+	fr := http2.NewFramer(io.Discard, conn)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				return nil
+			}
+		case *http2.RSTStreamFrame:
+			return fmt.Errorf("reset: %s", f.ErrCode)
+		}
+	}
+}
+
+// TestManyClientsWithRequestsMove: none of them is closed because they are many.
+func TestManyClientsWithRequestsMove(t *testing.T) {
+	ws, to := waiting(t)
+	addr := freePort(t)
+	s := http2Snapshot(addr, to)
+	e, set := newEngine(t, 1, 1)
+	now := generation{e, set, 1}
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	ws.ask(t, addr, 1000, 1000)
+	until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 1000 })
+	now = hop(t, now, 1, s)
+	defer now.Stop()
+	if n := now.Stats().Slow + e.Stats().Slow; n != 0 {
+		t.Errorf("%d clients were closed", n)
+	}
+	ws.answered(t)
+}
+
+// TestWhatIsTooMuchStays: more connections with requests than a handover carries make it be given up; nobody is lost, and it
+// works when there are fewer.
+func TestWhatIsTooMuchStays(t *testing.T) {
+	for name, bound := range map[string]func(*proxy.Engine){
+		"too many":  func(e *proxy.Engine) { e.BoundHTTP2(10, 1<<20) },
+		"too heavy": func(e *proxy.Engine) { e.BoundHTTP2(1000, 10<<10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws, to := waiting(t)
+			addr := freePort(t)
+			s := http2Snapshot(addr, to)
+			e, set := newEngine(t, 1, 1)
+			now := generation{e, set, 1}
+			if err := e.Apply(s); err != nil {
+				t.Fatal(err)
+			}
+			e.Serve()
+			bound(e)
+			ws.ask(t, addr, 20, 1000)
+			until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 20 })
+			next, given, _ := handOver(t, now, 1, s)
+			if given.OK || !strings.Contains(given.Reason, "HTTP/2 connections have requests") {
+				t.Errorf("the handover ended so: %+v", given)
+			}
+			next.Stop()
+			ws.answered(t)
+			until(t, "no request is open", func() bool { return e.Stats().Waiting == 0 })
+			now = hop(t, now, 1, s)
+			now.Stop()
+		})
+	}
+}
