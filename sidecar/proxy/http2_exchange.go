@@ -56,6 +56,9 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	to := x.decide(f)
 	x.unsuited(&to)
 	w.shape(&to, x.client.from)
+	if w.tracer != nil {
+		w.tracer.stream(x, f, &to)
+	}
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
 	if to.delay > 0 {
 		x.postpone(f)
@@ -119,6 +122,9 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.waited()
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
+	if x.goal.span != nil {
+		x.goal.span.Peer = up.host.Addr
+	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
 	up.headers(x.sent, f, p.done)
@@ -156,6 +162,7 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 			w.count.Errors[x.client.from.Direction]++
 		}
 		x.ended(answered(status))
+		x.statusSpan(status)
 		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {
 			x.claim.tell(httpOutcome(status), w.loop.Now())
 		}
@@ -182,6 +189,7 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 	if !ok {
 		return
 	}
+	x.grpcSpan(status)
 	x.claim.tell(grpcOutcome(status), x.w.loop.Now())
 	if string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
@@ -215,6 +223,7 @@ func (x *http2Exchange) finish() {
 	x.over = true
 	w.loop.Cancel(&x.timer)
 	x.ended(OutcomeGone) // unless something else was its end
+	x.endSpan()
 	x.request.drop()
 	x.response.drop()
 	x.forget()
@@ -240,6 +249,7 @@ func (x *http2Exchange) abort(code http2.Code) {
 		return
 	}
 	x.ended(OutcomeOwn)
+	x.failSpan(spanReset, 0)
 	x.leaveEndpoint(code)
 	x.client.reset(x.down, code)
 	x.finish()
@@ -259,6 +269,7 @@ func (x *http2Exchange) fail(status int, why Failure) {
 	}
 	x.w.count.Failed[why]++
 	x.ended(OutcomeOwn)
+	x.failSpan(why.String(), status)
 	x.leaveEndpoint(http2.Cancel)
 	if x.answered && !x.grpc {
 		x.abort(http2.InternalError)

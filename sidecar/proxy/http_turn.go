@@ -92,6 +92,7 @@ func (x *exchange) again(wanted bool) bool {
 	}
 	x.claim.leave()
 	w.count.Retried++
+	retried(x.goal.span)
 	if up := x.up; up != nil {
 		x.turn.failed = up.host.Addr
 		x.up, up.x = nil, nil
@@ -174,9 +175,9 @@ func (x *exchange) stop() {
 	w.loop.Cancel(&x.turn.timer)
 }
 
-// forward makes the head, of n bytes as it came, as it goes on.
-func (x *exchange) forward(req *http1.Request, n int) {
-	f, room := http1.Forward{}, n+64
+// forward makes the head, of n bytes as it came, as it goes on; traceparent is added, if there is one.
+func (x *exchange) forward(req *http1.Request, n int, traceparent string) {
+	f, room := http1.Forward{Traceparent: traceparent}, n+64+len(traceparent)
 	if p := x.edits(); p != nil {
 		req.Edit(p.request)
 		f.Authority, f.Rewrite = p.edit.Host, rewrite(req, p.edit.Prefix, p.edit.With)
@@ -217,6 +218,7 @@ func rewrite(req *http1.Request, prefix, with string) http1.Rewrite {
 func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 	w := x.client.w
 	w.count.Failed[FailRule]++
+	x.statusSpan(r.Status)
 	at := w.location[:0]
 	if r.Scheme != "" {
 		at = append(append(at, r.Scheme...), ':')

@@ -20,6 +20,8 @@ const (
 	relayCounters
 	// relayBody, donor to candidate: what an HTTP/2 stream has to pass on, ahead of its connection.
 	relayBody
+	// relaySpans, donor to candidate: spans of requests, ahead of their connections.
+	relaySpans
 )
 
 // relayed names a request that the candidate answers for a client of the donor.
@@ -58,7 +60,7 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 	if r.kind != relayGone {
 		r.frame = d.bytes()
 	}
-	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayBody
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relaySpans
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
@@ -74,6 +76,9 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 	to.done(OutcomeMoved, w.loop.Now())
+	if w.tracer != nil {
+		w.tracer.relay(d, f, to)
+	}
 	to.call.end()
 }
 
@@ -107,6 +112,7 @@ func (w *worker) answered(r relayState) {
 		return
 	}
 	delete(w.relayed, relayed{r.down, f.reply.id})
+	w.tracer.answered(relayed{r.down, f.reply.id}, f)
 	if d := w.downs[r.down]; d != nil {
 		w.give(d, r.frame)
 		return
@@ -141,6 +147,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		}
 	case relayBody:
 		w.takeBody(r.frame)
+	case relaySpans:
+		w.tracer.takeSpans(r.frame)
 	case relayGone:
 		if d := w.downs[r.down]; d != nil && d.remote {
 			d.gone = true
