@@ -106,10 +106,9 @@ func (e *Exporter) reuse(b []byte) {
 // Run sends until ctx ends.
 func (e *Exporter) Run(ctx context.Context) {
 	defer e.client.CloseIdleConnections()
-	for {
+	for ctx.Err() == nil { // select does not prefer the end
 		select {
 		case <-ctx.Done():
-			return
 		case b := <-e.queue:
 			e.deliver(ctx, b)
 		}
