@@ -92,7 +92,6 @@ func (w *worker) endMove() {
 		}
 	}
 	clear(w.relayed)
-	w.tracer.endMove()
 	w.unpark()
 	for _, p := range w.pairs {
 		p.carryOn()

@@ -73,12 +73,12 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 	if f.kind != rpcOneway {
 		w.relayed[relayed{d.id, f.reply.id}] = f.reply
 	}
+	if to.span != nil {
+		w.tracer.relay(d, f, to)
+	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 	to.done(OutcomeMoved, w.loop.Now())
-	if w.tracer != nil {
-		w.tracer.relay(d, f, to)
-	}
 	to.call.end()
 }
 
@@ -112,7 +112,6 @@ func (w *worker) answered(r relayState) {
 		return
 	}
 	delete(w.relayed, relayed{r.down, f.reply.id})
-	w.tracer.answered(relayed{r.down, f.reply.id}, f)
 	if d := w.downs[r.down]; d != nil {
 		w.give(d, r.frame)
 		return
@@ -138,6 +137,7 @@ func (w *worker) fromDonor(r relayState, home int) {
 		d := w.remote(r.down, home, &r.listener)
 		to := w.goal(d, f)
 		to.route = nil // the donor has counted it, and has done what its route wants
+		to.span = w.tracer.take(r.down, f.reply.id)
 		w.dispatch(d, f, to)
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {

@@ -31,15 +31,14 @@ type tracer struct {
 	http1   http1Headers
 	http2   http2Headers
 
-	moved   map[spanPlace]*trace.Span // during a handover: came ahead of their requests
-	relayed map[relayed]*trace.Span   // and: of requests that the candidate answers for a client of ours
+	moved map[spanPlace]*trace.Span // during a handover: came ahead of their requests
 }
 
 func newTracer(w *worker, t *Tracing) *tracer {
 	if t == nil {
 		return nil
 	}
-	n := &tracer{w: w, rec: t.Exporter.NewRecorder(t.Share), moved: map[spanPlace]*trace.Span{}, relayed: map[relayed]*trace.Span{}}
+	n := &tracer{w: w, rec: t.Exporter.NewRecorder(t.Share), moved: map[spanPlace]*trace.Span{}}
 	n.timer.Owner = n
 	n.rec.First = func() { w.loop.Start(&n.timer, trace.BatchAge) }
 	return n
@@ -67,10 +66,6 @@ func (t *tracer) stop() {
 		return
 	}
 	t.w.loop.Cancel(&t.timer)
-	for key := range t.relayed {
-		t.endMoved(t.relayed[key])
-		delete(t.relayed, key)
-	}
 	t.rec.Hand()
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/trace"
@@ -11,10 +13,14 @@ import (
 // a connection's state, so that a build which knows no tracing takes the connections all the same, and drops the spans. What the
 // donor still has of a span after its batch is committed, it forgets; where nobody took it, it ends it and says that it moved.
 
-// spanPlace names a request: the connection that keeps it, and its slot or stream there.
-type spanPlace struct {
-	conn uint64
-	at   uint32
+// spanPlace names a request: the connection that keeps it, and its slot or stream there; of one that is relayed, its client's
+// connection and its id.
+type spanPlace struct{ conn, at uint64 }
+
+func (e *encoder) span(at spanPlace, s *trace.Span, now time.Duration) {
+	e.uint(at.conn)
+	e.uint(at.at)
+	e.b = s.AppendBinary(e.b, now)
 }
 
 // maxRelaySpans is how much of spans one relay carries, at most a span more.
@@ -26,13 +32,11 @@ func (w *worker) sendSpans(b *frozen) {
 		return
 	}
 	var e encoder
-	each := func(conn uint64, at uint32, s *trace.Span) {
+	each := func(conn, at uint64, s *trace.Span) {
 		if !s.Open() {
 			return
 		}
-		e.uint(conn)
-		e.uint(uint64(at))
-		e.b = s.AppendBinary(e.b, w.loop.Now())
+		e.span(spanPlace{conn, at}, s, w.loop.Now())
 		if len(e.b) >= maxRelaySpans {
 			w.relaySpans(e.b)
 			e.b = nil
@@ -41,7 +45,7 @@ func (w *worker) sendSpans(b *frozen) {
 	for _, up := range b.ups {
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			if v := &slot.Value; v.down != nil && !v.down.gone {
-				each(up.conn.ID, slot.ID(), v.span)
+				each(up.conn.ID, uint64(slot.ID()), v.span)
 			}
 		})
 	}
@@ -51,7 +55,7 @@ func (w *worker) sendSpans(b *frozen) {
 	for _, c := range b.http2Clients {
 		c.proto.Each(func(s *http2.Stream) {
 			if x, _ := s.Owner.(*http2Exchange); x != nil {
-				each(c.id, s.ID, x.goal.span)
+				each(c.id, uint64(s.ID), x.goal.span)
 			}
 		})
 	}
@@ -72,7 +76,7 @@ func (t *tracer) takeSpans(b []byte) {
 	}
 	d := decoder{b: b}
 	for len(d.b) > 0 {
-		place := spanPlace{conn: d.uint(), at: uint32(d.uint())}
+		place := spanPlace{d.uint(), d.uint()}
 		s, rest, err := t.rec.Restore(d.b, t.w.loop.Now())
 		if d.bad || err != nil {
 			return
@@ -82,7 +86,7 @@ func (t *tracer) takeSpans(b []byte) {
 }
 
 // take returns the span of a request that is being restored; nil for none.
-func (t *tracer) take(conn uint64, at uint32) *trace.Span {
+func (t *tracer) take(conn, at uint64) *trace.Span {
 	if t == nil || len(t.moved) == 0 {
 		return nil
 	}
@@ -109,42 +113,21 @@ func (t *tracer) endMoved(s *trace.Span) {
 	s.End(t.w.loop.Now())
 }
 
-// relay keeps the span of a request that the candidate sends: its answer comes back, unless its client moves before.
+// relay sends the span of a request ahead that the candidate sends for a client of ours.
 func (t *tracer) relay(d *downstream, f rpcFrame, to *goal) {
-	if to.span == nil {
+	if !to.span.Open() {
 		return
 	}
-	if f.kind == rpcOneway {
-		to.span.End(t.w.loop.Now())
-	} else {
-		t.relayed[relayed{d.id, f.reply.id}] = to.span
-	}
+	var e encoder
+	e.span(spanPlace{d.id, f.reply.id}, to.span, t.w.loop.Now())
+	t.w.relaySpans(e.b)
+	to.span.Leave()
 	to.span = nil
 }
 
-// answered ends the span of a request that the candidate has answered.
-func (t *tracer) answered(key relayed, f rpcFrame) {
-	if t == nil || t.relayed[key] == nil {
-		return
-	}
-	s := t.relayed[key]
-	delete(t.relayed, key)
-	s.Status = f.ownStatus()
-	s.End(t.w.loop.Now())
-}
-
-// endMove ends the spans of requests whose answers are not to come any more: those of clients that are still here have failed.
+// endMove forgets what has come ahead of connections that have not.
 func (t *tracer) endMove() {
-	if t == nil {
-		return
+	if t != nil {
+		clear(t.moved)
 	}
-	for key, s := range t.relayed {
-		if t.w.downs[key.down] != nil {
-			s.Fail(FailHandover.String(), 0, t.w.loop.Now())
-		} else {
-			t.endMoved(s)
-		}
-	}
-	clear(t.relayed)
-	clear(t.moved)
 }
