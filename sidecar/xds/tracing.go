@@ -2,6 +2,7 @@ package xds
 
 import (
 	"errors"
+	"fmt"
 
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -18,13 +19,18 @@ func translateTracing(t *hcmv3.HttpConnectionManager_Tracing) (*float64, error) 
 	case len(t.GetCustomTags()) > 0:
 		return nil, errors.New("custom_tags: they are not supported")
 	}
-	percent := min(percentOr100(t.GetRandomSampling()), percentOr100(t.GetOverallSampling()))
-	return &percent, nil
-}
-
-func percentOr100(p *typev3.Percent) float64 {
-	if p == nil {
-		return 100
+	percent := 100.0
+	for _, p := range []struct {
+		name string
+		of   *typev3.Percent
+	}{{"random_sampling", t.GetRandomSampling()}, {"overall_sampling", t.GetOverallSampling()}} {
+		if p.of == nil {
+			continue
+		}
+		if v := p.of.GetValue(); !(v >= 0 && v <= 100) {
+			return nil, fmt.Errorf("%s: %v is not between 0 and 100", p.name, v)
+		}
+		percent = min(percent, p.of.GetValue())
 	}
-	return p.GetValue()
+	return &percent, nil
 }
