@@ -24,6 +24,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/sockets"
 	"github.com/axlemesh/axle/sidecar/static"
 	"github.com/axlemesh/axle/sidecar/supervisor"
+	"github.com/axlemesh/axle/sidecar/trace"
 	"github.com/axlemesh/axle/sidecar/xds"
 )
 
@@ -80,6 +81,7 @@ type app struct {
 	engine  *proxy.Engine
 	gate    *gate
 	front   *front
+	spans   *trace.Exporter // nil without tracing
 	control *control.Client // nil without an operator
 	xds     *xds.Client     // likewise
 	slot    *inSlot         // nil without slots
@@ -148,10 +150,11 @@ func prepare(o Options) (*app, error) {
 			o.Log.Error(err, "A kept socket is of no use; it is bound anew", "key", s.Key)
 		}
 	}
+	a.spans = a.exporter()
 	var err error
 	a.engine, err = proxy.New(proxy.Options{
 		Loops: a.boot.Loops, Generation: a.boot.Node.Generation, NodeID: a.boot.Node.ID,
-		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
+		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Tracing: a.tracing(), Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
 	})
 	if err != nil {
 		return nil, err
@@ -166,6 +169,9 @@ func prepare(o Options) (*app, error) {
 func (a *app) begin(ctx context.Context) error {
 	if err := a.engine.Start(); err != nil {
 		return err
+	}
+	if a.spans != nil {
+		a.spawn(func() { a.spans.Run(ctx) })
 	}
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
@@ -289,6 +295,7 @@ func (a *app) finish(act action) {
 		a.empty(ctx)
 	}
 	a.engine.Stop()
+	a.flushSpans()
 	a.set.Release()
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/admin"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/meshapi"
+	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
 	"github.com/axlemesh/axle/sidecar/xds"
 )
@@ -14,12 +15,16 @@ import (
 // addPages prepares the local endpoints.
 func (a *app) addPages() {
 	n := a.boot.Node
+	metrics := admin.NewRegistry(n.Version, a.Build, n.Generation, a.observe)
+	if a.spans != nil {
+		metrics.MustRegister(admin.Spans(func() proxy.Counters { return a.engine.Stats().Counters }))
+	}
 	a.front.add(sockets.Admin, a.boot.Admin, admin.Handler(admin.Config{
 		Healthy: a.healthy, Ready: a.ready,
 		Dump:        func() any { return a.dump() },
 		Connections: func() any { return a.engine.Conns() },
 		Clusters:    func() any { return a.engine.Clusters() },
-		Metrics:     admin.NewRegistry(n.Version, a.Build, n.Generation, a.observe),
+		Metrics:     metrics,
 		Level:       a.Level, Profile: a.Profile,
 	}))
 	a.front.add(sockets.MeshAPI, a.boot.MeshAPI, meshapi.Handler(a.meshState))
@@ -73,11 +78,12 @@ func (a *app) observe() admin.Observed {
 
 // dumped is the config dump. It has what is public of the bootstrap, and no key, token or credential.
 type dumped struct {
-	Build    string            `json:"build"`
-	Phase    string            `json:"phase"`
-	Node     bootstrap.Node    `json:"node"`
-	Operator string            `json:"operator,omitempty"`
-	Sockets  map[string]string `json:"sockets"`
+	Build    string             `json:"build"`
+	Phase    string             `json:"phase"`
+	Node     bootstrap.Node     `json:"node"`
+	Operator string             `json:"operator,omitempty"`
+	Sockets  map[string]string  `json:"sockets"`
+	Tracing  *bootstrap.Tracing `json:"tracing,omitempty"`
 	// Applied is in force. Failure says why a later configuration is not.
 	Applied *config.Snapshot `json:"applied,omitempty"`
 	Failure string           `json:"failure,omitempty"`
@@ -86,7 +92,7 @@ type dumped struct {
 
 func (a *app) dump() dumped {
 	applied, failure := a.gate.status()
-	d := dumped{Build: a.Build, Node: a.boot.Node, Sockets: make(map[string]string), Applied: applied}
+	d := dumped{Build: a.Build, Node: a.boot.Node, Tracing: a.boot.Tracing, Sockets: make(map[string]string), Applied: applied}
 	a.mu.Lock()
 	d.Phase = a.phase.String()
 	a.mu.Unlock()

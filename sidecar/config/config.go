@@ -52,6 +52,8 @@ type Listener struct {
 	ProxyProtocol bool
 	// TLS that clients have to speak; nil for plain bytes.
 	TLS *TLS
+	// SamplePercent of the requests without a trace context get a span, where there is tracing; nil leaves that to the bootstrap.
+	SamplePercent *float64 `json:",omitempty"`
 	// Limit of the requests that this process takes here; a tcp listener has none to limit.
 	Limit Limit
 }

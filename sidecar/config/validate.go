@@ -53,6 +53,9 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	if l.Direction != Inbound && l.Direction != Outbound {
 		errs = append(errs, fmt.Errorf("%s: unknown direction %d", name, l.Direction))
 	}
+	if p := l.SamplePercent; p != nil && !(*p >= 0 && *p <= 100) {
+		errs = append(errs, fmt.Errorf("%s: %v percent of all requests cannot be sampled: use 0 to 100", name, *p))
+	}
 	if err := l.Limit.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}

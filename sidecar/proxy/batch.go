@@ -61,6 +61,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	if len(b.ups) > 0 {
 		w.pending++
 	}
+	w.sendSpans(b)
 	out := make([]handover.Conn, 0, len(b.conns))
 	for _, up := range b.ups {
 		out = append(out, w.frozenConn(up.conn, up.state()))

@@ -80,7 +80,7 @@ func (c *call) Expire() {
 		v.Expire() // as if the whole request had
 		return
 	}
-	v.call, v.route = nil, nil
+	v.call, v.route, v.span = nil, nil, nil
 	v.done()
 	c.w.loop.Start(&v.timer, lateFor)
 }
@@ -93,6 +93,7 @@ func (c *call) try() {
 	f, err := keptFrame(c.frame)
 	if err != nil || c.unwanted(f) {
 		c.to.done(OutcomeGone, w.loop.Now())
+		w.failSpan(&c.to, true)
 		c.end()
 		return
 	}
@@ -143,6 +144,7 @@ func (c *call) again(wanted, processed bool) bool {
 		c.retry = l
 	}
 	w.count.Retried++
+	retried(c.to.span)
 	c.to.attempts--
 	c.tries++
 	c.failed, c.at = c.at.up.host.Addr, nil
@@ -190,7 +192,7 @@ func (w *worker) hurryCalls() {
 func (w *worker) reroute(d *downstream, f rpcFrame, old goal) goal {
 	to := w.goal(d, f)
 	to.attempts = min(to.attempts, old.attempts)
-	to.route, to.began, to.call, to.mirror = old.route, old.began, old.call, nil
+	to.route, to.began, to.call, to.span, to.mirror = old.route, old.began, old.call, old.span, nil
 	return to
 }
 

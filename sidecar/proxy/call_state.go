@@ -73,7 +73,7 @@ func (v *waiting) resume(s *planState) {
 	if err != nil || t.plan.retry == nil {
 		return
 	}
-	c := w.newCall(v.down, f, goal{cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began})
+	c := w.newCall(v.down, f, goal{cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began, span: v.span})
 	c.at, c.by, c.tries, v.call = v, now+v.left, int(s.tries), c
 	if s.again {
 		c.part.again(t.plan.retry)
@@ -90,6 +90,11 @@ func (v *waiting) run() {
 
 // given forgets a request that the next owner has now; what that cannot count is counted here.
 func (v *waiting) given() {
+	if v.down == nil || v.down.gone {
+		v.failSpan(FailHandover)
+	} else {
+		v.up.w.given(v.span)
+	}
 	switch {
 	case v.route == nil:
 	case v.down == nil || v.down.gone:

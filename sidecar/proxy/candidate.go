@@ -210,7 +210,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 		state := &s.waiting[i]
 		slot := up.slots.Find(state.slot)
 		v := slot.Value.reset(up, slot)
-		v.reply, v.beat, v.left = state.reply, state.beat, state.left
+		v.reply, v.beat, v.left, v.span = state.reply, state.beat, state.left, w.tracer.take(s.image.ID, uint64(state.slot))
 		if state.down != 0 {
 			v.claim.adopt(c.limits.Requests)
 			v.claim.stay(&up.host.Peer)
@@ -355,6 +355,7 @@ func (c candidate) EndMove() {
 		w.loop.Call(func() {
 			w.relay = nil
 			clear(w.http2.bodies)
+			w.tracer.endMove()
 			for id, d := range w.downs {
 				if d.remote {
 					d.gone = true

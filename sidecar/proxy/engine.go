@@ -33,6 +33,8 @@ type Options struct {
 	MaxConnections int64
 	// LargeBytes bounds what all loops hold of large messages that are not complete yet; 0 means no limit.
 	LargeBytes int64
+	// Tracing says where the spans of requests go; nil means that there are none.
+	Tracing *Tracing
 	// Sockets holds the listening descriptors.
 	Sockets *sockets.Set
 	// Clock is monotonic.
@@ -117,7 +119,7 @@ func (e *Engine) Stop() {
 		e.pause(l)
 	}
 	for _, w := range e.workers {
-		w.loop.Call(w.closeAll)
+		w.loop.Call(func() { w.closeAll(); w.tracer.stop() })
 		w.loop.Stop()
 	}
 	e.running.Wait()
@@ -201,6 +203,10 @@ func (e *Engine) Stats() Stats {
 	var s Stats
 	s.add(&e.base)
 	s.Ejected += e.ejected.Load()
+	if t := e.options.Tracing; t != nil {
+		n := t.Exporter.Counts()
+		s.SpansSent, s.SpansDropped = s.SpansSent+n.Sent, s.SpansDropped+n.Dropped
+	}
 	s.Out = e.out()
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	e.mu.Unlock()

@@ -178,6 +178,10 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
 	c.w.shape(&to, c.from)
+	traceparent := ""
+	if c.w.tracer != nil {
+		traceparent = c.w.tracer.web(c, req, &to)
+	}
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
 	if x.refused(req, &to) {
 		return 0
@@ -192,7 +196,7 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	if to.retry() != nil {
 		x.turn.part.open(to.route.plan.budget)
 	}
-	x.forward(req, n)
+	x.forward(req, n, traceparent)
 	if to.mirror != nil {
 		c.mirror(req, x.head, rest, &to)
 	}
@@ -233,6 +237,7 @@ func (c *httpClient) malformed(why error) {
 	}
 	c.x.drop()
 	c.x.ended(OutcomeOwn)
+	c.x.failSpan(spanMalformed, status)
 	if c.x.active && c.x.answered {
 		c.conn.Close(why)
 		return
@@ -272,6 +277,7 @@ func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.x.drop()
 	c.x.ended(OutcomeGone)
+	c.x.goneSpan()
 	c.x.active = false
 	c.w.closed(c.from, why)
 }

@@ -62,6 +62,9 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	x.grpc = f.GRPC()
 	to := x.decide(f)
 	w.shape(&to, x.client.from)
+	if w.tracer != nil {
+		w.tracer.stream(x, f, &to)
+	}
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
 	if x.cluster != nil {
 		x.prepare(f)
@@ -129,6 +132,9 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.waited()
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
+	if x.goal.span != nil {
+		x.goal.span.Peer = up.host.Addr
+	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
 	x.watchTry()
@@ -193,6 +199,7 @@ func (x *http2Exchange) accept(f *http2.Fields, status int) {
 	if status >= 500 {
 		w.count.Errors[x.client.from.Direction]++
 	}
+	x.statusSpan(status)
 	x.judge(f)
 	if p := x.edits(); p != nil {
 		f.Edit(p.response2)
@@ -214,7 +221,12 @@ func (x *http2Exchange) verdict(f *http2.Fields) (status []byte, ok bool) {
 
 // judge takes gRPC's verdict: what it calls an error is counted.
 func (x *http2Exchange) judge(f *http2.Fields) {
-	if status, ok := x.verdict(f); ok && string(status) != "0" {
+	status, ok := x.verdict(f)
+	if !ok {
+		return
+	}
+	x.grpcSpan(status)
+	if string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
 	}
 }
@@ -247,6 +259,7 @@ func (x *http2Exchange) finish() {
 	w.loop.Cancel(&x.timer)
 	w.loop.Cancel(&x.wake.timer)
 	x.ended(OutcomeGone) // unless something else was its end
+	x.endSpan()
 	x.request.drop()
 	x.response.drop()
 	x.uncopy()
@@ -274,6 +287,7 @@ func (x *http2Exchange) abort(code http2.Code) {
 		return
 	}
 	x.ended(OutcomeOwn)
+	x.failSpan(spanReset, 0)
 	x.leaveEndpoint(code)
 	x.client.reset(x.down, code)
 	x.finish()
@@ -293,6 +307,7 @@ func (x *http2Exchange) fail(status int, why Failure) {
 	}
 	x.w.count.Failed[why]++
 	x.ended(OutcomeOwn)
+	x.failSpan(why.String(), status)
 	x.leaveEndpoint(http2.Cancel)
 	if x.answered && !x.grpc {
 		x.abort(http2.InternalError)

@@ -244,6 +244,8 @@ func (x *http2Exchange) release() {
 		x.goal.route = nil // the next owner counts how it ends
 	}
 	x.ended(OutcomeMoved)
+	x.w.given(x.goal.span)
+	x.goal.span = nil
 	x.request.release()
 	x.response.release()
 	x.uncopy()
@@ -333,6 +335,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 	}
 	x := w.newHTTP2Exchange(c, down)
 	x.grpc, x.answered, x.gone, x.cluster = s.grpc, s.answered, s.gone, w.clusterNamed(s.cluster)
+	x.goal.span = w.tracer.take(c.id, uint64(s.down))
 	x.attempt, x.attempts, x.timeout, x.left = int(s.attempt), config.DefaultAttempts, s.timeout, s.left
 	if len(s.head) > 0 {
 		x.head = w.loop.Pool().Append(nil, s.head)

@@ -49,11 +49,15 @@ func (x *exchange) send() {
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
+	if x.goal.span != nil {
+		x.goal.span.Peer = x.up.host.Addr
+	}
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
 		x.stop()
 		x.ended(Outcome2xx)
+		x.statusSpan(200)
 		w.scratch = http1.AppendTunnel(w.scratch[:0])
 		x.client.conn.Write(w.scratch)
 	}
@@ -112,6 +116,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
 	x.ended(answered(res.Status))
+	x.statusSpan(res.Status)
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
 	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
@@ -143,6 +148,7 @@ func (x *exchange) body(b []byte) (int, error) {
 func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
 	x.stop()
+	x.endSpan()
 	x.up, up.x, x.active = nil, nil, false
 	x.claim.release()
 	if clean && up.reusable && x.request.Done() && !x.closing {
@@ -185,6 +191,7 @@ func (x *exchange) drop() {
 func (x *exchange) fail(status int, why Failure) {
 	c := x.client
 	c.w.count.Failed[why]++
+	x.failSpan(why.String(), status)
 	x.drop()
 	if x.answered {
 		c.conn.Close(errTruncated) // the client has to see that its response is not whole
@@ -202,6 +209,7 @@ func (x *exchange) reply(status int) {
 func (x *exchange) answer(write func(dst []byte, closing bool) []byte) {
 	c := x.client
 	x.ended(OutcomeOwn)
+	x.endSpan()
 	closing := !x.request.Done() || !x.KeepAlive || x.closing
 	c.w.scratch = write(c.w.scratch[:0], closing)
 	c.conn.Write(c.w.scratch)

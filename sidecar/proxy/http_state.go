@@ -194,6 +194,7 @@ func (w *worker) releaseHTTP(b *frozen) {
 			c.x.goal.route = nil // the next owner counts how it ends
 		}
 		c.x.ended(OutcomeMoved)
+		w.given(c.x.goal.span)
 		w.givenAway(c.from)
 	}
 }
@@ -209,6 +210,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.attempts = config.DefaultAttempts
 		x.claim.adopt(x.cluster.limits.Requests)
 		x.resume(w, e)
+		x.goal.span = w.tracer.take(s.image.ID, 0)
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}

@@ -90,6 +90,7 @@ func (x *exchange) again(wanted bool) bool {
 	}
 	x.claim.leave()
 	w.count.Retried++
+	retried(x.goal.span)
 	if up := x.up; up != nil {
 		x.turn.failed = up.host.Addr
 		x.up, up.x = nil, nil
@@ -172,9 +173,9 @@ func (x *exchange) stop() {
 	w.loop.Cancel(&x.turn.timer)
 }
 
-// forward makes the head, of n bytes as it came, as it goes on.
-func (x *exchange) forward(req *http1.Request, n int) {
-	f, room := http1.Forward{}, n+64
+// forward makes the head, of n bytes as it came, as it goes on; traceparent is added, if there is one.
+func (x *exchange) forward(req *http1.Request, n int, traceparent string) {
+	f, room := http1.Forward{Traceparent: traceparent}, n+64+len(traceparent)
 	if p := x.edits(); p != nil {
 		req.Edit(p.request)
 		f.Authority, f.Rewrite = p.edit.Host, rewrite(req.Target.Path, p.edit.Prefix, p.edit.With)
@@ -195,6 +196,7 @@ func (x *exchange) edits() *plan {
 func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 	w := x.client.w
 	w.count.Failed[FailRule]++
+	x.statusSpan(r.Status)
 	w.location = appendLocation(w.location[:0], r, req.Target.Authority, req.Target.Path)
 	x.answer(func(dst []byte, closing bool) []byte {
 		return http1.AppendRedirect(dst, r.Status, w.location, x.Minor, closing)

@@ -154,7 +154,7 @@ func newEngine(t testing.TB, generation int64, loops int) (*proxy.Engine, *socke
 	set := &sockets.Set{}
 	start := time.Now()
 	e, err := proxy.New(proxy.Options{
-		Loops: loops, Generation: generation, Sockets: set, NodeID: "test",
+		Loops: loops, Generation: generation, Sockets: set, NodeID: "test", Tracing: tracingOf(),
 		Clock: func() time.Duration { return time.Since(start) },
 	})
 	if err != nil {

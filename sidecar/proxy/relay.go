@@ -20,6 +20,8 @@ const (
 	relayCounters
 	// relayBody, donor to candidate: what an HTTP/2 stream has to pass on, ahead of its connection.
 	relayBody
+	// relaySpans, donor to candidate: spans of requests, ahead of their connections.
+	relaySpans
 )
 
 // relayed names a request that the candidate answers for a client of the donor.
@@ -58,7 +60,7 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 	if r.kind != relayGone {
 		r.frame = d.bytes()
 	}
-	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayBody
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relaySpans
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
@@ -70,6 +72,9 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 	}
 	if f.kind != rpcOneway {
 		w.relayed[relayed{d.id, f.reply.id}] = f.reply
+	}
+	if to.span != nil {
+		w.tracer.relay(d, f, to)
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
@@ -132,6 +137,7 @@ func (w *worker) fromDonor(r relayState, home int) {
 		d := w.remote(r.down, home, &r.listener)
 		to := w.goal(d, f)
 		to.route = nil // the donor has counted it, and has done what its route wants
+		to.span = w.tracer.take(r.down, f.reply.id)
 		w.dispatch(d, f, to)
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {
@@ -141,6 +147,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		}
 	case relayBody:
 		w.takeBody(r.frame)
+	case relaySpans:
+		w.tracer.takeSpans(r.frame)
 	case relayGone:
 		if d := w.downs[r.down]; d != nil && d.remote {
 			d.gone = true

@@ -24,6 +24,9 @@ func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
 	w.shape(&to, d.from)
+	if w.tracer != nil {
+		w.tracer.rpc(d, f, &to)
+	}
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
 	}
@@ -100,9 +103,13 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 		return
 	}
 	up.used = w.loop.Now()
+	if to.span != nil {
+		to.span.Peer = up.host.Addr
+	}
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
+		to.endSpan(up.used)
 		return
 	}
 	slot := up.slots.Take()
@@ -118,7 +125,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	v := slot.Value.reset(up, slot)
 	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
 	v.claim.place(&up.host.Peer, up.used)
-	v.route, v.began = to.route, to.began
+	v.route, v.began, v.span = to.route, to.began, to.span
 	if v.call = to.call; v.call != nil {
 		v.call.sent(v, to)
 	}
@@ -143,11 +150,12 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 	}
 	v.claim.tell(f.outcome, w.loop.Now())
 	if c := v.call; c != nil && c.againAfter(f) {
-		v.call, v.route = nil, nil
+		v.call, v.route, v.span = nil, nil, nil
 		up.free(v)
 		return
 	}
 	v.ended(answered(f.httpStatus()))
+	v.answerSpan(f)
 	to := v.reply
 	d := up.free(v)
 	if v.beat {
@@ -182,6 +190,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 // refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
 func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
 	to.done(OutcomeOwn, w.loop.Now())
+	w.failSpan(to, false)
 	switch {
 	case f.kind == rpcOneway:
 		w.count.Failed[to.why]++
@@ -259,6 +268,7 @@ func (w *worker) again(k kept) {
 	f, err := keptFrame(k.frame)
 	if err != nil || k.unwanted(f) {
 		k.to.done(OutcomeGone, w.loop.Now())
+		w.failSpan(&k.to, true)
 		k.to.call.end()
 		return
 	}

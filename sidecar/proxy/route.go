@@ -10,6 +10,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/codec/soap"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/route"
+	"github.com/axlemesh/axle/sidecar/trace"
 )
 
 // goal is what a loop has decided for one request: it is not decided again, but for a request that reached no endpoint of
@@ -27,6 +28,7 @@ type goal struct {
 	began time.Duration // when the request came
 	delay time.Duration // before anything else happens to it
 	call  *call         // of a request that is sent again; see call.go
+	span  *trace.Span   // nil for none; see trace.go
 }
 
 // copyTimeout is how long the answer to a copy is waited for, which nobody else does.
@@ -43,6 +45,7 @@ type target struct {
 	clusters []*cluster // as route.Route.Clusters
 	mirror   *cluster
 	places   *places
+	name     RouteName
 	count    *RouteCount
 	plan     *plan // what the route does besides; nil for most
 }
@@ -57,7 +60,7 @@ func (w *worker) retarget(routes *route.Table) {
 	w.targets = make([]target, routes.Len())
 	w.recount(routes)
 	routes.Each(func(r *route.Route) {
-		var t target
+		t := target{name: nameOf(r)}
 		for _, name := range r.Clusters {
 			t.clusters = append(t.clusters, w.clusters[name])
 		}

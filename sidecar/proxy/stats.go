@@ -76,6 +76,9 @@ type Counters struct {
 	RetriesDenied uint64 // by a budget
 	Delayed       uint64 // requests, by a fault
 
+	SpansSent    uint64 // that a collector has taken
+	SpansDropped uint64 // and those that it was too slow for, or did not want
+
 	// Routes counts by route, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
 	Routes routeCounts `json:",omitempty"`
 	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
@@ -116,6 +119,8 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Retried, &o.Retried)
 	fn(&c.RetriesDenied, &o.RetriesDenied)
 	fn(&c.Delayed, &o.Delayed)
+	fn(&c.SpansSent, &o.SpansSent)
+	fn(&c.SpansDropped, &o.SpansDropped)
 }
 
 func (c *Counters) add(o *Counters) {

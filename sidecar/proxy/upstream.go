@@ -9,6 +9,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/trace"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
@@ -83,12 +84,13 @@ type waiting struct {
 	call   *call   // nil for what is not sent again
 	route  *target // that counts how it ends; nil when nobody does any more
 	began  time.Duration
+	span   *trace.Span   // nil for none
 	left   time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route = up, slot, nil, false, false, nil, nil
+	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span = up, slot, nil, false, false, nil, nil, nil
 	v.claim.release()
 	return v
 }
@@ -109,6 +111,7 @@ func (v *waiting) done() *downstream {
 		v.unmirrored()
 	}
 	v.claim.release()
+	v.leaveSpan()
 	if v.call != nil {
 		v.call.end()
 		v.call = nil
@@ -129,6 +132,7 @@ func (v *waiting) Expire() {
 	w, mirror := v.up.w, v.mirror
 	v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 	v.ended(OutcomeOwn)
+	v.failSpan(FailTimeout)
 	d := v.done()
 	switch {
 	case mirror:
@@ -224,6 +228,7 @@ func (u *upConn) Connected(*loop.Conn) {
 			u.w.send(u, k.down, f, &k.to)
 		default:
 			k.to.done(OutcomeGone, u.heard)
+			u.w.failSpan(&k.to, true)
 			k.to.call.end()
 		}
 		u.w.loop.Pool().Give(k.frame)
@@ -349,9 +354,10 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 		}
 		again := v.call != nil && v.call.againLost()
 		if again {
-			v.call, v.route = nil, nil
+			v.call, v.route, v.span = nil, nil, nil
 		}
 		v.ended(OutcomeOwn)
+		v.failSpan(FailUpstreamClosed)
 		if d := u.free(v); d != nil && !again {
 			w.fail(d, v.reply, FailUpstreamClosed)
 		}

@@ -43,6 +43,8 @@ type worker struct {
 	hostName    []byte // for hostKey
 	routeCounts map[RouteName]*RouteCount
 
+	tracer *tracer // nil without tracing
+
 	calls     map[*call]struct{} // that rest
 	callBytes int                // of all
 	freeCalls *call
@@ -74,7 +76,7 @@ type worker struct {
 }
 
 func newWorker(e *Engine, index int, l *loop.Loop) *worker {
-	return &worker{
+	w := &worker{
 		engine: e, index: index, loop: l, routes: route.Compile(nil),
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
@@ -83,6 +85,8 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
 		calls: map[*call]struct{}{},
 	}
+	w.tracer = newTracer(w, e.options.Tracing)
+	return w
 }
 
 // update takes over a snapshot. Clusters that stay keep their connections; what has left finishes what it has.
@@ -105,6 +109,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 		}
 	}
 	w.retarget(routes)
+	w.tracer.update(s)
 	w.limits = map[string]*bucket{}
 	for i := range s.Listeners {
 		if l := &s.Listeners[i]; l.Limit != (config.Limit{}) {

@@ -76,6 +76,7 @@ func Check(b *bootstrap.Bootstrap) error {
 			bad("%s: %s is not on loopback", a.field, a.addr)
 		}
 	}
+	errs = append(errs, checkTracing(b.Tracing)...)
 	if b.Loops < 0 || b.Loops > 64 {
 		bad("loops: %d is not between 0 and 64", b.Loops)
 	}

@@ -118,6 +118,10 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 		if hcm.GetRds() == nil {
 			return errors.New("typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported")
 		}
+		var err error
+		if out.SamplePercent, err = translateTracing(hcm.GetTracing()); err != nil {
+			return inside("typed_config.tracing", err)
+		}
 		return inside("typed_config", translateHTTPFilters(hcm.GetHttpFilters(), out))
 	default:
 		return fmt.Errorf("typed_config: %q is unsupported: use TcpProxy or HttpConnectionManager", typed.GetTypeUrl())

@@ -10,6 +10,8 @@ type Forward struct {
 	// Authority is the Host instead of the target's; empty keeps that. A CONNECT keeps it in any case.
 	Authority string
 	Rewrite   Rewrite // of an origin or absolute form
+	// Traceparent is the value of a field that is added (W3C Trace Context); empty for none.
+	Traceparent string
 }
 
 // AppendForward appends the head as an endpoint gets it: in the origin form, as HTTP/1.1, without the fields that were for
@@ -60,6 +62,9 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	}
 	if r.has(factTransfer) {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if f.Traceparent != "" {
+		dst = append(append(append(dst, "traceparent: "...), f.Traceparent...), crlf...)
 	}
 	dst = r.appendVia(dst, f.Via)
 	switch trailers := r.has(factTrailers) && r.minor >= 1; {

@@ -68,6 +68,15 @@ func (f *Fields) Add(name, value string) {
 	f.push(at, len(name), len(value), e)
 }
 
+// Rewritten takes note that somebody has written into values, which keep their lengths.
+func (f *Fields) Rewritten() {
+	for i := range f.list {
+		if e := &f.list[i]; e.mode == modeIndexed && e.static == 0 {
+			e.hash = hash(f.Field(i))
+		}
+	}
+}
+
 // AddStatus appends the :status of a response.
 func (f *Fields) AddStatus(status int) {
 	var digits [20]byte
