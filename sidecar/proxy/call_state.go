@@ -77,6 +77,8 @@ func (v *waiting) resume(s *planState) {
 	c.at, c.by, c.tries, v.call = v, now+v.left, int(s.tries), c
 	if s.again {
 		c.part.again(t.plan.retry)
+		c.retry = v.up.cluster.limits.Retries
+		c.retry.Force()
 	}
 }
 
@@ -92,11 +94,9 @@ func (v *waiting) run() {
 func (v *waiting) given() {
 	switch {
 	case v.route == nil:
-	case v.down == nil || v.down.gone:
-		v.ended(OutcomeGone)
-	case v.route.plan != nil:
+	case v.route.plan != nil && v.down != nil && !v.down.gone:
 		v.route = nil
 	default:
-		v.ended(OutcomeMoved)
+		v.ended(OutcomeMoved) // or the client has gone
 	}
 }

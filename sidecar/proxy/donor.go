@@ -102,7 +102,8 @@ func (w *worker) endMove() {
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
 func (w *worker) dispatchMoving(d *downstream, f rpcFrame, to goal) {
-	if up := to.cluster.open(to.cluster.PickFor(w.loop.Now(), to.hash), f.reply.protocol); up != nil {
+	first := pickOther(&to.cluster.Cluster, w.loop.Now(), to.hash, to.failed())
+	if up := to.cluster.open(first, f.reply.protocol); up != nil {
 		w.send(up, d, f, &to)
 		return
 	}

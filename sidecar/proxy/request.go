@@ -103,6 +103,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
+		to.call.end() // nothing comes back
 		return
 	}
 	slot := up.slots.Take()
@@ -153,7 +154,7 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 	if v.beat {
 		return
 	}
-	if d == nil {
+	if d == nil || d.gone {
 		w.count.Late++
 		return
 	}
