@@ -141,7 +141,7 @@ func (c *call) again(wanted, processed bool) bool {
 		w.count.RetriesDenied++
 		return false
 	}
-	if l := c.to.cluster.limits.Retries; c.retry == nil {
+	if l := c.to.limits().Retries; c.retry == nil {
 		if !w.take(l, OverRetries) {
 			return false
 		}

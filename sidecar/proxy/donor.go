@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // hand is what the engine knows of the handover that it takes part in.
@@ -19,13 +20,20 @@ func (e *Engine) Donor() handover.Donor { return donor{e} }
 
 type donor struct{ *Engine }
 
-// Warm returns the counters, from which the candidate goes on.
+// warmState is what a candidate is told before anything moves. Its counters are at the top, where earlier builds have them.
+type warmState struct {
+	Counters
+	// Adaptive limits by the name of the cluster.
+	Adaptive map[string]upstream.AdaptiveState `json:",omitempty"`
+}
+
+// Warm returns the counters, from which the candidate goes on, and the limits that were found out.
 func (d donor) Warm() ([]byte, error) {
 	warm := d.Stats().Counters
 	d.mu.Lock()
 	d.hand.warm = warm
 	d.mu.Unlock()
-	b, err := json.Marshal(warm)
+	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive()})
 	if err != nil {
 		return nil, fmt.Errorf("write down the counters: %w", err)
 	}

@@ -61,8 +61,9 @@ type Engine struct {
 	serving   bool
 	snapshot  *config.Snapshot
 	listeners map[string]*listener
-	shared    map[string]*upstream.Shared // by the cluster's name
-	base      Counters                    // of earlier generations
+	shared    map[string]*upstream.Shared       // by the cluster's name
+	base      Counters                          // of earlier generations
+	warmed    map[string]upstream.AdaptiveState // as an earlier generation has found out, for clusters to come
 	hand      hand
 }
 

@@ -168,12 +168,9 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	if x.refused(req, &to) {
 		return 0
 	}
-	if x.cluster != nil && !c.w.take(x.cluster.limits.Requests, OverRequests) {
+	if x.cluster != nil && !c.w.admit(&x.claim, x.cluster, to.priority) {
 		x.fail(httpUnavailable, FailBusy)
 		return 0
-	}
-	if x.cluster != nil {
-		x.claim.request = x.cluster.limits.Requests
 	}
 	if to.retry() != nil {
 		x.turn.part.open(to.route.plan.budget)

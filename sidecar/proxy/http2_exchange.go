@@ -74,11 +74,10 @@ func (x *http2Exchange) admit(f *http2.Fields) {
 	if to.mirror != nil {
 		w.count.MirrorDropped++ // streams are not copied
 	}
-	if !w.take(x.cluster.limits.Requests, OverRequests) {
+	if !w.admit(&x.claim, x.cluster, to.priority) {
 		x.fail(httpUnavailable, FailBusy)
 		return
 	}
-	x.claim.request = x.cluster.limits.Requests
 	if x.timeout > 0 {
 		w.loop.Start(&x.timer, x.timeout)
 	}

@@ -26,7 +26,7 @@ func (x *http2Exchange) reach() (*http2Up, Failure) {
 
 // mayRetry takes a place for an exchange that is tried again, which it keeps until it ends.
 func (x *http2Exchange) mayRetry() bool {
-	l := x.cluster.limits.Retries
+	l := x.cluster.limits.Of(x.goal.priority).Retries
 	if x.attempt < 2 || x.claim.retry != nil {
 		return true
 	}
@@ -39,7 +39,7 @@ func (x *http2Exchange) mayRetry() bool {
 
 // mayWait takes a place for an exchange that waits for a connection to open, or for a stream.
 func (x *http2Exchange) mayWait() bool {
-	l := x.cluster.limits.Pending
+	l := x.cluster.limits.Of(x.goal.priority).Pending
 	if x.claim.pending != nil {
 		return true
 	}

@@ -14,6 +14,7 @@ import (
 type plan struct {
 	key      string
 	attempts int
+	priority config.Priority // of a request that came from another process, where its own is not known
 	places   *places
 	retry    *config.Retry
 	fault    *config.Fault
@@ -27,7 +28,7 @@ type plan struct {
 }
 
 func (w *worker) newPlan(r *route.Route, at *places) *plan {
-	p := &plan{key: r.Key, attempts: r.Attempts, places: at, retry: r.Retry, fault: r.Fault, redirect: r.Redirect, edit: r.Edit}
+	p := &plan{key: r.Key, attempts: r.Attempts, priority: r.Priority, places: at, retry: r.Retry, fault: r.Fault, redirect: r.Redirect, edit: r.Edit}
 	if r.Limit != (config.Limit{}) {
 		p.limit = w.engine.bucket(routeBucket+r.Key, r.Limit)
 	}
