@@ -56,6 +56,8 @@ type Engine struct {
 	ejected  atomic.Uint64 // endpoints, ever
 	buckets  sync.Map      // of *bucket, by what it limits
 	budgets  sync.Map      // of *budget, by route.Route.Key
+	refusing atomic.Bool   // new clients; see overload.go
+	shedding atomic.Int32  // how many priorities, from the lowest
 
 	mu        sync.Mutex // what follows
 	serving   bool

@@ -28,9 +28,10 @@ type httpClient struct {
 	source source
 	conn   *loop.Conn
 	x      exchange
-	seen   int  // bytes of a head that was not complete: it is read again only when that can tell more
-	busy   bool // in Data: what is left there is shown again by itself
-	over   bool // refused: the connection closes after our answer, and what else comes is dropped
+	rested time.Duration // since when it has no exchange
+	seen   int           // bytes of a head that was not complete: it is read again only when that can tell more
+	busy   bool          // in Data: what is left there is shown again by itself
+	over   bool          // refused: the connection closes after our answer, and what else comes is dropped
 }
 
 // exchange is one request and its response, on the way.
@@ -61,7 +62,7 @@ type exchange struct {
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
-	c := &httpClient{w: w, from: from}
+	c := &httpClient{w: w, from: from, rested: w.loop.Now()}
 	c.x.client, c.x.timer.Owner = c, &c.x
 	w.clients[id] = c
 	return c
@@ -163,6 +164,7 @@ func (c *httpClient) begin(b []byte) int {
 func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
+	to.probe = c.w.engine.shedding.Load() > 0 && probes(req.Method, req.Value)
 	c.w.shape(&to, c.from)
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
 	if x.refused(req, &to) {

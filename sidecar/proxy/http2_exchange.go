@@ -54,6 +54,10 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	w := x.w
 	x.grpc = f.GRPC()
 	to := x.decide(f)
+	to.probe = w.engine.shedding.Load() > 0 && (string(f.Path()) == grpcHealthPath || probes(f.Method(), func(name string) ([]byte, bool) {
+		value, ok, _ := f.Values(name)
+		return value, ok
+	}))
 	x.unsuited(&to)
 	w.shape(&to, x.client.from)
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
@@ -223,6 +227,7 @@ func (x *http2Exchange) finish() {
 		up.unqueue(x)
 	}
 	x.client.proto.Recycle(x.down)
+	x.client.rested = w.loop.Now()
 	if up != nil && x.sent != nil {
 		up.proto.Recycle(x.sent)
 	}

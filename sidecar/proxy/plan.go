@@ -56,10 +56,13 @@ func changes(all []config.Change) []http1.Change {
 	return out
 }
 
-// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: limits, then faults.
+// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: what an overload asks for, limits, then faults.
 // A request that it ends has no cluster afterwards.
 func (w *worker) shape(to *goal, from *config.Listener) {
 	to.began = w.loop.Now()
+	if n := w.engine.shedding.Load(); n > 0 && w.sheds(to, int(n)) {
+		return
+	}
 	if len(w.limits) > 0 {
 		if limit := w.limits[from.Name]; limit != nil && !limit.take(to.began) {
 			to.end(httpTooMany, FailLimit)

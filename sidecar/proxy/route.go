@@ -21,6 +21,7 @@ type goal struct {
 	timeout  time.Duration // of the whole request; 0 for none (HTTP)
 	attempts int8          // that are left, this one included
 	why      Failure
+	probe    bool   // a health check, which is never shed; looked for only while something is
 	status   int16  // HTTP status of the answer when there is no cluster
 	hash     uint64 // for a cluster that balances by it; 0 for none
 	priority config.Priority
