@@ -82,7 +82,7 @@ func (c *Config) Validate() error {
 			case at < 0 || at > 1:
 				errs = append(errs, fmt.Errorf("%s: %q begins at %v, which is not between 0 and 1", Resource(r), State(s), at))
 			case at != 0 && at < last:
-				errs = append(errs, fmt.Errorf("%s: %q begins at %v, before what comes first", Resource(r), State(s), at))
+				errs = append(errs, fmt.Errorf("%s: %q begins at %v, below what comes before it: lower that, too, or set it to 0", Resource(r), State(s), at))
 			}
 			last = max(last, at)
 		}
@@ -174,7 +174,7 @@ func (m *Manager) Look(now time.Duration, read [resources]Reading, handing bool)
 		}
 		v.State[r], v.Part[r] = s.state, s.part
 		v.Actions.add(s.state, Resource(r))
-		if first := steps.first(); s.state > Calm || first > 0 && s.part > first-near {
+		if first := steps.First(); s.state > Calm || first > 0 && s.part > first-near {
 			v.Next = max(m.cfg.Interval/4, minInterval)
 		}
 	}
@@ -237,8 +237,8 @@ func (s *Steps) below(from State) State {
 	return Calm
 }
 
-// first is where the first state begins; 0 when there is none.
-func (s *Steps) first() float64 {
+// First is where the first state begins; 0 when there is none.
+func (s *Steps) First() float64 {
 	for _, at := range s {
 		if at > 0 {
 			return at

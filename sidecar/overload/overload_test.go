@@ -162,7 +162,7 @@ func TestValidate(t *testing.T) {
 	want := []string{
 		"an interval of 1ms is not between 20ms and 1m",
 		`memory: "close idle" begins at 1.5, which is not between 0 and 1`,
-		`descriptors: "shed low" begins at 0.4, before what comes first`,
+		`descriptors: "shed low" begins at 0.4, below what comes before it: lower that, too, or set it to 0`,
 	}
 	if err == nil {
 		t.Fatal("no mistakes are found")
