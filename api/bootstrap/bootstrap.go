@@ -36,6 +36,8 @@ type Bootstrap struct {
 	Loops int `json:"loops,omitempty"`
 	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default.
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
+	// Overload says what is left out when the sidecar is short of something; nil means the defaults.
+	Overload *Overload `json:"overload,omitempty"`
 	// TerminationGraceSeconds is how long the pod may take to end after SIGTERM, as its spec says; 0 means 30. In place
 	// SIGTERM comes at once on pod deletion, and the sidecar serves on for nearly as long.
 	TerminationGraceSeconds int64 `json:"terminationGraceSeconds,omitempty"`
@@ -203,6 +205,10 @@ type Route struct {
 	Limit    *Limit    `json:"limit,omitempty"`
 	Edit     *Edit     `json:"edit,omitempty"`
 	Redirect *Redirect `json:"redirect,omitempty"`
+	// Priority of the requests: low, default or high; empty means default. What is short of something serves the highest first.
+	Priority string `json:"priority,omitempty"`
+	// PriorityHeader names a header, as in Match, whose value may lower it, and never raises it.
+	PriorityHeader string `json:"priorityHeader,omitempty"`
 }
 
 // Match is a condition. Exactly one of Header and Query is set, and one of Present, Exact, Prefix, Suffix, Contains, Regex and
@@ -259,6 +265,8 @@ type Cluster struct {
 	Balancing *Balancing `json:"balancing,omitempty"`
 	// Limits of the whole process; nil sets none.
 	Limits *Limits `json:"limits,omitempty"`
+	// Adaptive limits open requests by their latency; nil does not.
+	Adaptive *Adaptive `json:"adaptive,omitempty"`
 	// Outlier ejects endpoints that fail; nil ejects none.
 	Outlier *Outlier `json:"outlier,omitempty"`
 	// HealthCheck asks the endpoints; nil asks none.

@@ -59,6 +59,8 @@ type Limits struct {
 	MaxPendingRequests int `json:"maxPendingRequests,omitempty"`
 	MaxRequests        int `json:"maxRequests,omitempty"`
 	MaxRetries         int `json:"maxRetries,omitempty"`
+	// High has limits of its own for requests of high priority; nil counts them with the others.
+	High *HighLimits `json:"high,omitempty"`
 }
 
 // Outlier says which endpoints get no requests for a while because of how they have answered.

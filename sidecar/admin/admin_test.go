@@ -158,6 +158,7 @@ axle_endpoints_out{reason="ejected"} 1
 axle_endpoints_out{reason="unhealthy"} 3
 # HELP axle_overflows_total Requests and connections that a limit of their cluster has turned away, or sent over another connection.
 # TYPE axle_overflows_total counter
+axle_overflows_total{limit="adaptive"} 0
 axle_overflows_total{limit="connections"} 0
 axle_overflows_total{limit="pending"} 4
 axle_overflows_total{limit="requests"} 0

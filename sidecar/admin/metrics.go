@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -16,6 +17,9 @@ import (
 type Observed struct {
 	Stats     proxy.Stats
 	Handovers Handovers
+	Overload  overload.Verdict
+	// Adaptive limits, by cluster.
+	Adaptive map[string]int64
 	// Connected to the operator: 1 or 0; -1 when there is none.
 	Connected int
 }
@@ -64,7 +68,9 @@ func byDirection(name, help string, kind prometheus.ValueType, of func(*Observed
 	})
 }
 
-var metrics = []metric{
+var metrics = slices.Concat(traffic, shortages)
+
+var traffic = []metric{
 	byDirection("axle_downstream_connections_active", "Open client connections.", prometheus.GaugeValue,
 		func(o *Observed) proxy.ByDirection { return o.Stats.Downstream }),
 	byDirection("axle_downstream_connections_total", "Client connections accepted.", prometheus.CounterValue,

@@ -20,6 +20,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/control"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/loop"
+	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
 	"github.com/axlemesh/axle/sidecar/static"
@@ -100,6 +101,7 @@ type app struct {
 	last      *handover.Result
 	handovers admin.Handovers
 	lastGood  []byte // last good xDS configuration
+	overload  overload.Verdict
 }
 
 // Run lives one life. The error is for what kept it from beginning.
@@ -176,6 +178,7 @@ func (a *app) begin(ctx context.Context) error {
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
 	a.spawn(func() { a.watchLeft(ctx) })
+	a.spawn(func() { a.guard(ctx) })
 	a.spawn(func() { a.watchCertificates(ctx) })
 	if a.slot != nil {
 		a.spawn(func() { a.slot.keeper.Run(ctx) })

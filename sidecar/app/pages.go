@@ -63,9 +63,9 @@ func (a *app) meshState() meshapi.State {
 }
 
 func (a *app) observe() admin.Observed {
-	o := admin.Observed{Stats: a.engine.Stats(), Connected: -1}
+	o := admin.Observed{Stats: a.engine.Stats(), Adaptive: a.engine.Adaptive(), Connected: -1}
 	a.mu.Lock()
-	o.Handovers = a.handovers
+	o.Handovers, o.Overload = a.handovers, a.overload
 	a.mu.Unlock()
 	if a.control != nil {
 		o.Connected = 0

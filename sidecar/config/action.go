@@ -184,6 +184,7 @@ func (r *Route) ValidateActions() []error {
 			errs = append(errs, fmt.Errorf("%s: %w", part.name, err))
 		}
 	}
+	errs = append(errs, r.validatePriority()...)
 	if err := r.Limit.Validate(); err != nil {
 		errs = append(errs, err)
 	}

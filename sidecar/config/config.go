@@ -76,6 +76,10 @@ type Cluster struct {
 	MaxPending     int // requests that wait for a connection
 	MaxRequests    int // requests without an answer
 	MaxRetries     int // of those, the ones that are tried again
+	// High are limits of their own for requests of high priority; nil counts them with the others.
+	High *Breakers `json:",omitempty"`
+	// Adaptive limits the open requests by what latency they have; nil does not.
+	Adaptive *Adaptive `json:",omitempty"`
 	// Outlier ejects endpoints that fail; nil ejects none. Check asks them; nil asks none.
 	Outlier *Outlier `json:",omitempty"`
 	Check   *Check   `json:",omitempty"`

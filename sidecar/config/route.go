@@ -48,6 +48,9 @@ type Route struct {
 	Edit *Edit
 	// Redirect answers an HTTP request with another address. Another protocol's is answered as by Status.
 	Redirect *Redirect
+	// Priority of the requests. PriorityHeader names a header that may lower it, and never raises it; empty names none.
+	Priority       Priority
+	PriorityHeader string
 }
 
 // Forgotten is how long, at least, a request without a timeout is remembered: a Bolt request that is not answered, or an HTTP

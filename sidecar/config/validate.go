@@ -124,5 +124,8 @@ func (c *Cluster) validateLimits() []error {
 			errs = append(errs, fmt.Errorf("the limit of %s %d is negative", l.of, l.n))
 		}
 	}
-	return errs
+	if err := c.High.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return append(errs, c.Adaptive.validate()...)
 }

@@ -9,6 +9,7 @@ package loop
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +48,7 @@ type Loop struct {
 	last  [256]byte // for the last record of a connection
 
 	reads, writes uint64
+	idle, parked  atomic.Int64 // how long it had nothing to do, and since when it has nothing; 0 while it works
 
 	stopped bool
 	done    chan struct{}
@@ -94,12 +96,31 @@ func (l *Loop) wait() error {
 
 func (l *Loop) pollOnce(uintptr) bool {
 	l.ready, l.pollErr = l.poller.wait(l.events[:])
-	return l.ready != 0 || l.pollErr != nil
+	if l.ready != 0 || l.pollErr != nil {
+		return true
+	}
+	if l.parked.Load() == 0 {
+		l.parked.Store(int64(l.clock()))
+	}
+	return false
+}
+
+// Idle is how long the loop has had nothing to do until now, from any goroutine.
+func (l *Loop) Idle(now time.Duration) time.Duration {
+	since, idle := time.Duration(l.parked.Load()), time.Duration(l.idle.Load())
+	if since > 0 && now > since {
+		idle += now - since
+	}
+	return idle
 }
 
 // turn works off one batch: events, mail, timers, and only then writes.
 func (l *Loop) turn() {
 	l.now = l.clock()
+	if since := l.parked.Load(); since > 0 {
+		l.idle.Store(l.idle.Load() + int64(l.now) - since)
+		l.parked.Store(0)
+	}
 	for i := range l.events[:l.ready] {
 		l.dispatch(&l.events[i])
 	}

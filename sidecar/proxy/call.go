@@ -75,6 +75,10 @@ func (c *call) Expire() {
 		c.try()
 		return
 	}
+	if c.w.moving { // whoever has the request afterwards decides; its clock begins anew when its connection moves
+		c.w.loop.Start(&c.timer, loop.Tick)
+		return
+	}
 	v.claim.tell(upstream.OutcomeGateway, c.w.loop.Now())
 	if r := c.to.retry(); !c.again(r.WantsSlow(), true) {
 		v.Expire() // as if the whole request had
@@ -126,18 +130,19 @@ func (c *call) watch() {
 	}
 }
 
-// again lets the call be tried once more, if that is wanted and allowed. processed says that the endpoint may have done what
-// it was asked. The call does not belong to where it waited any more then.
+// again lets the call be tried once more, if that is wanted and allowed: after a pause, but at once while connections move, since
+// what rests does not move. processed says that the endpoint may have done what it was asked. The call does not belong to where
+// it waited any more then.
 func (c *call) again(wanted, processed bool) bool {
 	w, r := c.w, c.to.retry()
-	if r == nil || !wanted || processed && !r.AnyMethod || c.to.attempts <= 1 || w.moving || c.down.gone {
+	if r == nil || !wanted || processed && !r.AnyMethod || c.to.attempts <= 1 || c.down.gone {
 		return false
 	}
 	if !c.part.again(r) {
 		w.count.RetriesDenied++
 		return false
 	}
-	if l := c.to.cluster.limits.Retries; c.retry == nil {
+	if l := c.to.limits().Retries; c.retry == nil {
 		if !w.take(l, OverRetries) {
 			return false
 		}
@@ -148,6 +153,10 @@ func (c *call) again(wanted, processed bool) bool {
 	c.to.attempts--
 	c.tries++
 	c.failed, c.at = c.at.up.host.Addr, nil
+	if w.moving {
+		c.try()
+		return true
+	}
 	c.rest(min(c.to.route.plan.pause(c.tries+1), max(c.by-w.loop.Now(), 0)))
 	return true
 }

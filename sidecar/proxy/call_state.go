@@ -3,6 +3,8 @@ package proxy
 import (
 	"slices"
 	"time"
+
+	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // maxMovedFrames bounds what is written down of one connection's requests so that the next owner may send them again. What
@@ -60,6 +62,15 @@ func (v *waiting) plan(room *int) (s planState) {
 	return s
 }
 
+// rank is the priority of a request that came from another process, by its route's key: what the route says, since a header
+// that had lowered it is gone.
+func (w *worker) rank(route string) config.Priority {
+	if t := w.planned[route]; t != nil {
+		return t.plan.priority
+	}
+	return config.PriorityDefault
+}
+
 // resume takes over what the route of a restored request does, if the route is still there.
 func (v *waiting) resume(s *planState) {
 	w := v.up.w
@@ -73,10 +84,14 @@ func (v *waiting) resume(s *planState) {
 	if err != nil || t.plan.retry == nil {
 		return
 	}
-	c := w.newCall(v.down, f, goal{cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began, span: v.span})
+	c := w.newCall(v.down, f, goal{
+		cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began, span: v.span, priority: t.plan.priority,
+	})
 	c.at, c.by, c.tries, v.call = v, now+v.left, int(s.tries), c
 	if s.again {
 		c.part.again(t.plan.retry)
+		c.retry = c.to.limits().Retries
+		c.retry.Force()
 	}
 }
 
@@ -97,11 +112,9 @@ func (v *waiting) given() {
 	}
 	switch {
 	case v.route == nil:
-	case v.down == nil || v.down.gone:
-		v.ended(OutcomeGone)
-	case v.route.plan != nil:
+	case v.route.plan != nil && v.down != nil && !v.down.gone:
 		v.route = nil
 	default:
-		v.ended(OutcomeMoved)
+		v.ended(OutcomeMoved) // or the client has gone
 	}
 }

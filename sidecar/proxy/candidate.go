@@ -34,15 +34,16 @@ type restored struct {
 	context     *handshake.Context // what its peer has to satisfy here
 }
 
-// Warm takes the donor's counters: ours go on from there.
+// Warm takes the donor's counters and the limits that it has found out: ours go on from there.
 func (c candidate) Warm(state []byte) error {
-	var base Counters
-	if err := json.Unmarshal(state, &base); err != nil {
+	var warm warmState
+	if err := json.Unmarshal(state, &warm); err != nil {
 		return fmt.Errorf("read the counters of the serving process: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.base = base
+	c.base = warm.Counters
+	c.warmAdaptive(warm.Adaptive)
 	c.hand.batches = map[uint64]*worker{}
 	return nil
 }
@@ -212,7 +213,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 		v := slot.Value.reset(up, slot)
 		v.reply, v.beat, v.left, v.span = state.reply, state.beat, state.left, w.tracer.take(s.image.ID, uint64(state.slot))
 		if state.down != 0 {
-			v.claim.adopt(c.limits.Requests)
+			v.claim.readmit(c, w.rank(state.plan.route))
 			v.claim.stay(&up.host.Peer)
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
 			v.resume(&state.plan)

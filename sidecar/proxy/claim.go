@@ -18,17 +18,18 @@ const (
 	OverPending
 	OverRequests
 	OverRetries
+	OverAdaptive
 	overflows
 )
 
 // String is the limit's label in metrics.
 func (o Overflow) String() string {
-	return [overflows]string{"connections", "pending", "requests", "retries"}[o]
+	return [overflows]string{"connections", "pending", "requests", "retries", "adaptive"}[o]
 }
 
 // Overflows lists all of them.
 func Overflows() []Overflow {
-	return []Overflow{OverConnections, OverPending, OverRequests, OverRetries}
+	return []Overflow{OverConnections, OverPending, OverRequests, OverRetries, OverAdaptive}
 }
 
 // take takes a place of a cluster's limit, and counts when there is none.
@@ -44,6 +45,8 @@ func (w *worker) take(l *upstream.Limit, over Overflow) bool {
 // value holds nothing; whoever forgets a request releases its claim.
 type claim struct {
 	request, pending, retry *upstream.Limit
+	adaptive                *upstream.Adaptive
+	admitted                bool // as a request, whether anything limits those or not
 
 	peer  *upstream.Peer
 	sent  time.Duration
@@ -59,10 +62,33 @@ func (c *claim) place(p *upstream.Peer, now time.Duration) {
 	c.peer, c.sent, c.took, c.told, c.moved = p, now, 0, false, false
 }
 
-// adopt takes a place for a request that came from another process, over the limit or not: it was admitted there.
+// admit takes a place for a request of a cluster, for as long as it is open there.
+func (w *worker) admit(c *claim, of *cluster, p config.Priority) bool {
+	l := of.limits.Of(p)
+	if !w.take(l.Requests, OverRequests) {
+		return false
+	}
+	if !l.Adaptive.Take(p) {
+		l.Requests.Give()
+		w.count.Overflow[OverAdaptive]++
+		return false
+	}
+	c.request, c.adaptive, c.admitted = l.Requests, l.Adaptive, true
+	return true
+}
+
+// adopt takes a place for a connection that came from another process, over the limit or not: it was admitted there.
 func (c *claim) adopt(l *upstream.Limit) {
 	l.Force()
 	c.request = l
+}
+
+// readmit is adopt for a request.
+func (c *claim) readmit(of *cluster, p config.Priority) {
+	l := of.limits.Of(p)
+	c.adopt(l.Requests)
+	l.Adaptive.Force()
+	c.adaptive, c.admitted = l.Adaptive, true
 }
 
 // stay is place for a request that another process had sent.
@@ -96,6 +122,7 @@ func (c *claim) tell(o upstream.Outcome, now time.Duration) {
 		took = max(now-c.sent, 1)
 	}
 	c.peer.Report(o, now, took)
+	c.adaptive.Observe(took, now, o == upstream.OutcomeOK)
 }
 
 // release gives everything back; nothing is told.
@@ -104,6 +131,7 @@ func (c *claim) release() {
 	c.request.Give()
 	c.pending.Give()
 	c.retry.Give()
+	c.adaptive.Give()
 	*c = claim{}
 }
 
@@ -162,6 +190,7 @@ func (e *Engine) share(s *config.Snapshot) map[string]*upstream.Shared {
 			e.shared[name] = known
 		}
 		known.Apply(cfg, e.options.Zone, e.seed)
+		e.restoreAdaptive(name, known.Adaptive())
 		all[name] = known
 	}
 	return all

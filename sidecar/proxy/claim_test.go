@@ -321,7 +321,7 @@ func TestLimitsAreExactAfterManyHops(t *testing.T) {
 		until(t, "no "+limit+" are held", func() bool { return sum(limit) == 0 })
 	}
 	until(t, "as many connections are held as there are", func() bool { return sum("connections") == int64(now.Stats().Upstream) })
-	if s := now.Stats(); s.Ejected != 0 || s.Overflow != ([4]uint64{}) {
+	if s := now.Stats(); s.Ejected != 0 || s.Overflow != ([5]uint64{}) {
 		t.Errorf("ejections %d, overflows %v; want none", s.Ejected, s.Overflow)
 	}
 }

@@ -51,6 +51,9 @@ func (e *Engine) Clusters() []ClusterInfo {
 				info.Limits[Overflow(over).String()] = Usage{Held: l.limit.Held(), Most: l.most}
 			}
 		}
+		if a := limits.Adaptive; a != nil {
+			info.Limits[OverAdaptive.String()] = Usage{Held: a.Held(), Most: int(a.Limit())}
+		}
 		all = append(all, info)
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/axlemesh/axle/sidecar/handover"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // hand is what the engine knows of the handover that it takes part in.
@@ -20,13 +21,20 @@ func (e *Engine) Donor() handover.Donor { return donor{e} }
 
 type donor struct{ *Engine }
 
-// Warm returns the counters, from which the candidate goes on.
+// warmState is what a candidate is told before anything moves. Its counters are at the top, where earlier builds have them.
+type warmState struct {
+	Counters
+	// Adaptive limits by the name of the cluster.
+	Adaptive map[string]upstream.AdaptiveState `json:",omitempty"`
+}
+
+// Warm returns the counters, from which the candidate goes on, and the limits that were found out.
 func (d donor) Warm() ([]byte, error) {
 	warm := d.Stats().Counters
 	d.mu.Lock()
 	d.hand.warm = warm
 	d.mu.Unlock()
-	b, err := json.Marshal(warm)
+	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive()})
 	if err != nil {
 		return nil, fmt.Errorf("write down the counters: %w", err)
 	}
@@ -104,7 +112,8 @@ func (w *worker) endMove() {
 // dispatchMoving sends a request on a connection that is still here. When its connections are just being given away it
 // waits for that to be settled; when there is none any more, the candidate sends it.
 func (w *worker) dispatchMoving(d *downstream, f rpcFrame, to goal) {
-	if up := to.cluster.open(to.cluster.PickFor(w.loop.Now(), to.hash), f.reply.protocol); up != nil {
+	first := pickOther(&to.cluster.Cluster, w.loop.Now(), to.hash, to.failed())
+	if up := to.cluster.open(first, f.reply.protocol); up != nil {
 		w.send(up, d, f, &to)
 		return
 	}

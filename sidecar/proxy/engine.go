@@ -58,13 +58,16 @@ type Engine struct {
 	ejected  atomic.Uint64 // endpoints, ever
 	buckets  sync.Map      // of *bucket, by what it limits
 	budgets  sync.Map      // of *budget, by route.Route.Key
+	refusing atomic.Bool   // new clients; see overload.go
+	shedding atomic.Int32  // how many priorities, from the lowest
 
 	mu        sync.Mutex // what follows
 	serving   bool
 	snapshot  *config.Snapshot
 	listeners map[string]*listener
-	shared    map[string]*upstream.Shared // by the cluster's name
-	base      Counters                    // of earlier generations
+	shared    map[string]*upstream.Shared       // by the cluster's name
+	base      Counters                          // of earlier generations
+	warmed    map[string]upstream.AdaptiveState // as an earlier generation has found out, for clusters to come
 	hand      hand
 }
 

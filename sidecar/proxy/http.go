@@ -28,9 +28,10 @@ type httpClient struct {
 	source source
 	conn   *loop.Conn
 	x      exchange
-	seen   int  // bytes of a head that was not complete: it is read again only when that can tell more
-	busy   bool // in Data: what is left there is shown again by itself
-	over   bool // refused: the connection closes after our answer, and what else comes is dropped
+	rested time.Duration // since when it has no exchange
+	seen   int           // bytes of a head that was not complete: it is read again only when that can tell more
+	busy   bool          // in Data: what is left there is shown again by itself
+	over   bool          // refused: the connection closes after our answer, and what else comes is dropped
 }
 
 // exchange is one request and its response, on the way.
@@ -61,7 +62,7 @@ type exchange struct {
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {
-	c := &httpClient{w: w, from: from}
+	c := &httpClient{w: w, from: from, rested: w.loop.Now()}
 	c.x.client, c.x.timer.Owner = c, &c.x
 	w.clients[id] = c
 	return c
@@ -177,6 +178,7 @@ func (c *httpClient) begin(b []byte) int {
 func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
+	to.probe = c.w.engine.shedding.Load() > 0 && probes(req.Method, req.Value)
 	c.w.shape(&to, c.from)
 	traceparent := ""
 	if c.w.tracer != nil {
@@ -186,12 +188,9 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	if x.refused(req, &to) {
 		return 0
 	}
-	if x.cluster != nil && !c.w.take(x.cluster.limits.Requests, OverRequests) {
+	if x.cluster != nil && !c.w.admit(&x.claim, x.cluster, to.priority) {
 		x.fail(httpUnavailable, FailBusy)
 		return 0
-	}
-	if x.cluster != nil {
-		x.claim.request = x.cluster.limits.Requests
 	}
 	if to.retry() != nil {
 		x.turn.part.open(to.route.plan.budget)

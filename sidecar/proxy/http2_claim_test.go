@@ -104,7 +104,7 @@ func TestHTTP2LimitsAreExactAfterManyHops(t *testing.T) {
 	until(t, "as many connections are held as there are", func() bool {
 		return held(now.Engine, "shop", "connections") == int64(now.Stats().Upstream)
 	})
-	if s := now.Stats(); s.Ejected != 0 || s.Overflow != ([4]uint64{}) {
+	if s := now.Stats(); s.Ejected != 0 || s.Overflow != ([5]uint64{}) {
 		t.Errorf("ejections %d, overflows %v; want none", s.Ejected, s.Overflow)
 	}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -13,10 +15,11 @@ type http2Client struct {
 	from   *config.Listener
 	fixed  *cluster
 	source source
+	rested time.Duration // since when it has no stream, if it has none
 }
 
 func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
-	c := &http2Client{id: id, from: from}
+	c := &http2Client{id: id, from: from, rested: w.loop.Now()}
 	c.w = w
 	w.http2.clients[id] = c
 	return c

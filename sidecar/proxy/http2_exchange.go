@@ -61,6 +61,10 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	w := x.w
 	x.grpc = f.GRPC()
 	to := x.decide(f)
+	to.probe = w.engine.shedding.Load() > 0 && (string(f.Path()) == grpcHealthPath || probes(f.Method(), func(name string) ([]byte, bool) {
+		value, ok, _ := f.Values(name)
+		return value, ok
+	}))
 	w.shape(&to, x.client.from)
 	if w.tracer != nil {
 		w.tracer.stream(x, f, &to)
@@ -82,11 +86,10 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 // admit sends a request on whose cluster has room for it. f is as in connect.
 func (x *http2Exchange) admit(f *http2.Fields) {
 	w := x.w
-	if !w.take(x.cluster.limits.Requests, OverRequests) {
+	if !w.admit(&x.claim, x.cluster, x.goal.priority) {
 		x.fail(httpUnavailable, FailBusy)
 		return
 	}
-	x.claim.request = x.cluster.limits.Requests
 	if x.timeout > 0 {
 		w.loop.Start(&x.timer, x.timeout)
 	}
@@ -271,6 +274,7 @@ func (x *http2Exchange) finish() {
 		up.unqueue(x)
 	}
 	x.client.proto.Recycle(x.down)
+	x.client.rested = w.loop.Now()
 	if up != nil && x.sent != nil {
 		up.proto.Recycle(x.sent)
 	}

@@ -33,7 +33,7 @@ func (x *http2Exchange) takeRetry() bool {
 	if x.claim.retry != nil {
 		return true
 	}
-	l := x.cluster.limits.Retries
+	l := x.cluster.limits.Of(x.goal.priority).Retries
 	if !x.w.take(l, OverRetries) {
 		return false
 	}
@@ -43,7 +43,7 @@ func (x *http2Exchange) takeRetry() bool {
 
 // mayWait takes a place for an exchange that waits for a connection to open, or for a stream.
 func (x *http2Exchange) mayWait() bool {
-	l := x.cluster.limits.Pending
+	l := x.cluster.limits.Of(x.goal.priority).Pending
 	if x.claim.pending != nil {
 		return true
 	}

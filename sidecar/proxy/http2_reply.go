@@ -22,13 +22,20 @@ func (x *http2Exchange) reply(status int) {
 	case !x.grpc:
 		f.AddStatus(status)
 		f.Add("content-length", "0")
+		if x.goal.why == FailShed {
+			f.Add("retry-after", strconv.Itoa(retryAfter))
+		}
 	case !x.answered:
 		f.AddStatus(200)
 		f.Add("content-type", "application/grpc")
 		fallthrough
 	default:
-		f.Add("grpc-status", strconv.Itoa(grpcStatus(status)))
-		f.Add("grpc-message", "axle: "+grpcMessage(status))
+		code, message := grpcStatus(status), grpcMessage(status)
+		if x.goal.why == FailShed {
+			code, message = grpcExhausted, "the sidecar is overloaded"
+		}
+		f.Add("grpc-status", strconv.Itoa(code))
+		f.Add("grpc-message", "axle: "+message)
 	}
 	x.client.headers(x.down, f, true)
 }
@@ -38,6 +45,7 @@ const (
 	grpcUnknown          = 2
 	grpcDeadlineExceeded = 4
 	grpcPermissionDenied = 7
+	grpcExhausted        = 8 // "server overload situations": unlike unavailable, clients do not send it again by themselves
 	grpcUnimplemented    = 12
 	grpcInternal         = 13
 	grpcUnavailable      = 14

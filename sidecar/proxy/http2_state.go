@@ -117,7 +117,7 @@ func (c *http2Client) state() []byte {
 		}
 		c.w.loop.Cancel(&x.wake.timer)
 		state := http2State{
-			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.cluster != nil, head: x.head,
+			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.claim.admitted, head: x.head,
 			attempt: uint64(max(x.attempt, 0)), timeout: x.timeout, left: x.left, request: x.request.state(), response: x.response.state(),
 		}
 		if x.cluster != nil {
@@ -352,7 +352,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 		x.claim.told = x.answered && !x.grpc
 	}
 	if s.counted {
-		x.claim.adopt(x.cluster.limits.Requests)
+		x.claim.readmit(x.cluster, config.PriorityDefault) // of a stream nothing says which priority it had
 	}
 	return x.request.restore(&s.request) && x.response.restore(&s.response)
 }

@@ -88,13 +88,13 @@ func (x *http2Exchange) hurry() {
 		return
 	}
 	x.w.loop.Cancel(&x.timer)
-	switch c := x.cluster; {
+	switch {
 	case x.spoilt != 0:
 		x.fail(int(x.spoilt), FailFault)
-	case !x.w.take(c.limits.Requests, OverRequests):
+	case !x.w.admit(&x.claim, x.cluster, x.goal.priority):
 		x.fail(httpUnavailable, FailBusy)
 	default:
-		x.delayed, x.left, x.claim.request = false, x.timeout, c.limits.Requests
+		x.delayed, x.left = false, x.timeout
 	}
 }
 

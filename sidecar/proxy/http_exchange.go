@@ -170,6 +170,7 @@ func (x *exchange) finish(clean bool) {
 func (x *exchange) reset() {
 	c := x.client
 	*x = exchange{client: c, timer: x.timer}
+	c.rested = c.w.loop.Now()
 	x.timer.Owner = x
 }
 

@@ -15,7 +15,7 @@ func (x *exchange) takeRetry() bool {
 	if x.claim.retry != nil {
 		return true
 	}
-	l := x.cluster.limits.Retries
+	l := x.cluster.limits.Of(x.goal.priority).Retries
 	if !x.client.w.take(l, OverRetries) {
 		return false
 	}
@@ -28,7 +28,7 @@ func (x *exchange) mayWait() bool {
 	if x.claim.pending != nil {
 		return true
 	}
-	l := x.cluster.limits.Pending
+	l := x.cluster.limits.Of(x.goal.priority).Pending
 	if !x.client.w.take(l, OverPending) {
 		return false
 	}

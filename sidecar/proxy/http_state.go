@@ -208,7 +208,8 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
 		x.attempt, x.left, x.cluster = int(e.attempt), e.left, w.clusterNamed(e.cluster)
 		x.attempts = config.DefaultAttempts
-		x.claim.adopt(x.cluster.limits.Requests)
+		x.goal.priority = w.rank(e.route)
+		x.claim.readmit(x.cluster, x.goal.priority)
 		x.resume(w, e)
 		x.goal.span = w.tracer.take(s.image.ID, 0)
 		if len(e.head) > 0 {
@@ -252,7 +253,7 @@ func (x *exchange) resume(w *worker, e *exchangeState) {
 	if t == nil {
 		return
 	}
-	x.goal = goal{cluster: x.cluster, route: t, began: w.loop.Now() - e.age}
+	x.goal = goal{cluster: x.cluster, route: t, began: w.loop.Now() - e.age, priority: x.goal.priority}
 	if t.plan.retry == nil {
 		return
 	}

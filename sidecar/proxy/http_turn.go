@@ -69,10 +69,21 @@ func (x *exchange) refused(req *http1.Request, to *goal) bool {
 		return false
 	case to.why == FailRule && to.route.plan != nil && to.route.plan.redirect != nil:
 		x.redirect(req, to.route.plan.redirect)
+	case to.why == FailShed:
+		x.shed()
 	default:
 		x.fail(int(to.status), to.why)
 	}
 	return true
+}
+
+// shed answers a request that there is no room for now.
+func (x *exchange) shed() {
+	x.client.w.count.Failed[FailShed]++
+	x.drop()
+	x.answer(func(dst []byte, closing bool) []byte {
+		return http1.AppendRetryLater(dst, httpUnavailable, retryAfter, x.Minor, closing)
+	})
 }
 
 // again gives the try up that x is in, and lets it be sent once more, if that is wanted and allowed.

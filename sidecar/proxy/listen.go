@@ -135,6 +135,11 @@ func (e *Engine) assign(fd int, from *config.Listener) {
 		_ = unix.Close(fd)
 		return
 	}
+	if e.refusing.Load() {
+		e.workers[0].count.Unwelcome++
+		_ = unix.Close(fd)
+		return
+	}
 	w := e.workers[0]
 	for _, other := range e.workers[1:] {
 		if other.load.Load() < w.load.Load() {

@@ -15,6 +15,7 @@ import (
 type plan struct {
 	key      string
 	attempts int
+	priority config.Priority // of a request that came from another process, where its own is not known
 	places   *places
 	retry    *config.Retry
 	fault    *config.Fault
@@ -29,7 +30,7 @@ type plan struct {
 }
 
 func (w *worker) newPlan(r *route.Route, at *places) *plan {
-	p := &plan{key: r.Key, attempts: r.Attempts, places: at, retry: r.Retry, fault: r.Fault, redirect: r.Redirect, edit: r.Edit}
+	p := &plan{key: r.Key, attempts: r.Attempts, priority: r.Priority, places: at, retry: r.Retry, fault: r.Fault, redirect: r.Redirect, edit: r.Edit}
 	if r.Limit != (config.Limit{}) {
 		p.limit = w.engine.bucket(routeBucket+r.Key, r.Limit)
 	}
@@ -70,10 +71,13 @@ func changes2(all []config.Change) []http2.Change {
 	return out
 }
 
-// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: limits, then faults.
+// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: what an overload asks for, limits, then faults.
 // A request that it ends has no cluster afterwards.
 func (w *worker) shape(to *goal, from *config.Listener) {
 	to.began = w.loop.Now()
+	if n := w.engine.shedding.Load(); n > 0 && w.sheds(to, int(n)) {
+		return
+	}
 	if len(w.limits) > 0 {
 		if limit := w.limits[from.Name]; limit != nil && !limit.take(to.began) {
 			to.end(httpTooMany, FailLimit)

@@ -53,11 +53,11 @@ func (w *worker) dispatch(d *downstream, f rpcFrame, to goal) {
 		w.refuse(d, f, &to)
 	case up.conn.Open():
 		w.send(up, d, f, &to)
-	case up.queued > 0 && up.queued+len(f.raw) > maxQueue, !w.take(to.cluster.limits.Pending, OverPending):
+	case up.queued > 0 && up.queued+len(f.raw) > maxQueue, !w.take(to.limits().Pending, OverPending):
 		w.busy(d, f, &to)
 	default:
 		k := w.keep(d, f, to)
-		k.pending, k.retry, w.retrying = to.cluster.limits.Pending, w.retrying, nil
+		k.pending, k.retry, w.retrying = to.limits().Pending, w.retrying, nil
 		up.enqueue(k)
 	}
 }
@@ -110,20 +110,22 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
 		to.endSpan(up.used)
+		to.call.end() // nothing comes back
 		return
 	}
 	slot := up.slots.Take()
-	if slot != nil && !w.take(up.cluster.limits.Requests, OverRequests) {
-		up.slots.Free(slot)
-		slot = nil
-	}
 	if slot == nil {
 		w.busy(d, f, to)
 		return
 	}
-	up.cluster.requests++
 	v := slot.Value.reset(up, slot)
-	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
+	if !w.admit(&v.claim, up.cluster, to.priority) {
+		up.slots.Free(slot)
+		w.busy(d, f, to)
+		return
+	}
+	up.cluster.requests++
+	v.down, v.reply = d, f.reply
 	v.claim.place(&up.host.Peer, up.used)
 	v.route, v.began, v.span = to.route, to.began, to.span
 	if v.call = to.call; v.call != nil {
@@ -161,7 +163,7 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 	if v.beat {
 		return
 	}
-	if d == nil {
+	if d == nil || d.gone {
 		w.count.Late++
 		return
 	}
@@ -245,7 +247,7 @@ func (k *kept) size() int { return cap(k.frame) }
 // retry is again for a request whose connection has failed.
 func (w *worker) retry(k kept) {
 	f, err := keptFrame(k.frame)
-	if l := k.to.cluster.limits.Retries; err == nil && k.down != nil && !k.unwanted(f) && k.to.attempts > 0 {
+	if l := k.to.limits().Retries; err == nil && k.down != nil && !k.unwanted(f) && k.to.attempts > 0 {
 		if !w.take(l, OverRetries) {
 			w.busy(k.down, f, &k.to)
 			w.loop.Pool().Give(k.frame)

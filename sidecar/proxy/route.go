@@ -11,6 +11,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/route"
 	"github.com/axlemesh/axle/sidecar/trace"
+	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // goal is what a loop has decided for one request: it is not decided again, but for a request that reached no endpoint of
@@ -21,8 +22,10 @@ type goal struct {
 	timeout  time.Duration // of the whole request; 0 for none (HTTP)
 	attempts int8          // that are left, this one included
 	why      Failure
+	probe    bool   // a health check, which is never shed; looked for only while something is
 	status   int16  // HTTP status of the answer when there is no cluster
 	hash     uint64 // for a cluster that balances by it; 0 for none
+	priority config.Priority
 
 	route *target       // nil for what no route has chosen
 	began time.Duration // when the request came
@@ -38,6 +41,9 @@ func (g *goal) copyTimeout() time.Duration {
 	}
 	return min(g.timeout, mirrorTimeout)
 }
+
+// limits of the goal's cluster, for its priority.
+func (g *goal) limits() *upstream.Limits { return g.cluster.limits.Of(g.priority) }
 
 // target is one loop's view of a route.
 type target struct {
@@ -108,7 +114,7 @@ func (w *worker) decide(to *goal, r *route.Route, req route.Request) {
 		return
 	}
 	t := &w.targets[r.Index]
-	to.route = t
+	to.route, to.priority = t, r.Rank(req)
 	switch {
 	case r.Redirect != nil:
 		to.status, to.why = int16(r.Redirect.Status), FailRule

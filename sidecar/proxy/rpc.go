@@ -165,6 +165,7 @@ var boltFailures = [failures]bolt.Status{
 	FailNoRoute: bolt.StatusNoProcessor, FailNoEndpoint: bolt.StatusCommunication, FailConnect: bolt.StatusCommunication,
 	FailBusy: bolt.StatusServerBusy, FailTimeout: bolt.StatusTimeout, FailUpstreamClosed: bolt.StatusCommunication,
 	FailHandover: bolt.StatusCommunication, FailRule: bolt.StatusNoProcessor, FailUnreadable: bolt.StatusNoProcessor,
+	FailShed: bolt.StatusServerBusy,
 }
 
 // dubboFailures are the statuses that Dubbo clients get, with a message for people.
@@ -180,6 +181,7 @@ var dubboFailures = [failures]struct {
 	FailUpstreamClosed: {dubbo.StatusChannelInactive, "axle: the service closed the connection before it had answered"},
 	FailHandover:       {dubbo.StatusChannelInactive, "axle: the sidecar that had taken the request died"},
 	FailRule:           {dubbo.StatusServiceNotFound, "axle: a rule refuses the request"},
+	FailShed:           {dubbo.StatusExhausted, "axle: the sidecar is overloaded"},
 	FailUnreadable: {
 		dubbo.StatusBadRequest, "axle: the request cannot be routed: its service and group can be read only if it is in hessian2, " +
 			"with arguments that nest at most 32 deep and have at most 256 classes",

@@ -22,13 +22,14 @@ const (
 	FailUnreadable                    // nothing says where it goes
 	FailLimit                         // a rate limit has no token for it
 	FailFault                         // a route spoils it on purpose
+	FailShed                          // the process is overloaded
 	failures
 )
 
 // String is the failure's label in metrics.
 func (f Failure) String() string {
 	return [failures]string{
-		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "unreadable", "rate_limit", "fault",
+		"no_route", "no_endpoint", "connect", "busy", "timeout", "upstream_closed", "handover", "rule", "unreadable", "rate_limit", "fault", "shed",
 	}[f]
 }
 
@@ -76,8 +77,11 @@ type Counters struct {
 	RetriesDenied uint64 // by a budget
 	Delayed       uint64 // requests, by a fault
 
-	SpansSent    uint64 // that a collector has taken
-	SpansDropped uint64 // and those that it was too slow for, or did not want
+	SpansSent    uint64             // that a collector has taken
+	SpansDropped uint64             // and those that it was too slow for, or did not want
+	Shed         [priorities]uint64 // requests that an overload has left out, by priority, the lowest first
+	Unwelcome    uint64             // client connections that were refused because of one
+	IdleClosed   uint64             // connections without a request that were closed because of one
 
 	// Routes counts by route, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
 	Routes routeCounts `json:",omitempty"`
@@ -121,6 +125,11 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Delayed, &o.Delayed)
 	fn(&c.SpansSent, &o.SpansSent)
 	fn(&c.SpansDropped, &o.SpansDropped)
+	for p := range c.Shed {
+		fn(&c.Shed[p], &o.Shed[p])
+	}
+	fn(&c.Unwelcome, &o.Unwelcome)
+	fn(&c.IdleClosed, &o.IdleClosed)
 }
 
 func (c *Counters) add(o *Counters) {

@@ -95,9 +95,12 @@ func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	return v
 }
 
-// ended counts the end of a request by a route, once.
+// ended counts the end of a request by a route, once; what a client does not wait for any more has ended by that.
 func (v *waiting) ended(o Outcome) {
 	if v.route != nil {
+		if v.down == nil || v.down.gone {
+			o = OutcomeGone
+		}
 		v.route.count.done(o, v.up.w.loop.Now()-v.began)
 		v.route = nil
 	}

@@ -61,6 +61,9 @@ type Route struct {
 	Redirect *config.Redirect
 	// Sticky names the header that Stick takes the value of; empty for none.
 	Sticky string
+	// Priority of the requests, and the header that may lower it; see Rank.
+	Priority       config.Priority
+	PriorityHeader string
 
 	matches []match
 	split   split
@@ -106,6 +109,7 @@ func compile(r *config.Route) Route {
 	out := Route{
 		Name: r.Name, Status: r.Status, Timeout: r.Timeout, Attempts: cmp.Or(r.Attempts, config.DefaultAttempts),
 		Retry: r.Retry, Fault: r.Fault, Limit: r.Limit, Edit: r.Edit, Redirect: r.Redirect, Sticky: r.Sticky, Hash: r.Hash,
+		Priority: r.Priority, PriorityHeader: r.PriorityHeader,
 	}
 	if r.Cluster != "" {
 		out.Clusters = []string{r.Cluster}
@@ -134,7 +138,21 @@ func compile(r *config.Route) Route {
 
 // Acts says that the route does more than send requests on and copy them.
 func (r *Route) Acts() bool {
-	return r.Retry != nil || r.Fault != nil || r.Limit != (config.Limit{}) || r.Edit != nil || r.Redirect != nil
+	return r.Retry != nil || r.Fault != nil || r.Limit != (config.Limit{}) || r.Edit != nil || r.Redirect != nil ||
+		r.Priority != config.PriorityDefault
+}
+
+// Rank is the priority of a request: the route's, or a lower one that the request asks for.
+func (r *Route) Rank(req Request) config.Priority {
+	if r.PriorityHeader == "" {
+		return r.Priority
+	}
+	if value, ok := req.Header(r.PriorityHeader); ok {
+		if p, known := config.ParsePriority(value); known {
+			return min(p, r.Priority)
+		}
+	}
+	return r.Priority
 }
 
 // Len is the number of routes.

@@ -23,7 +23,9 @@ func (t *translator) resilience(at string, c bootstrap.Cluster, out *config.Clus
 	out.Balancing = t.balancing(at+".balancing", cmp.Or(c.Balancing, &bootstrap.Balancing{}))
 	if l := c.Limits; l != nil {
 		out.MaxConnections, out.MaxPending, out.MaxRequests, out.MaxRetries = l.MaxConnections, l.MaxPendingRequests, l.MaxRequests, l.MaxRetries
+		out.High = breakers(l.High)
 	}
+	out.Adaptive = t.adaptive(at+".adaptive", c.Adaptive)
 	if c.Outlier != nil {
 		out.Outlier = t.outlier(at+".outlier", c.Outlier)
 	}

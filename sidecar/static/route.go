@@ -29,6 +29,7 @@ func (t *translator) route(at string, r bootstrap.Route) {
 		Name: cmp.Or(r.Name, r.Service), Cluster: r.Cluster, Status: r.Status, Attempts: r.Attempts, Sticky: r.Sticky,
 		Timeout: t.duration(at+".timeout", r.Timeout, 0), Hash: hashKeys(r.Hash), Limit: t.limit(at+".limit", r.Limit),
 		Retry: t.retry(at+".retry", r.Retry), Fault: t.faultOf(at+".fault", r.Fault), Edit: t.edit(at+".edit", r.Edit),
+		Priority: t.priority(at+".priority", r.Priority), PriorityHeader: r.PriorityHeader,
 	}
 	if d := r.Redirect; d != nil {
 		out.Redirect = &config.Redirect{

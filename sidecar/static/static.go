@@ -83,6 +83,9 @@ func Check(b *bootstrap.Bootstrap) error {
 	if b.MemoryLimitBytes < 0 {
 		bad("memoryLimitBytes: %d is negative", b.MemoryLimitBytes)
 	}
+	if _, _, err := Overload(b); err != nil {
+		errs = append(errs, err)
+	}
 	if b.TerminationGraceSeconds < 0 {
 		bad("terminationGraceSeconds: %d is negative", b.TerminationGraceSeconds)
 	}

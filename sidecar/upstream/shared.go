@@ -164,3 +164,6 @@ func (s *Shared) Standings(zone string, seed uint64, now time.Duration) []Standi
 	}
 	return all
 }
+
+// Adaptive is the limit that the cluster finds out by itself; nil when none is configured.
+func (s *Shared) Adaptive() *Adaptive { return s.limits.adaptive.Load() }

@@ -18,12 +18,12 @@ import (
 // CheckBolt is the name of the custom health check that sends Bolt heartbeats.
 const CheckBolt = "axlemesh.io/bolt"
 
-// translateLimits reads the thresholds of the default priority. What they do not name has no limit.
+// translateLimits reads the thresholds of both priorities. What they do not name has no limit. Connections are shared by all
+// priorities: of them only the default one's threshold counts.
 func translateLimits(b *clusterv3.CircuitBreakers, out *config.Cluster) error {
 	for i, t := range b.GetThresholds() {
-		if t.GetPriority() != corev3.RoutingPriority_DEFAULT {
-			continue
-		}
+		most := &config.Cluster{}
+		high := t.GetPriority() == corev3.RoutingPriority_HIGH
 		if err := only(t, "priority", "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"); err != nil {
 			return inside(fmt.Sprintf("thresholds[%d]", i), err)
 		}
@@ -32,14 +32,19 @@ func translateLimits(b *clusterv3.CircuitBreakers, out *config.Cluster) error {
 			value *wrapperspb.UInt32Value
 			to    *int
 		}{
-			{"max_connections", t.GetMaxConnections(), &out.MaxConnections}, {"max_pending_requests", t.GetMaxPendingRequests(), &out.MaxPending},
-			{"max_requests", t.GetMaxRequests(), &out.MaxRequests}, {"max_retries", t.GetMaxRetries(), &out.MaxRetries},
+			{"max_connections", t.GetMaxConnections(), &most.MaxConnections}, {"max_pending_requests", t.GetMaxPendingRequests(), &most.MaxPending},
+			{"max_requests", t.GetMaxRequests(), &most.MaxRequests}, {"max_retries", t.GetMaxRetries(), &most.MaxRetries},
 		} {
 			if l.value != nil && l.value.GetValue() == 0 {
 				return fmt.Errorf("thresholds[%d].%s: 0 lets nothing through: send at least 1", i, l.field)
 			}
 			*l.to = int(min(l.value.GetValue(), 1<<30))
 		}
+		if high {
+			out.High = &config.Breakers{MaxPending: most.MaxPending, MaxRequests: most.MaxRequests, MaxRetries: most.MaxRetries}
+			continue
+		}
+		out.MaxConnections, out.MaxPending, out.MaxRequests, out.MaxRetries = most.MaxConnections, most.MaxPending, most.MaxRequests, most.MaxRetries
 	}
 	return nil
 }

@@ -21,7 +21,10 @@ func TestTranslateLimits(t *testing.T) {
 	}}}
 	got, err := translateCluster(in)
 	said(t, err, "")
-	want := config.Cluster{MaxConnections: 1, MaxPending: 2, MaxRequests: 3, MaxRetries: 4, Connections: 1, ConnectTimeout: time.Second, Balancing: config.Balancing{Panic: 50}}
+	want := config.Cluster{
+		MaxConnections: 1, MaxPending: 2, MaxRequests: 3, MaxRetries: 4, High: &config.Breakers{MaxRequests: 1},
+		Connections: 1, ConnectTimeout: time.Second, Balancing: config.Balancing{Panic: 50},
+	}
 	if diff := cmp.Diff(want, got.Cluster, equal); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}

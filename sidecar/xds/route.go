@@ -177,7 +177,7 @@ func translateString(s *matcherv3.StringMatcher, out *config.Match) error {
 
 func translateAction(a *routev3.RouteAction, m *corev3.Metadata, out *config.Route) error {
 	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy", "prefix_rewrite", "regex_rewrite",
-		"host_rewrite_literal", "hash_policy"); err != nil {
+		"host_rewrite_literal", "hash_policy", "priority"); err != nil {
 		return err
 	}
 	var err error
@@ -193,6 +193,9 @@ func translateAction(a *routev3.RouteAction, m *corev3.Metadata, out *config.Rou
 	}
 	if out.Mirror, err = translateMirror(a.GetRequestMirrorPolicies()); err != nil {
 		return within("request_mirror_policies", err)
+	}
+	if err := translatePriority(a.GetPriority(), m, out); err != nil {
+		return err
 	}
 	if err := translateSticky(a.GetHashPolicy(), a.GetWeightedClusters(), out); err != nil {
 		return err

@@ -143,6 +143,9 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 	if err := translateLimits(c.GetCircuitBreakers(), &out.Cluster); err != nil {
 		return out, inside("circuit_breakers", err)
 	}
+	if out.Adaptive, err = translateAdaptive(c.GetMetadata()); err != nil {
+		return out, err
+	}
 	if out.Outlier, err = translateOutlier(c.GetOutlierDetection()); err != nil {
 		return out, inside("outlier_detection", err)
 	}

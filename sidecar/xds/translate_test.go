@@ -104,7 +104,7 @@ func TestTranslateCluster(t *testing.T) {
 		err  string
 	}{
 		"static": {in: static, want: cluster{Cluster: config.Cluster{
-			Name: "s", Endpoints: []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2")}, ConnectTimeout: time.Second, Connections: 1, MaxRequests: 7,
+			Name: "s", Endpoints: []netip.AddrPort{ap("10.0.0.1:1"), ap("10.0.0.1:2")}, ConnectTimeout: time.Second, Connections: 1, MaxRequests: 7, High: &config.Breakers{MaxRequests: 8},
 			Balancing: config.Balancing{Panic: 50},
 		}}},
 		"eds":                {in: edsCluster("e"), want: cluster{Cluster: config.Cluster{Name: "e", ConnectTimeout: 2 * time.Second, Connections: 1, Balancing: config.Balancing{Panic: 50}}, eds: "e"}},

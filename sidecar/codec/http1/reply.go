@@ -20,6 +20,14 @@ func AppendReply(dst []byte, status int, minor uint8, closing bool) []byte {
 	return append(dst, crlf...)
 }
 
+// AppendRetryLater is AppendReply with how many seconds a client should wait before it asks again (RFC 9110 section 10.2.3).
+func AppendRetryLater(dst []byte, status, seconds int, minor uint8, closing bool) []byte {
+	dst = AppendReply(dst, status, minor, closing)
+	dst = append(dst[:len(dst)-len(crlf)], "Retry-After: "...)
+	dst = append(strconv.AppendInt(dst, int64(seconds), 10), crlf...)
+	return append(dst, crlf...)
+}
+
 // AppendTunnel appends the answer to a CONNECT that has reached its endpoint.
 func AppendTunnel(dst []byte) []byte { return append(dst, "HTTP/1.1 200 OK\r\n\r\n"...) }
 
