@@ -121,6 +121,7 @@ type HeaderMatch struct {
 	//
 	// +optional
 	// +kubebuilder:default=Exact
+	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Contains;RegularExpression;Present;Range
 	Type MatchType `json:"type,omitempty"`
 
 	// Value to compare with. A regular expression (RE2) has to match the whole value.
@@ -195,9 +196,7 @@ type SourceMatch struct {
 	Labels map[string]SubsetValue `json:"labels"`
 }
 
-// MatchType is how two values are compared.
-//
-// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Contains;RegularExpression;Present;Range
+// MatchType is how two values are compared. Each field that has one says which of them it takes.
 type MatchType string
 
 // The values of MatchType.
