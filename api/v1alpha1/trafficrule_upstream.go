@@ -131,8 +131,8 @@ type SlowStart struct {
 // +kubebuilder:validation:XValidation:rule="self.consecutiveErrors > 0 || has(self.consecutiveGatewayErrors) && self.consecutiveGatewayErrors > 0 || has(self.successRate)",message="it watches nothing: set consecutiveErrors, consecutiveGatewayErrors or successRate"
 // +kubebuilder:validation:XValidation:rule="duration(self.baseEjectionTime) <= duration(self.maxEjectionTime)",message="baseEjectionTime must not be longer than maxEjectionTime"
 type OutlierDetection struct {
-	// ConsecutiveErrors eject an endpoint: HTTP statuses of 500 and above, what other protocols have for them, and connections that
-	// cannot be made or break. 0 does not count them.
+	// ConsecutiveErrors eject an endpoint: HTTP statuses of 500 and above, any Bolt or Dubbo status but success, gRPC's of a server,
+	// timeouts, and connections that cannot be made or break. 0 does not count them.
 	//
 	// +optional
 	// +kubebuilder:default=5

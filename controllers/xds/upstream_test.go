@@ -79,15 +79,9 @@ func TestAnUpstreamThatAsksNobody(t *testing.T) {
 func TestAnUpstreamIsAcknowledged(t *testing.T) {
 	s := serve(t)
 	s.rules()
-	hosts, clusters := s.subscribe("uid-0", resource.VirtualHostType), s.subscribe("uid-0", resource.ClusterType)
-	s.next(hosts)
-	_, r := s.receive(clusters)
-	s.answer(clusters, r, "")
-	_ = clusters.CloseSend()
-
 	both := s.subscribe("uid-0", resource.VirtualHostType, resource.ClusterType)
 	for range 2 {
-		_, r = s.receive(both)
+		_, r := s.receive(both)
 		s.answer(both, r, "")
 	}
 	s.rules(ruled(t, "gray", time.Hour, onlyRPC+"upstream: {connectTimeout: 200ms}"))
