@@ -56,12 +56,23 @@ func made(t *testing.T, rules string) (xds.Resources, xds.Resources) {
 			t.Fatalf("the operator does not accept it: %+v", report.Accepted)
 		}
 	}
+	scene.Upstreams = r.Upstreams
 	return r, xds.Subsets(scene.Provider, scene.Pod, r.Subsets)
 }
 
 // taken is what a sidecar makes of that, as it comes over the wire.
 func taken(t *testing.T, all ...xds.Resources) *config.Snapshot {
 	t.Helper()
+	return takenBy(t, nil, all...)
+}
+
+// takenBy is what the sidecar of a pod with some labels makes of it.
+func takenBy(t *testing.T, labels map[string]string, all ...xds.Resources) *config.Snapshot {
+	t.Helper()
+	listeners, err := xds.Listeners(&axlev1.PodDesired{Generation: 1}, nil, labels)
+	if err != nil {
+		t.Fatal(err)
+	}
 	store := sidecarxds.NewStore()
 	update := func(typeURL, name string, m proto.Message) {
 		t.Helper()
@@ -72,6 +83,9 @@ func taken(t *testing.T, all ...xds.Resources) *config.Snapshot {
 		if _, err := store.Update(typeURL, []*discoveryv3.Resource{{Name: name, Resource: raw}}, nil); err != nil {
 			t.Errorf("a sidecar rejects what the operator makes: %v", err)
 		}
+	}
+	for _, l := range listeners {
+		update(sidecarxds.TypeListener, l.GetName(), l)
 	}
 	for _, r := range all {
 		for _, c := range r.Clusters {

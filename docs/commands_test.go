@@ -31,7 +31,7 @@ func kinds(t *testing.T) []apiextensionsv1.CustomResourceDefinition {
 
 // The parts of commands that are Kubernetes' and Helm's own.
 var (
-	verbs     = []string{"annotate", "apply", "delete", "describe", "get", "label", "logs", "patch", "port-forward", "rollout", "wait"}
+	verbs     = []string{"annotate", "apply", "delete", "describe", "explain", "get", "label", "logs", "patch", "port-forward", "rollout", "wait"}
 	resources = []string{"crd", "deployment", "events", "lease", "namespace", "pod", "secret"}
 	flags     = []string{"-A", "-c", "-f", "-k", "-n", "-o", "-p", "-w", "--create-namespace", "--field-selector", "--for", "--merge", "--previous", "--reuse-values", "--set", "--type"}
 	// things that the reader has.
@@ -108,6 +108,10 @@ func checkKubectl(t *testing.T, line string, words, resources []string, named fu
 		t.Errorf("%s: unknown verb", line)
 	}
 	rest := plain[1:]
+	if verb == "explain" {
+		checkExplain(t, line, rest)
+		return
+	}
 	if verb == "rollout" {
 		rest = rest[1:]
 	}
@@ -131,6 +135,18 @@ func checkKubectl(t *testing.T, line string, words, resources []string, named fu
 			t.Errorf("%s: nothing is called %s", line, w)
 		}
 	}
+}
+
+// checkExplain follows the field through the schema of its kind, which is where the text comes from.
+func checkExplain(t *testing.T, line string, words []string) {
+	t.Helper()
+	kind, path, _ := strings.Cut(words[0], ".")
+	for _, crd := range kinds(t) {
+		if crd.Spec.Names.Plural == kind && has(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, strings.Split(path, ".")) {
+			return
+		}
+	}
+	t.Errorf("%s: there is no such field", line)
 }
 
 func checkPatch(t *testing.T, line, patch string) {
@@ -243,6 +259,9 @@ func TestFieldsExist(t *testing.T) {
 func has(schema *apiextensionsv1.JSONSchemaProps, path []string) bool {
 	if len(path) == 0 {
 		return true
+	}
+	if schema.Items != nil {
+		schema = schema.Items.Schema
 	}
 	next, ok := schema.Properties[path[0]]
 	return ok && has(&next, path[1:])

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"github.com/axlemesh/axle/api/v1alpha1"
@@ -19,8 +20,8 @@ import (
 // TestTheRuleIsTheSample holds the manifest of traffic.md against the sample, which an API server accepts in another test.
 func TestTheRuleIsTheSample(t *testing.T) {
 	all := blocks(t, "traffic.md", "yaml")
-	if len(all) != 1 {
-		t.Fatalf("%d manifests, want 1", len(all))
+	if len(all) != 2 {
+		t.Fatalf("%d manifests, want 2", len(all))
 	}
 	var shown, sample v1alpha1.TrafficRule
 	for text, rule := range map[string]*v1alpha1.TrafficRule{all[0]: &shown, read(t, "../config/samples/trafficrule.yaml"): &sample} {
@@ -42,6 +43,22 @@ func TestTheRuleIsTheSample(t *testing.T) {
 	}
 	if string(a) != string(b) {
 		t.Errorf("the document shows\n%s\nthe sample is\n%s", a, b)
+	}
+}
+
+// TestTheWebRuleIsTheSample does the same for its first rule and its upstream.
+func TestTheWebRuleIsTheSample(t *testing.T) {
+	var shown, sample v1alpha1.TrafficRule
+	for text, rule := range map[string]*v1alpha1.TrafficRule{
+		blocks(t, "traffic.md", "yaml")[1]: &shown, read(t, "../config/samples/trafficrule_web.yaml"): &sample,
+	} {
+		if err := yaml.UnmarshalStrict([]byte(text), rule); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	sample.Spec.Rules = sample.Spec.Rules[:1]
+	if diff := cmp.Diff(sample, shown); diff != "" {
+		t.Errorf("the document differs from the sample (-sample +document):\n%s", diff)
 	}
 }
 

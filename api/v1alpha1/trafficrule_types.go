@@ -23,6 +23,8 @@ type TrafficRule struct {
 }
 
 // TrafficRuleSpec is what its owner wants.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.rules) || has(self.upstream)",message="a TrafficRule needs rules, upstream or both"
 type TrafficRuleSpec struct {
 	// ParentRefs are the Services, in the same namespace, whose requests the rule is about.
 	//
@@ -34,10 +36,17 @@ type TrafficRuleSpec struct {
 
 	// Rules in which requests are looked up. The most specific match wins, whatever its place here; see Match.
 	//
+	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	Rules []Rule `json:"rules"`
+	Rules []Rule `json:"rules,omitempty"`
+
+	// Upstream says how callers use the endpoints of the parents, whichever rule sends them there. Of several TrafficRules with an
+	// upstream for one port of a Service the oldest is in force.
+	//
+	// +optional
+	Upstream *Upstream `json:"upstream,omitempty"`
 }
 
 // ParentRef is a Service in the same namespace, or one port of it.
@@ -72,6 +81,11 @@ type ParentKind string
 const ParentService ParentKind = "Service"
 
 // Rule says where the requests that it matches go.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.redirect) && has(self.respond))",message="a rule has redirect or respond, not both: remove one"
+// +kubebuilder:validation:XValidation:rule="!(has(self.redirect) || has(self.respond)) || !(has(self.backendRefs) || has(self.mirror) || has(self.timeout) || has(self.fault) || has(self.retry) || has(self.requestHeaders) || has(self.responseHeaders) || has(self.rewrite) || has(self.sticky))",message="redirect and respond answer a request, which then goes nowhere: beside them a rule has only name, matches and limit"
+// +kubebuilder:validation:XValidation:rule="!(has(self.rewrite) && has(self.rewrite.path) && self.rewrite.path.type == 'ReplacePrefixMatch' || has(self.redirect) && has(self.redirect.path) && self.redirect.path.type == 'ReplacePrefixMatch') || has(self.matches) && size(self.matches) > 0 && self.matches.all(m, has(m.path) && m.path.type == 'PathPrefix')",message="ReplacePrefixMatch needs a path of type PathPrefix in every match of the rule"
+// +kubebuilder:validation:XValidation:rule="!has(self.sticky) || has(self.backendRefs) && size(self.backendRefs) > 1",message="sticky needs at least two backendRefs to choose from"
 type Rule struct {
 	// Name of the rule, for people.
 	//
@@ -119,6 +133,43 @@ type Rule struct {
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
 
+	// RequestHeaders changes the requests' headers, ResponseHeaders the answers'. Only HTTP has it: what Bolt and Dubbo carry goes on as
+	// it came.
+	//
+	// +optional
+	RequestHeaders *HeaderModifier `json:"requestHeaders,omitempty"`
+
+	// ResponseHeaders changes the headers of the endpoints' answers. Only HTTP has it.
+	//
+	// +optional
+	ResponseHeaders *HeaderModifier `json:"responseHeaders,omitempty"`
+
+	// Rewrite changes what requests ask for. Only HTTP has it.
+	//
+	// +optional
+	Rewrite *Rewrite `json:"rewrite,omitempty"`
+
+	// Redirect answers requests with another address. Only HTTP has it: the rule is for no other service keys.
+	//
+	// +optional
+	Redirect *Redirect `json:"redirect,omitempty"`
+
+	// Respond answers requests with a status.
+	//
+	// +optional
+	Respond *Respond `json:"respond,omitempty"`
+
+	// Limit of the requests. It is local: each sidecar of a caller counts by itself, and each match and service key of the rule is
+	// counted alone.
+	//
+	// +optional
+	Limit *Limit `json:"limit,omitempty"`
+
+	// Sticky sends requests with the same value of a header to the same backendRef, as long as the backendRefs stay as they are.
+	//
+	// +optional
+	Sticky *Sticky `json:"sticky,omitempty"`
+
 	// Fallback is what happens to the part of a backendRef that cannot take it: its subset has no ready pod, or its
 	// Service or port does not exist.
 	//
@@ -138,90 +189,6 @@ const (
 	FallbackFail Fallback = "Fail"
 	// FallbackDefaultBackend sends them to all pods of the backend's Service, or to the parent when there is no such Service.
 	FallbackDefaultBackend Fallback = "DefaultBackend"
-)
-
-// Match is true for a request that all of its fields fit. Of several matches that fit a request the one that names its
-// service wins, then the one with the exact method, the longest prefix or a regular expression, in that order; then the one with more headers; then
-// that of the older rule.
-type Match struct {
-	// Service key that the request is for: one of the parent's annotation axlemesh.io/rpc-services, or NAME.NAMESPACE, the
-	// Service's own. Default: all of them.
-	//
-	// +optional
-	Service *ServiceMatch `json:"service,omitempty"`
-
-	// Method that is called: the RPC method, HTTP's request method, or SOAP's operation where the service key is SOAP's.
-	//
-	// +optional
-	Method *ValueMatch `json:"method,omitempty"`
-
-	// Headers of the request: HTTP headers, the header map of Bolt, or the attachments of Dubbo that are strings.
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=8
-	Headers []HeaderMatch `json:"headers,omitempty"`
-}
-
-// ServiceMatch is one service key.
-type ServiceMatch struct {
-	// Value is the service key, like com.x.Pay:1.0; of Dubbo it is the interface and, where there is one, the version and the
-	// group: com.x.Pay:1.0@gray.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^[!-+\--~]+$`
-	Value string `json:"value"`
-}
-
-// ValueMatch compares a value.
-type ValueMatch struct {
-	// Type of the comparison.
-	//
-	// +optional
-	// +kubebuilder:default=Exact
-	Type MatchType `json:"type,omitempty"`
-
-	// Value to compare with. A regular expression (RE2) has to match the whole value.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	Value string `json:"value"`
-}
-
-// HeaderMatch compares the value of one header. A request without that header does not match.
-type HeaderMatch struct {
-	// Name of the header. HTTP's do not depend on case, those of others do. The name :path stands for HTTP's path and is in no other protocol.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:Pattern=`^(:path|[!#$%&'*+.^_|~0-9A-Za-z-]+)$`
-	Name string `json:"name"`
-
-	// Type of the comparison.
-	//
-	// +optional
-	// +kubebuilder:default=Exact
-	Type MatchType `json:"type,omitempty"`
-
-	// Value to compare with. A regular expression (RE2) has to match the whole value.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
-	Value string `json:"value"`
-}
-
-// MatchType is how two values are compared.
-//
-// +kubebuilder:validation:Enum=Exact;Prefix;RegularExpression
-type MatchType string
-
-// The values of MatchType.
-const (
-	MatchExact             MatchType = "Exact"
-	MatchPrefix            MatchType = "Prefix"
-	MatchRegularExpression MatchType = "RegularExpression"
 )
 
 // BackendTarget is a Service in the same namespace, or a part of its pods.

@@ -27,7 +27,7 @@ const (
 type Observed struct {
 	Rule    *axlev1.TrafficRule
 	Reports []xds.Report // one for each parent, in order
-	// Version of the routes that this replica has; empty when the rule has none.
+	// Version of the routes and clusters that this replica has; empty when the rule has none.
 	Version string
 	// Lost are service keys of the rule that an older Service claims.
 	Lost []string
@@ -58,7 +58,7 @@ func Status(o Observed) axlev1.TrafficRuleStatus {
 		}
 		mine := all
 		if !o.Reports[i].Accepted.OK {
-			mine = condition(axlev1.ConditionProgrammed, metav1.ConditionFalse, reasonNotAccepted, "The rule is not accepted for this parent, so it has no routes.")
+			mine = condition(axlev1.ConditionProgrammed, metav1.ConditionFalse, reasonNotAccepted, "The rule is not accepted for this parent, so it has no effect.")
 		}
 		for _, c := range []metav1.Condition{
 			found(axlev1.ConditionAccepted, o.Reports[i].Accepted), found(axlev1.ConditionResolvedRefs, o.Reports[i].Resolved), mine,
@@ -118,9 +118,9 @@ func programmed(o Observed, replicas []axlev1.ReplicaProxies) (axlev1.ProxyCount
 	var sum axlev1.ProxyCounts
 	if o.Version == "" {
 		if len(o.Lost) > 0 {
-			return sum, set(metav1.ConditionFalse, reasonKeyTaken, "The rule has no routes.")
+			return sum, set(metav1.ConditionFalse, reasonKeyTaken, "The rule has no effect.")
 		}
-		return sum, set(metav1.ConditionFalse, reasonNotAccepted, "The rule is not accepted, so it has no routes.")
+		return sum, set(metav1.ConditionFalse, reasonNotAccepted, "The rule is not accepted, so it has no effect.")
 	}
 	current := map[string]bool{}
 	rejection := ""
@@ -139,11 +139,11 @@ func programmed(o Observed, replicas []axlev1.ReplicaProxies) (axlev1.ProxyCount
 	missing := slices.ContainsFunc(o.Ready, func(name string) bool { return !current[name] })
 	switch {
 	case sum.Nacked > 0:
-		return sum, set(metav1.ConditionFalse, reasonNACKed, fmt.Sprintf("A sidecar rejected the routes and goes on with those it had: %s", rejection))
+		return sum, set(metav1.ConditionFalse, reasonNACKed, fmt.Sprintf("A sidecar rejected the rule and goes on with what it had: %s", rejection))
 	case missing || sum.Acked < sum.Total:
-		return sum, set(metav1.ConditionFalse, reasonPending, "Not every connected sidecar has taken the routes yet; status.proxies counts them.")
+		return sum, set(metav1.ConditionFalse, reasonPending, "Not every connected sidecar has taken the rule yet; status.proxies counts them.")
 	case sum.Total == 0:
-		return sum, set(metav1.ConditionUnknown, reasonNoSidecars, "No sidecar is connected that could take the routes.")
+		return sum, set(metav1.ConditionUnknown, reasonNoSidecars, "No sidecar is connected that could take the rule.")
 	}
-	return sum, set(metav1.ConditionTrue, reasonProgrammed, "Every connected sidecar has taken the routes.")
+	return sum, set(metav1.ConditionTrue, reasonProgrammed, "Every connected sidecar has taken the rule.")
 }

@@ -61,7 +61,7 @@ func TestStatus(t *testing.T) {
 			replicas: []axlev1.ReplicaProxies{entry("a", "v2", 2, 1, 0), entry("b", "v2", 3, 3, 0)}, want: fine + "False/Pending", proxies: axlev1.ProxyCounts{Total: 5, Acked: 4}, kept: 2,
 		},
 		"one rejected it": {
-			replicas: []axlev1.ReplicaProxies{entry("a", "v2", 2, 1, 0), entry("b", "v2", 3, 2, 1)}, want: fine + "False/NACKed", says: "goes on with those it had: payments/pay-0 (axle-a): no",
+			replicas: []axlev1.ReplicaProxies{entry("a", "v2", 2, 1, 0), entry("b", "v2", 3, 2, 1)}, want: fine + "False/NACKed", says: "goes on with what it had: payments/pay-0 (axle-a): no",
 			proxies: axlev1.ProxyCounts{Total: 5, Acked: 3, Nacked: 1}, kept: 2,
 		},
 		"another replica speaks of older routes": {

@@ -157,13 +157,13 @@ func pod(namespace, name string, labels map[string]string) *corev1.Pod {
 
 // sidecar is connected to a replica, and answers what it gets: with an ACK, or with what rejects says.
 type sidecar struct {
-	rejects func(host string) (why string)
+	rejects func(name string) (why string)
 	ended   chan struct{}
 	cancel  context.CancelFunc
 }
 
 // connect makes a sidecar in a pod that exists.
-func (r *replica) connect(ctx context.Context, at *corev1.Pod, rejects func(host string) string) *sidecar {
+func (r *replica) connect(ctx context.Context, at *corev1.Pod, rejects func(name string) string) *sidecar {
 	GinkgoHelper()
 	bearer, _, err := ring.Keys().SignBearer(identity.Sidecar{PodUID: string(at.UID), Namespace: at.Namespace, Pod: at.Name, Container: "axle-g1"}, time.Now())
 	Expect(err).NotTo(HaveOccurred())
@@ -171,9 +171,11 @@ func (r *replica) connect(ctx context.Context, at *corev1.Pod, rejects func(host
 	s := &sidecar{rejects: rejects, ended: make(chan struct{}), cancel: cancel}
 	str, err := r.ads.DeltaAggregatedResources(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(str.Send(&discoveryv3.DeltaDiscoveryRequest{
-		Node: &corev3.Node{Id: string(at.UID)}, TypeUrl: resource.VirtualHostType, ResourceNamesSubscribe: []string{"*"},
-	})).To(Succeed())
+	for _, kind := range []string{resource.ClusterType, resource.VirtualHostType} {
+		Expect(str.Send(&discoveryv3.DeltaDiscoveryRequest{
+			Node: &corev3.Node{Id: string(at.UID)}, TypeUrl: kind, ResourceNamesSubscribe: []string{"*"},
+		})).To(Succeed())
+	}
 	go func() { // ends with the stream
 		defer close(s.ended)
 		for {

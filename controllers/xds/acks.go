@@ -3,7 +3,6 @@ package xds
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,22 +27,22 @@ const (
 	versionBytes = 8
 )
 
-// acks keeps which version of each virtual host with rules the connected sidecars hold. Hosts without rules are not kept: their
-// number is not bounded by what people write.
+// acks keeps which version of each resource with rules in it the connected sidecars hold: virtual hosts, and clusters. Those without
+// rules are not kept: their number is not bounded by what people write.
 type acks struct {
 	mu      sync.Mutex
-	hosts   map[string]*hostAcks
+	parts   map[part]*partAcks
 	streams map[int64]*streamAcks
-	changed func(keys []string) // called without the lock
+	changed func(parts []part) // called without the lock
 }
 
-// hostAcks is one service key.
-type hostAcks struct {
+// partAcks is one resource.
+type partAcks struct {
 	version string
 	held    map[int64]holding // by stream
 }
 
-// holding is what one stream was last sent of a host, and what it said.
+// holding is what one stream was last sent of a resource, and what it said.
 type holding struct {
 	version string
 	verdict verdict
@@ -61,29 +60,30 @@ const (
 // streamAcks is one connected sidecar.
 type streamAcks struct {
 	who         identity.Sidecar
-	hosts       bool // it has asked for virtual hosts
+	asked       map[string]bool // the types that it has asked for
 	outstanding []outstanding
 }
 
 // outstanding is a response that waits for its answer.
 type outstanding struct {
+	kind     string
 	nonce    string
-	versions map[string]string // by service key
+	versions map[string]string // by name
 }
 
-func newAcks(changed func([]string)) *acks {
-	return &acks{hosts: map[string]*hostAcks{}, streams: map[int64]*streamAcks{}, changed: changed}
+func newAcks(changed func([]part)) *acks {
+	return &acks{parts: map[part]*partAcks{}, streams: map[int64]*streamAcks{}, changed: changed}
 }
 
-// want says which version of a host is to be held from now on; empty when it has no rules.
-func (a *acks) want(key, version string) {
+// want says which version of a resource is to be held from now on; empty when it has no rules.
+func (a *acks) want(p part, version string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch h := a.hosts[key]; {
+	switch h := a.parts[p]; {
 	case version == "":
-		delete(a.hosts, key)
+		delete(a.parts, p)
 	case h == nil:
-		a.hosts[key] = &hostAcks{version: version, held: map[int64]holding{}}
+		a.parts[p] = &partAcks{version: version, held: map[int64]holding{}}
 	default:
 		h.version = version
 	}
@@ -92,24 +92,24 @@ func (a *acks) want(key, version string) {
 func (a *acks) open(id int64, who identity.Sidecar) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.streams[id] = &streamAcks{who: who}
+	a.streams[id] = &streamAcks{who: who, asked: map[string]bool{}}
 }
 
 func (a *acks) close(id int64) {
 	a.mu.Lock()
 	delete(a.streams, id)
-	var keys []string
-	for key, h := range a.hosts {
+	var parts []part
+	for p, h := range a.parts {
 		delete(h.held, id)
-		keys = append(keys, key)
+		parts = append(parts, p)
 	}
 	a.mu.Unlock()
-	a.changed(keys)
+	a.changed(parts)
 }
 
 // request works in what a sidecar asks or answers.
 func (a *acks) request(id int64, req *discoveryv3.DeltaDiscoveryRequest) {
-	if req.GetTypeUrl() != resource.VirtualHostType {
+	if !counted(req.GetTypeUrl()) {
 		return
 	}
 	a.mu.Lock()
@@ -118,31 +118,41 @@ func (a *acks) request(id int64, req *discoveryv3.DeltaDiscoveryRequest) {
 		a.mu.Unlock()
 		return
 	}
-	var keys []string
-	if !s.hosts { // what it holds from an earlier stream, it took then
-		s.hosts = true
-		for key, h := range a.hosts {
-			keys = append(keys, key)
-			if v, ok := req.GetInitialResourceVersions()[key]; ok {
+	var parts []part
+	if kind := req.GetTypeUrl(); !s.asked[kind] { // what it holds from an earlier stream, it took then
+		s.asked[kind] = true
+		for p, h := range a.parts {
+			parts = append(parts, p)
+			if v, ok := req.GetInitialResourceVersions()[p.name]; ok && p.kind == kind {
 				h.held[id] = holding{version: v, verdict: acked}
 			}
 		}
 	}
-	keys = append(keys, a.answered(id, s, req)...)
+	parts = append(parts, a.answered(id, s, req)...)
 	a.mu.Unlock()
-	a.changed(keys)
+	a.changed(parts)
+}
+
+// counted says whether rules are in resources of a type.
+func counted(kind string) bool {
+	return kind == resource.VirtualHostType || kind == resource.ClusterType
 }
 
 // answered works in an ACK or a NACK. A sidecar takes the good resources of a response and names the others.
-func (a *acks) answered(id int64, s *streamAcks, req *discoveryv3.DeltaDiscoveryRequest) []string {
-	at := slices.IndexFunc(s.outstanding, func(o outstanding) bool { return o.nonce == req.GetResponseNonce() })
+func (a *acks) answered(id int64, s *streamAcks, req *discoveryv3.DeltaDiscoveryRequest) []part {
+	at := slices.IndexFunc(s.outstanding, func(o outstanding) bool {
+		return o.kind == req.GetTypeUrl() && o.nonce == req.GetResponseNonce()
+	})
 	if at < 0 {
 		return nil
 	}
 	versions := s.outstanding[at].versions
 	s.outstanding = slices.Delete(s.outstanding, at, at+1)
+	var parts []part
 	for key, version := range versions {
-		h := a.hosts[key]
+		p := part{req.GetTypeUrl(), key}
+		parts = append(parts, p)
+		h := a.parts[p]
 		if h == nil || h.held[id].version != version {
 			continue // there is a newer one by now
 		}
@@ -152,10 +162,10 @@ func (a *acks) answered(id int64, s *streamAcks, req *discoveryv3.DeltaDiscovery
 		}
 		h.held[id] = now
 	}
-	return slices.Collect(maps.Keys(versions))
+	return parts
 }
 
-// judge says whether a rejection is about a host: when it names it, or names none of those that were sent, or is so long
+// judge says whether a rejection is about a resource: when it names it, or names none of those that were sent, or is so long
 // that names may be missing.
 func judge(key, version, message string, all map[string]string) holding {
 	names := func(key string) bool { return strings.Contains(message, strconv.Quote(key)) }
@@ -183,7 +193,8 @@ func judge(key, version, message string, all map[string]string) holding {
 
 // response notes what is about to be sent.
 func (a *acks) response(id int64, resp *discoveryv3.DeltaDiscoveryResponse) {
-	if resp.GetTypeUrl() != resource.VirtualHostType {
+	kind := resp.GetTypeUrl()
+	if !counted(kind) {
 		return
 	}
 	a.mu.Lock()
@@ -194,13 +205,13 @@ func (a *acks) response(id int64, resp *discoveryv3.DeltaDiscoveryResponse) {
 	}
 	versions := map[string]string{}
 	for _, r := range resp.GetResources() {
-		if h := a.hosts[r.GetName()]; h != nil {
+		if h := a.parts[part{kind, r.GetName()}]; h != nil {
 			h.held[id] = holding{version: r.GetVersion()}
 			versions[r.GetName()] = r.GetVersion()
 		}
 	}
 	for _, name := range resp.GetRemovedResources() {
-		if h := a.hosts[name]; h != nil {
+		if h := a.parts[part{kind, name}]; h != nil {
 			delete(h.held, id)
 		}
 	}
@@ -210,12 +221,12 @@ func (a *acks) response(id int64, resp *discoveryv3.DeltaDiscoveryResponse) {
 	if len(s.outstanding) == maxOutstanding {
 		s.outstanding = s.outstanding[1:]
 	}
-	s.outstanding = append(s.outstanding, outstanding{nonce: resp.GetNonce(), versions: versions})
+	s.outstanding = append(s.outstanding, outstanding{kind: kind, nonce: resp.GetNonce(), versions: versions})
 }
 
-// Count is how many sidecars of this replica hold some virtual hosts as they are now.
+// Count is how many sidecars of this replica hold some resources as they are now.
 type Count struct {
-	// Version of the hosts together; empty when there are none.
+	// Version of the resources together; empty when there are none.
 	Version              string
 	Total, Acked, Nacked int
 	// Message of one sidecar that rejected them, the first by name.
@@ -223,30 +234,30 @@ type Count struct {
 }
 
 // count looks at every stream that asks for virtual hosts.
-func (a *acks) count(keys []string) Count {
+func (a *acks) count(parts []part) Count {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var hosts []*hostAcks
+	var all []*partAcks
 	hash := sha256.New()
-	for _, key := range keys {
-		h := a.hosts[key]
+	for _, p := range parts {
+		h := a.parts[p]
 		if h == nil {
 			continue
 		}
-		hosts = append(hosts, h)
-		_, _ = hash.Write([]byte(key + "\n" + h.version + "\n")) // never fails
+		all = append(all, h)
+		_, _ = hash.Write([]byte(p.kind + "\n" + p.name + "\n" + h.version + "\n")) // never fails
 	}
-	if len(hosts) == 0 {
+	if len(all) == 0 {
 		return Count{}
 	}
 	c := Count{Version: hex.EncodeToString(hash.Sum(nil)[:versionBytes])}
 	first := ""
 	for id, s := range a.streams {
-		if !s.hosts {
+		if !s.asked[resource.VirtualHostType] {
 			continue
 		}
 		c.Total++
-		switch v, reason := together(hosts, id); v {
+		switch v, reason := together(all, id); v {
 		case acked:
 			c.Acked++
 		case nacked:
@@ -259,10 +270,10 @@ func (a *acks) count(keys []string) Count {
 	return c
 }
 
-// together is the verdict of one stream over several hosts: one rejection rejects all, and every one has to be taken.
-func together(hosts []*hostAcks, id int64) (verdict, string) {
+// together is the verdict of one stream over several resources: one rejection rejects all, and every one has to be taken.
+func together(parts []*partAcks, id int64) (verdict, string) {
 	all := acked
-	for _, h := range hosts {
+	for _, h := range parts {
 		switch held := h.held[id]; {
 		case held.version != h.version || held.verdict == sent:
 			all = sent

@@ -126,7 +126,7 @@ func TestARuleReachesASidecarAndIsAcknowledged(t *testing.T) {
 		t.Errorf("after the rule is gone, removed %v (-want +got):\n%s", r.GetRemovedResources(), diff)
 	}
 	s.counted(Count{})
-	if n := len(s.store.acks.hosts); n != 0 {
+	if n := len(s.store.acks.parts); n != 0 {
 		t.Errorf("%d hosts without rules are kept", n)
 	}
 }
@@ -146,9 +146,9 @@ func TestRejectionsAreAboutTheHostsThatTheyName(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			a := newAcks(func([]string) {})
+			a := newAcks(func([]part) {})
 			for _, key := range []string{"a", "b"} {
-				a.want(key, "v1")
+				a.want(part{resource.VirtualHostType, key}, "v1")
 			}
 			a.open(1, identity.Sidecar{})
 			a.request(1, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resource.VirtualHostType})
@@ -161,10 +161,10 @@ func TestRejectionsAreAboutTheHostsThatTheyName(t *testing.T) {
 			}
 			a.request(1, req)
 			words := []string{"sent", "acked", "nacked"}
-			if got := words[a.hosts["a"].held[1].verdict] + " " + words[a.hosts["b"].held[1].verdict]; got != tc.want {
+			if got := words[a.parts[part{resource.VirtualHostType, "a"}].held[1].verdict] + " " + words[a.parts[part{resource.VirtualHostType, "b"}].held[1].verdict]; got != tc.want {
 				t.Errorf("verdicts %s, want %s", got, tc.want)
 			}
-			if n := len(a.hosts["a"].held[1].reason); n > maxReason {
+			if n := len(a.parts[part{resource.VirtualHostType, "a"}].held[1].reason); n > maxReason {
 				t.Errorf("%d bytes of a reason are kept", n)
 			}
 		})
@@ -172,8 +172,8 @@ func TestRejectionsAreAboutTheHostsThatTheyName(t *testing.T) {
 }
 
 func TestALateAnswerIsAboutWhatWasSentThen(t *testing.T) {
-	a := newAcks(func([]string) {})
-	a.want("a", "v1")
+	a, a1 := newAcks(func([]part) {}), part{resource.VirtualHostType, "a"}
+	a.want(a1, "v1")
 	a.open(1, identity.Sidecar{})
 	a.request(1, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resource.VirtualHostType})
 	send := func(nonce, version string) {
@@ -183,14 +183,14 @@ func TestALateAnswerIsAboutWhatWasSentThen(t *testing.T) {
 		a.request(1, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resource.VirtualHostType, ResponseNonce: nonce})
 	}
 	send("1", "v1")
-	a.want("a", "v2")
+	a.want(a1, "v2")
 	send("2", "v2")
 	ack("1")
-	if c := a.count([]string{"a"}); c.Acked != 0 || c.Total != 1 {
+	if c := a.count([]part{a1}); c.Acked != 0 || c.Total != 1 {
 		t.Errorf("the answer to v1 counts for v2: %+v", c)
 	}
 	ack("2")
-	if c := a.count([]string{"a"}); c.Acked != 1 {
+	if c := a.count([]part{a1}); c.Acked != 1 {
 		t.Errorf("%+v", c)
 	}
 	for i := range 3 * maxOutstanding { // a sidecar that never answers
@@ -219,9 +219,9 @@ func TestAServiceKeyOfAnOlderServiceIsLost(t *testing.T) {
 	if err := store.SetService(types.NamespacedName{Namespace: "payments", Name: "older"}, t0.Add(-time.Hour), Generate(plain(older, nil, nil))); err != nil {
 		t.Fatal(err)
 	}
-	part, lost := store.Count(gray)
-	if diff := cmp.Diff([]string{rpcKey}, lost); diff != "" || part.Version == all.Version || part.Version == "" {
-		t.Errorf("version %q, lost (-want +got):\n%s", part.Version, diff)
+	some, lost := store.Count(gray)
+	if diff := cmp.Diff([]string{rpcKey}, lost); diff != "" || some.Version == all.Version || some.Version == "" {
+		t.Errorf("version %q, lost (-want +got):\n%s", some.Version, diff)
 	}
 	if !slices.Contains(told, gray) {
 		t.Error("nobody was told")

@@ -21,6 +21,7 @@ import (
 // Names that Envoy gives what a route says to filters.
 const (
 	faultFilter   = "envoy.filters.http.fault"
+	limitFilter   = "envoy.filters.http.local_ratelimit"
 	previousHosts = "envoy.retry_host_predicates.previous_hosts"
 )
 
@@ -84,11 +85,31 @@ func retryBudget(r *axlev1.Retry) *corev3.Metadata {
 	}}}
 }
 
-// filters says which requests are spoilt.
-func filters(f *axlev1.Fault) map[string]*anypb.Any {
-	if f == nil {
+// filters says which requests are spoilt, and how many are taken.
+func filters(r *axlev1.Rule) map[string]*anypb.Any {
+	all := map[string]*anypb.Any{}
+	if r.Fault != nil {
+		all[faultFilter] = packed(fault(r.Fault))
+	}
+	if r.Limit != nil {
+		all[limitFilter] = packed(localLimit(r.Limit))
+	}
+	if len(all) == 0 {
 		return nil
 	}
+	return all
+}
+
+// packed is a message as it is the same for all replicas of the operator.
+func packed(m proto.Message) *anypb.Any {
+	typed := &anypb.Any{}
+	if err := anypb.MarshalFrom(typed, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		return &anypb.Any{} // never: what is packed here has no required fields and no invalid text
+	}
+	return typed
+}
+
+func fault(f *axlev1.Fault) *faultv3.HTTPFault {
 	out := &faultv3.HTTPFault{}
 	if d := f.Delay; d != nil {
 		out.Delay = &commonv3.FaultDelay{
@@ -102,9 +123,5 @@ func filters(f *axlev1.Fault) map[string]*anypb.Any {
 			Percentage: fraction(uint32(a.Parts())),                                  //nolint:gosec // 0 to a million
 		}
 	}
-	typed := &anypb.Any{}
-	if err := anypb.MarshalFrom(typed, out, proto.MarshalOptions{Deterministic: true}); err != nil {
-		return nil // it has no required fields and no invalid text
-	}
-	return map[string]*anypb.Any{faultFilter: typed}
+	return out
 }

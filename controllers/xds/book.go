@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -13,12 +14,12 @@ import (
 type book struct {
 	mu        sync.Mutex
 	services  map[types.NamespacedName][]Report
-	keys      map[string]map[types.NamespacedName]int // rules by service key; how many reports say so
+	parts     map[part]map[types.NamespacedName]int // rules by what they are in; how many reports say so
 	listeners []func(rule types.NamespacedName)
 }
 
 func newBook() *book {
-	return &book{services: map[types.NamespacedName][]Report{}, keys: map[string]map[types.NamespacedName]int{}}
+	return &book{services: map[types.NamespacedName][]Report{}, parts: map[part]map[types.NamespacedName]int{}}
 }
 
 // set puts the reports of one Service in the place of those it had.
@@ -31,21 +32,21 @@ func (b *book) set(service types.NamespacedName, reports []Report) {
 		b.services[service] = reports
 	}
 	for _, r := range before {
-		for _, key := range r.Keys {
-			if b.keys[key][r.Rule]--; b.keys[key][r.Rule] == 0 {
-				delete(b.keys[key], r.Rule)
+		for _, p := range r.parts() {
+			if b.parts[p][r.Rule]--; b.parts[p][r.Rule] == 0 {
+				delete(b.parts[p], r.Rule)
 			}
-			if len(b.keys[key]) == 0 {
-				delete(b.keys, key)
+			if len(b.parts[p]) == 0 {
+				delete(b.parts, p)
 			}
 		}
 	}
 	for _, r := range reports {
-		for _, key := range r.Keys {
-			if b.keys[key] == nil {
-				b.keys[key] = map[types.NamespacedName]int{}
+		for _, p := range r.parts() {
+			if b.parts[p] == nil {
+				b.parts[p] = map[types.NamespacedName]int{}
 			}
-			b.keys[key][r.Rule]++
+			b.parts[p][r.Rule]++
 		}
 	}
 	var touched []types.NamespacedName
@@ -74,12 +75,12 @@ func (b *book) of(rule types.NamespacedName) []Report {
 	return all
 }
 
-// changed tells the listeners about the rules of some service keys.
-func (b *book) changed(keys []string) {
+// changed tells the listeners about the rules that are in some resources.
+func (b *book) changed(parts []part) {
 	b.mu.Lock()
 	var touched []types.NamespacedName
-	for _, key := range keys {
-		for rule := range b.keys[key] {
+	for _, p := range parts {
+		for rule := range b.parts[p] {
 			touched = append(touched, rule)
 		}
 	}
@@ -114,35 +115,35 @@ func (s *Store) Listen(to func(rule types.NamespacedName)) { s.book.listen(to) }
 // Reports of a rule, by parent; none until the rule has been seen.
 func (s *Store) Reports(rule types.NamespacedName) []Report { return s.book.of(rule) }
 
-// Count the sidecars of this replica that hold a rule's routes as they are now. Lost are those of the rule's service keys that an
-// older Service claims: the rule has no effect on them.
+// Count the sidecars of this replica that hold a rule's routes and clusters as they are now. Lost are those of the rule's service keys
+// that an older Service claims: the rule has no effect on them.
 func (s *Store) Count(rule types.NamespacedName) (count Count, lost []string) {
-	var mine []string
+	var mine []part
 	s.mu.Lock()
-	for service, keys := range s.book.places(rule) {
-		for _, key := range keys {
-			if owner, _ := s.winner(key); owner == service {
-				mine = append(mine, key)
+	for service, parts := range s.book.places(rule) {
+		for _, p := range parts {
+			if owner, _ := s.winner(p.name); p.kind != resource.VirtualHostType || owner == service {
+				mine = append(mine, p)
 			} else {
-				lost = append(lost, key)
+				lost = append(lost, p.name)
 			}
 		}
 	}
 	s.mu.Unlock()
-	slices.Sort(mine)
+	slices.SortFunc(mine, func(a, b part) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name)) })
 	slices.Sort(lost)
 	return s.acks.count(slices.Compact(mine)), slices.Compact(lost)
 }
 
-// places are the service keys that a rule is in, by Service.
-func (b *book) places(rule types.NamespacedName) map[types.NamespacedName][]string {
+// places are the resources that a rule is in, by Service.
+func (b *book) places(rule types.NamespacedName) map[types.NamespacedName][]part {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := map[types.NamespacedName][]string{}
+	all := map[types.NamespacedName][]part{}
 	for service, reports := range b.services {
 		for _, r := range reports {
 			if r.Rule == rule {
-				all[service] = append(all[service], r.Keys...)
+				all[service] = append(all[service], r.parts()...)
 			}
 		}
 	}

@@ -49,6 +49,8 @@ type Source struct {
 
 	mu     sync.Mutex // one Service at a time: what was read last is what is in force
 	wanted map[types.NamespacedName][]Subset
+	// upstreams are what is in force for the ports of Services that have any.
+	upstreams map[types.NamespacedName]map[int32]*axlev1.Upstream
 }
 
 // Setup makes the manager keep the store current, on the leader and elsewhere.
@@ -126,6 +128,7 @@ func (s *Source) service(ctx context.Context, name types.NamespacedName) error {
 	} else {
 		r, since = Generate(scene), scene.Service.CreationTimestamp.Time
 	}
+	s.use(name, r.Upstreams)
 	before := s.wanted[name]
 	s.want(name, slices.Concat(before, r.Subsets))
 	touched := map[string]bool{name.Name: true}
@@ -153,6 +156,18 @@ func (s *Source) want(name types.NamespacedName, subsets []Subset) {
 	s.wanted[name] = subsets
 }
 
+// use notes how the endpoints of a Service are used: those of its subsets, too.
+func (s *Source) use(name types.NamespacedName, by map[int32]*axlev1.Upstream) {
+	if s.upstreams == nil {
+		s.upstreams = map[types.NamespacedName]map[int32]*axlev1.Upstream{}
+	}
+	if len(by) == 0 {
+		delete(s.upstreams, name)
+		return
+	}
+	s.upstreams[name] = by
+}
+
 // subsets makes the clusters of all subsets of some Services that anybody's hosts route to.
 func (s *Source) subsets(ctx context.Context, namespace string, services map[string]bool) error {
 	all := map[string]map[Subset]bool{}
@@ -176,6 +191,7 @@ func (s *Source) subsets(ctx context.Context, namespace string, services map[str
 				errs = append(errs, err)
 				continue
 			}
+			p.Upstreams = s.upstreams[name]
 			r = Subsets(p, s.look(ctx, namespace), slices.Collect(maps.Keys(all[service])))
 		}
 		name.Name += "/subsets" // no Service is called so
@@ -267,7 +283,7 @@ func (s *Source) pod(ctx context.Context, name types.NamespacedName) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
-	listeners, err := Listeners(desired, spoken)
+	listeners, err := Listeners(desired, spoken, p.Labels)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}

@@ -2,7 +2,7 @@
 //
 // What is the same for all sidecars (clusters, endpoints, virtual hosts) is made once for each Service and shared by everyone
 // who subscribes; what belongs to one pod (its listeners) is kept for that pod. What makes resources is pure: generate.go, scene.go and subset.go for
-// Services, rules.go, routes.go and target.go for TrafficRules, listeners.go for pods. store.go holds the caches; controller.go and watch.go keep them
+// Services, rules.go, matchers.go, routes.go, edits.go, actions.go, target.go and upstream.go for TrafficRules, listeners.go for pods. store.go holds the caches; controller.go and watch.go keep them
 // current; server.go talks to sidecars, and acks.go keeps what they answer. Every replica runs all of it.
 package xds
 
@@ -23,7 +23,7 @@ import (
 	"github.com/axlemesh/axle/controllers/sidecars"
 )
 
-// connectTimeout of every upstream connection.
+// connectTimeout of upstream connections, where no rule says otherwise.
 const connectTimeout = time.Second
 
 // maxKeys bounds how many service keys one Service may claim.
@@ -37,6 +37,8 @@ type Resources struct {
 	// Reports say what became of the rules of the Service, Subsets which subsets the hosts route to.
 	Reports []Report
 	Subsets []Subset
+	// Upstreams are what is in force for the Service's ports: its subsets need it, too.
+	Upstreams map[int32]*axlev1.Upstream
 }
 
 // ClusterName of one port of a Service.
@@ -82,19 +84,19 @@ func listening(pod *corev1.Pod, desired *axlev1.PodDesired) []int32 {
 // Generate makes the resources of a Service, its rules worked in. The clusters of subsets are made by Subsets: a Service's
 // subsets may be wanted by others.
 func Generate(s Scene) Resources {
-	var out Resources
+	c := compile(&s)
+	out := Resources{Hosts: c.hosts, Reports: c.reports, Subsets: c.subsets, Upstreams: c.upstreams}
 	for _, port := range tcpPorts(s.Service) {
 		name := ClusterName(s.Service.Namespace, s.Service.Name, port.Port)
-		out.Clusters = append(out.Clusters, edsCluster(name, s.Service))
+		out.Clusters = append(out.Clusters, edsCluster(name, s.Service, port, c.upstreams[port.Port]))
 		out.Assignments = append(out.Assignments, assignment(name, endpoints(port, s.Provider, s.Pod, "")))
 	}
-	c := compile(&s)
-	out.Hosts, out.Reports, out.Subsets = c.hosts, c.reports, c.subsets
 	return out
 }
 
-// edsCluster keeps requests in the caller's zone when the Service asks for that (spec.trafficDistribution).
-func edsCluster(name string, svc *corev1.Service) *clusterv3.Cluster {
+// edsCluster keeps requests in the caller's zone when the Service asks for that (spec.trafficDistribution), and uses its endpoints as
+// up says.
+func edsCluster(name string, svc *corev1.Service, port corev1.ServicePort, up *axlev1.Upstream) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
@@ -109,6 +111,7 @@ func edsCluster(name string, svc *corev1.Service) *clusterv3.Cluster {
 			ZoneAwareLbConfig: &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig{},
 		}}
 	}
+	apply(up, svc, port, c)
 	return c
 }
 

@@ -258,7 +258,7 @@ func TestListeners(t *testing.T) {
 		{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}, {AppPort: 8080, MeshPort: 11080, Protocol: axlev1.ProtocolTCP},
 		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2},
 		{AppPort: 8090, MeshPort: 11090, Protocol: axlev1.ProtocolSOAP},
-	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2})
+	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2}, map[string]string{"app": "cashier"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,11 @@ func TestListeners(t *testing.T) {
 			t.Errorf("listener %s: %v", l.GetName(), err)
 		}
 		s, f := l.GetAddress().GetSocketAddress(), l.GetFilterChains()[0].GetFilters()[0]
-		got = append(got, fmt.Sprintf("%s %s %s:%d %s %s", l.GetName(), l.GetTrafficDirection(), s.GetAddress(), s.GetPortValue(), f.GetName(), f.GetTypedConfig().MessageName().Name()))
+		line := fmt.Sprintf("%s %s %s:%d %s %s", l.GetName(), l.GetTrafficDirection(), s.GetAddress(), s.GetPortValue(), f.GetName(), f.GetTypedConfig().MessageName().Name())
+		for name, value := range l.GetMetadata().GetFilterMetadata()["axlemesh.io"].GetFields()["labels"].GetStructValue().GetFields() {
+			line += " of " + name + "=" + value.GetStringValue()
+		}
+		got = append(got, line)
 	}
 	want := []string{
 		"inbound/15200 INBOUND 0.0.0.0:15200 axlemesh.io/bolt TcpProxy",
@@ -276,14 +280,14 @@ func TestListeners(t *testing.T) {
 		"inbound/23880 INBOUND 0.0.0.0:23880 axlemesh.io/dubbo TcpProxy",
 		"inbound/53051 INBOUND 0.0.0.0:53051 axlemesh.io/http2 TcpProxy",
 		"inbound/11090 INBOUND 0.0.0.0:11090 axlemesh.io/http1 TcpProxy",
-		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager",
-		"outbound/dubbo OUTBOUND 127.0.0.1:12230 axlemesh.io/dubbo HttpConnectionManager",
-		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager",
+		"outbound/bolt OUTBOUND 127.0.0.1:12220 axlemesh.io/bolt HttpConnectionManager of app=cashier",
+		"outbound/dubbo OUTBOUND 127.0.0.1:12230 axlemesh.io/dubbo HttpConnectionManager of app=cashier",
+		"outbound/http OUTBOUND 127.0.0.1:12280 axlemesh.io/http1 HttpConnectionManager of app=cashier",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
-	if none, err := Listeners(nil, nil); err != nil || len(none) != 0 {
+	if none, err := Listeners(nil, nil, nil); err != nil || len(none) != 0 {
 		t.Errorf("a pod that nothing is wanted of has listeners %v, error %v", none, err)
 	}
 }
@@ -292,7 +296,7 @@ func TestListeners(t *testing.T) {
 func TestASidecarGetsWhatItKnows(t *testing.T) {
 	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
 		{AppPort: 20880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, Protocol: axlev1.ProtocolHTTP2}}},
-		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1})
+		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
@@ -38,7 +39,9 @@ var ways = []struct {
 // Listeners makes the listeners of one pod: one for each port that its sidecar serves, and one for each protocol of its application's own calls. A
 // sidecar that is asked to leave keeps them; it closes them itself when nobody is left. A sidecar that does not speak a protocol which is newer than
 // the first release gets no such listener, and bytes on such a port: it would refuse what it does not know, and everything that came with it.
-func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol) ([]*listenerv3.Listener, error) {
+//
+// Those for the application's calls carry the pod's labels: routes with a source are for callers that have them.
+func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol, labels map[string]string) ([]*listenerv3.Listener, error) {
 	if desired == nil {
 		return nil, nil
 	}
@@ -58,9 +61,21 @@ func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol) ([]*listene
 		if err != nil {
 			return nil, err
 		}
+		l.Metadata = caller(labels)
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// caller is who calls through a listener.
+func caller(labels map[string]string) *corev3.Metadata {
+	fields := map[string]*structpb.Value{}
+	for name, value := range labels {
+		fields[name] = structpb.NewStringValue(value)
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: {
+		Fields: map[string]*structpb.Value{labelsKey: structpb.NewStructValue(&structpb.Struct{Fields: fields})},
+	}}}
 }
 
 func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener, error) {

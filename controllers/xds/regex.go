@@ -13,18 +13,34 @@ const maxProgram = 500
 // invalid says what is wrong with a rule that the schema cannot say; empty when nothing is.
 func invalid(rule *axlev1.TrafficRule) string {
 	for i := range rule.Spec.Rules {
-		for j, m := range rule.Spec.Rules[i].Matches {
-			path := fmt.Sprintf("rules[%d].matches[%d]", i, j)
-			if m.Method != nil {
-				if bad := expression(m.Method.Type, m.Method.Value); bad != "" {
-					return path + ".method.value" + bad
-				}
+		for j := range rule.Spec.Rules[i].Matches {
+			if bad := invalidMatch(&rule.Spec.Rules[i].Matches[j]); bad != "" {
+				return fmt.Sprintf("rules[%d].matches[%d].%s", i, j, bad)
 			}
-			for k, h := range m.Headers {
-				if bad := expression(h.Type, h.Value); bad != "" {
-					return fmt.Sprintf("%s.headers[%d].value%s", path, k, bad)
-				}
-			}
+		}
+	}
+	return ""
+}
+
+func invalidMatch(m *axlev1.Match) string {
+	if m.Path != nil {
+		if bad := expression(axlev1.MatchType(m.Path.Type), m.Path.Value); bad != "" {
+			return "path.value" + bad
+		}
+	}
+	if m.Method != nil {
+		if bad := expression(m.Method.Type, m.Method.Value); bad != "" {
+			return "method.value" + bad
+		}
+	}
+	for k, h := range m.Headers {
+		if bad := expression(h.Type, h.Value); bad != "" {
+			return fmt.Sprintf("headers[%d].value%s", k, bad)
+		}
+	}
+	for k, q := range m.QueryParams {
+		if bad := expression(q.Type, q.Value); bad != "" {
+			return fmt.Sprintf("queryParams[%d].value%s", k, bad)
 		}
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"k8s.io/apimachinery/pkg/types"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
@@ -43,9 +44,24 @@ type Report struct {
 	// Parent is the index in spec.parentRefs.
 	Parent             int
 	Accepted, Resolved Finding
-	// Keys are the service keys whose routes the rule is in.
-	Keys []string
+	// Keys are the service keys whose routes the rule is in, Clusters those that its upstream is in.
+	Keys, Clusters []string
 }
+
+// parts are the resources that sidecars have to take for the rule to be in force.
+func (r Report) parts() []part {
+	var all []part
+	for _, key := range r.Keys {
+		all = append(all, part{resource.VirtualHostType, key})
+	}
+	for _, name := range r.Clusters {
+		all = append(all, part{resource.ClusterType, name})
+	}
+	return all
+}
+
+// part is one resource that a rule is in.
+type part struct{ kind, name string }
 
 // maxProblems bounds how many problems one message names.
 const maxProblems = 8

@@ -6,7 +6,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -27,6 +26,9 @@ type compiler struct {
 	reports  []Report
 	problems map[place][]problem
 	subsets  map[Subset]bool
+	// What is in force for the Service's ports, and whose it is.
+	upstreams map[int32]*axlev1.Upstream
+	owners    map[int32]*axlev1.TrafficRule
 }
 
 // place is a rule for one of its parents.
@@ -51,23 +53,37 @@ func (c *compiler) host(t *table) *routev3.VirtualHost {
 func (c *compiler) route(cand candidate, t *table) *routev3.Route {
 	rule := &cand.rule.Spec.Rules[cand.at]
 	r := &routev3.Route{
-		Name:  fmt.Sprintf("%s/%s/%d", cand.rule.Namespace, cand.rule.Name, cand.at),
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}, Headers: matchers(cand.match)},
+		Name:                 fmt.Sprintf("%s/%s/%d", cand.rule.Namespace, cand.rule.Name, cand.at),
+		Match:                routeMatch(cand.match),
+		TypedPerFilterConfig: filters(rule),
 	}
 	if rule.Name != "" {
 		r.Name += "/" + rule.Name
 	}
+	switch {
+	case rule.Redirect != nil:
+		r.Action = &routev3.Route_Redirect{Redirect: redirect(rule.Redirect, cand.match.Path)}
+		return r
+	case rule.Respond != nil:
+		r.Action = respond(uint32(rule.Respond.Status)) //nolint:gosec // 200 to 599
+		return r
+	}
 	action := &routev3.RouteAction{RequestMirrorPolicies: c.mirror(cand.rule, rule, t), RetryPolicy: retryPolicy(rule.Retry)}
-	r.Metadata, r.TypedPerFilterConfig = retryBudget(rule.Retry), filters(rule.Fault)
+	r.Metadata = retryBudget(rule.Retry)
 	if rule.Timeout != nil {
 		action.Timeout = durationpb.New(rule.Timeout.Duration)
 	}
 	if !c.backends(cand.rule, rule, t, action) {
-		r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: unavailable}}
+		r.Action = respond(unavailable)
 		return r
 	}
+	c.edit(cand, t, r, action)
 	r.Action = &routev3.Route_Route{Route: action}
 	return r
+}
+
+func respond(status uint32) *routev3.Route_DirectResponse {
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status}}
 }
 
 // backends sets where the requests of a rule go; ok is false when there is nowhere.
@@ -98,7 +114,12 @@ func (c *compiler) backends(rule *axlev1.TrafficRule, r *axlev1.Rule, t *table, 
 	case len(weighted) == 1:
 		to.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: weighted[0].Name}
 	default:
-		to.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: weighted}}
+		split := &routev3.WeightedCluster{Clusters: weighted}
+		if r.Sticky != nil {
+			split.RandomValueSpecifier = &routev3.WeightedCluster_UseHashPolicy{UseHashPolicy: wrapperspb.Bool(true)}
+			to.HashPolicy = hashPolicies(t.header(r.Sticky.Header))
+		}
+		to.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: split}
 	}
 	return true
 }
@@ -128,26 +149,4 @@ func fraction(parts uint32) *typev3.FractionalPercent {
 		return &typev3.FractionalPercent{Numerator: parts / 100, Denominator: typev3.FractionalPercent_TEN_THOUSAND}
 	}
 	return &typev3.FractionalPercent{Numerator: parts, Denominator: typev3.FractionalPercent_MILLION}
-}
-
-func matchers(m axlev1.Match) []*routev3.HeaderMatcher {
-	var all []*routev3.HeaderMatcher
-	if m.Method != nil {
-		all = append(all, matcher(methodHeader, m.Method.Type, m.Method.Value))
-	}
-	for _, h := range m.Headers {
-		all = append(all, matcher(h.Name, h.Type, h.Value))
-	}
-	return all
-}
-
-func matcher(name string, t axlev1.MatchType, value string) *routev3.HeaderMatcher {
-	s := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
-	switch t {
-	case axlev1.MatchPrefix:
-		s.MatchPattern = &matcherv3.StringMatcher_Prefix{Prefix: value}
-	case axlev1.MatchRegularExpression:
-		s.MatchPattern = &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: value}}
-	}
-	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: s}}
 }

@@ -16,9 +16,10 @@ const maxRoutes = 999
 
 // compiled is what the rules of a Service became.
 type compiled struct {
-	hosts   []*routev3.VirtualHost
-	reports []Report
-	subsets []Subset
+	hosts     []*routev3.VirtualHost
+	reports   []Report
+	subsets   []Subset
+	upstreams map[int32]*axlev1.Upstream // by port
 }
 
 // candidate is one match of a rule for one service key.
@@ -45,7 +46,10 @@ func compile(s *Scene) compiled {
 	}
 	rules := slices.Clone(s.Rules)
 	slices.SortStableFunc(rules, older)
-	c := &compiler{Scene: s, subsets: map[Subset]bool{}, problems: map[place][]problem{}}
+	c := &compiler{
+		Scene: s, subsets: map[Subset]bool{}, problems: map[place][]problem{},
+		owners: map[int32]*axlev1.TrafficRule{}, upstreams: map[int32]*axlev1.Upstream{},
+	}
 	for _, rule := range rules {
 		invalid := invalid(rule)
 		for i, parent := range rule.Spec.ParentRefs {
@@ -54,7 +58,7 @@ func compile(s *Scene) compiled {
 			}
 		}
 	}
-	out := compiled{reports: c.reports}
+	out := compiled{reports: c.reports, upstreams: c.upstreams}
 	for _, t := range tables {
 		out.hosts = append(out.hosts, c.host(t))
 	}
@@ -78,7 +82,7 @@ func (c *compiler) attach(rule *axlev1.TrafficRule, parent int, invalid string, 
 	report := Report{Rule: nameOf(rule), Generation: rule.Generation, Parent: parent}
 	refuse := func(reason Reason, message string) {
 		report.Accepted = Finding{Reason: reason, Message: message}
-		report.Resolved, report.Keys = report.Accepted, nil
+		report.Resolved, report.Keys, report.Clusters = report.Accepted, nil, nil
 	}
 	var mine []*table
 	port := rule.Spec.ParentRefs[parent].Port
@@ -87,16 +91,22 @@ func (c *compiler) attach(rule *axlev1.TrafficRule, parent int, invalid string, 
 			mine = append(mine, t)
 		}
 	}
+	ports := c.parentPorts(port)
 	switch {
 	case invalid != "":
 		refuse(ReasonInvalidMatch, invalid)
-	case len(mine) == 0:
+	case len(ports) == 0, len(mine) == 0 && len(rule.Spec.Rules) > 0:
 		refuse(ReasonNoMatchingParent, c.noKeys(port))
 	default:
+		if message, ok := c.claimUpstream(rule, ports); !ok {
+			refuse(ReasonConflicted, message)
+			break
+		}
 		if reason, message := c.claim(rule, parent, mine, &report); reason != "" {
 			refuse(reason, message)
 			break
 		}
+		c.own(rule, parent, ports, &report)
 		report.Accepted = Finding{OK: true, Reason: ReasonAccepted, Message: "The rule is in force."}
 	}
 	c.reports = append(c.reports, report)
@@ -130,9 +140,8 @@ func (c *compiler) claim(rule *axlev1.TrafficRule, parent int, tables []*table, 
 			report.Keys = append(report.Keys, t.key)
 		}
 	}
-	if len(report.Keys) == 0 {
-		return ReasonNoMatchingParent, fmt.Sprintf("No match names a service key of Service %s: it has %s. List others in its annotation %s.",
-			c.Service.Name, listed(tables), axlev1.ServicesAnnotation)
+	if len(report.Keys) == 0 && len(rule.Spec.Rules) > 0 {
+		return ReasonNoMatchingParent, c.noMatch(rule, tables)
 	}
 	for _, w := range wants {
 		if w.t.claims[w.says] == nil {
@@ -142,6 +151,18 @@ func (c *compiler) claim(rule *axlev1.TrafficRule, parent int, tables []*table, 
 	}
 	c.check(rule, parent)
 	return "", ""
+}
+
+// noMatch says why none of a parent's service keys is for a rule.
+func (c *compiler) noMatch(rule *axlev1.TrafficRule, tables []*table) string {
+	why := fmt.Sprintf("No match names a service key of Service %s: it has %s. List others in its annotation %s.",
+		c.Service.Name, listed(tables), axlev1.ServicesAnnotation)
+	for i := range rule.Spec.Rules {
+		if r := &rule.Spec.Rules[i]; slices.ContainsFunc(tables, (*table).rpc) && (r.Redirect != nil || slices.ContainsFunc(r.Matches, onlyHTTP)) {
+			return why + " Redirects, paths and query parameters are only for those whose port speaks HTTP."
+		}
+	}
+	return why
 }
 
 // noKeys says why a parent has no service key for a rule.
@@ -182,44 +203,17 @@ func candidates(rule *axlev1.TrafficRule, t *table) []candidate {
 			if m.Service != nil && m.Service.Value != t.key {
 				continue
 			}
+			if t.rpc() && (rule.Spec.Rules[at].Redirect != nil || onlyHTTP(m)) {
+				continue
+			}
 			all = append(all, candidate{match: normal(m, t), rule: rule, at: at, nth: nth})
 		}
 	}
 	return all
 }
 
-// normal is a match with its defaults and with its headers in order. Names of HTTP's headers are in lower case.
-func normal(m axlev1.Match, t *table) axlev1.Match {
-	m = *m.DeepCopy()
-	if m.Method != nil {
-		m.Method.Type = cmp.Or(m.Method.Type, axlev1.MatchExact)
-	}
-	for i := range m.Headers {
-		h := &m.Headers[i]
-		h.Type = cmp.Or(h.Type, axlev1.MatchExact)
-		if p := protocolOf(t.port); p == protocolHTTP || p == protocolHTTP2 {
-			h.Name = strings.ToLower(h.Name)
-		}
-	}
-	slices.SortStableFunc(m.Headers, func(a, b axlev1.HeaderMatch) int { return cmp.Compare(a.Name, b.Name) })
-	return m
-}
-
-// signature is equal for matches that fit the same requests of one service key, one as specifically as the other.
-func signature(m axlev1.Match) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%t", m.Service != nil)
-	if m.Method != nil {
-		fmt.Fprintf(&b, " %s %q", m.Method.Type, m.Method.Value)
-	}
-	for _, h := range m.Headers {
-		fmt.Fprintf(&b, " %q %s %q", h.Name, h.Type, h.Value)
-	}
-	return b.String()
-}
-
-// precedence orders the routes of a service key: the match that names the key; the exact method, the longest prefix, a
-// regular expression, none; more headers; the older rule; its name; its order.
+// precedence orders the routes of a service key: the match that names the key; the exact path, the longest prefix, a regular
+// expression, none; the same of the method; more headers, parameters, labels of the caller; the older rule; its name; its order.
 func precedence(a, b candidate) int {
 	named := func(c candidate) int {
 		if c.match.Service != nil {
@@ -227,30 +221,23 @@ func precedence(a, b candidate) int {
 		}
 		return 0
 	}
+	path, pathLength := pathRank(a.match.Path)
+	otherPath, otherPathLength := pathRank(b.match.Path)
 	rank, length := methodRank(a.match.Method)
 	otherRank, otherLength := methodRank(b.match.Method)
 	return cmp.Or(
 		cmp.Compare(named(b), named(a)),
+		cmp.Compare(otherPath, path),
+		cmp.Compare(otherPathLength, pathLength),
 		cmp.Compare(otherRank, rank),
 		cmp.Compare(otherLength, length),
 		cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
+		cmp.Compare(len(b.match.QueryParams), len(a.match.QueryParams)),
+		cmp.Compare(sourceLabels(b.match), sourceLabels(a.match)),
 		older(a.rule, b.rule),
 		cmp.Compare(a.at, b.at),
 		cmp.Compare(a.nth, b.nth),
 	)
-}
-
-// methodRank says how specific a method match is; the length decides between prefixes only.
-func methodRank(m *axlev1.ValueMatch) (rank, length int) {
-	switch {
-	case m == nil:
-		return 0, 0
-	case m.Type == axlev1.MatchRegularExpression:
-		return 1, 0
-	case m.Type == axlev1.MatchPrefix:
-		return 2, len(m.Value)
-	}
-	return 3, 0
 }
 
 // older orders rules by age, then by name.

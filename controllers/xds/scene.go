@@ -18,6 +18,8 @@ import (
 type Provider struct {
 	Service *corev1.Service
 	Slices  []*discoveryv1.EndpointSlice
+	// Upstreams in force, by port; Subsets looks at them. Generate finds them.
+	Upstreams map[int32]*axlev1.Upstream
 }
 
 // Pod is what an endpoint depends on. Way gives its mesh port by application port, see Way.

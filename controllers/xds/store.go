@@ -42,6 +42,7 @@ type Store struct {
 type held struct {
 	clusters, endpoints map[string]cachetypes.Resource
 	keys                []string
+	ruled               []string // clusters with a rule's upstream in them
 }
 
 // claim is one Service's wish to be a service key. The oldest Service has it.
@@ -97,17 +98,17 @@ func classify(r *cache.DeltaRequest) string {
 // SetService puts a Service's resources in the place of those it had; zero resources take it away. Only what differs is sent. since is
 // when the Service was made: of several that claim one service key the oldest has it.
 func (s *Store) SetService(name types.NamespacedName, since time.Time, r Resources) error {
-	hosts, err := s.setService(name, since, r)
+	parts, err := s.setService(name, since, r)
 	s.book.set(name, r.Reports) // without the lock: those who listen may ask the store at once
-	s.book.changed(hosts)
+	s.book.changed(parts)
 	if err != nil {
 		return fmt.Errorf("configuration of service %s: %w", name, err)
 	}
 	return nil
 }
 
-// setService returns the service keys whose hosts are others now.
-func (s *Store) setService(name types.NamespacedName, since time.Time, r Resources) ([]string, error) {
+// setService returns what rules are in and is another now.
+func (s *Store) setService(name types.NamespacedName, since time.Time, r Resources) ([]part, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.services[name]
@@ -121,6 +122,13 @@ func (s *Store) setService(name types.NamespacedName, since time.Time, r Resourc
 	for _, h := range r.Hosts {
 		now.keys = append(now.keys, h.GetName())
 	}
+	for _, report := range r.Reports {
+		now.ruled = append(now.ruled, report.Clusters...)
+	}
+	parts, err := s.expectClusters(before, now)
+	if err != nil {
+		return nil, err
+	}
 	if len(r.Clusters) == 0 {
 		delete(s.services, name)
 	} else {
@@ -132,11 +140,35 @@ func (s *Store) setService(name types.NamespacedName, since time.Time, r Resourc
 		update(s.clusters, before.clusters, now.clusters),
 	}
 	hosts, err := s.setHosts(name, since, before.keys, r)
+	for _, key := range hosts {
+		parts = append(parts, part{resource.VirtualHostType, key})
+	}
 	errs = append(errs, err,
 		remove(s.clusters, before.clusters, now.clusters),
 		remove(s.endpoints, before.endpoints, now.endpoints),
 	)
-	return hosts, errors.Join(errs...)
+	return parts, errors.Join(errs...)
+}
+
+// expectClusters says which versions of the clusters with upstreams sidecars are to acknowledge, before they are sent.
+func (s *Store) expectClusters(before, now held) ([]part, error) {
+	var parts []part
+	for _, name := range before.ruled {
+		if p := (part{resource.ClusterType, name}); !slices.Contains(now.ruled, name) {
+			s.acks.want(p, "")
+			parts = append(parts, p)
+		}
+	}
+	for _, name := range now.ruled {
+		p := part{resource.ClusterType, name}
+		version, err := versionOf(now.clusters[name])
+		if err != nil {
+			return nil, fmt.Errorf("version of cluster %q: %w", name, err)
+		}
+		s.acks.want(p, version)
+		parts = append(parts, p)
+	}
+	return parts, nil
 }
 
 func update(c *cache.LinearCache, before, now map[string]cachetypes.Resource) error {
@@ -217,7 +249,7 @@ func (s *Store) expect(key string) error {
 			return fmt.Errorf("version of service key %q: %w", key, err)
 		}
 	}
-	s.acks.want(key, version)
+	s.acks.want(part{resource.VirtualHostType, key}, version)
 	return nil
 }
 

@@ -65,7 +65,7 @@ func Subsets(of Provider, look func(string) Pod, wanted []Subset) Resources {
 			continue
 		}
 		name := subset.cluster(of.Service.Namespace)
-		out.Clusters = append(out.Clusters, edsCluster(name, of.Service))
+		out.Clusters = append(out.Clusters, edsCluster(name, of.Service, ports[at], of.Upstreams[subset.Port]))
 		out.Assignments = append(out.Assignments, assignment(name, endpoints(ports[at], of, look, subset.Labels)))
 	}
 	return out

@@ -63,12 +63,14 @@ func endpointChanged() predicate.Predicate {
 	}
 }
 
-// desiredChanged lets pods through that carry a wish, when it is another than before.
+// desiredChanged lets pods through that carry a wish, when it, or a label, is another than before.
 func desiredChanged() predicate.Predicate {
 	wish := func(o client.Object) string { return o.GetAnnotations()[axlev1.DesiredAnnotation] }
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return wish(e.Object) != "" },
-		UpdateFunc: func(e event.UpdateEvent) bool { return wish(e.ObjectOld) != wish(e.ObjectNew) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return wish(e.ObjectOld) != wish(e.ObjectNew) || wish(e.ObjectNew) != "" && !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels())
+		},
 	}
 }
 

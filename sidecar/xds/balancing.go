@@ -212,9 +212,11 @@ func translateExtension(m proto.Message, out *config.Balancing) error {
 			return fmt.Errorf("hash_function: %s is unsupported", p.GetHashFunction())
 		}
 		translateRing(p.GetMinimumRingSize(), p.GetMaximumRingSize(), out)
-		return only(p, "hash_function", "minimum_ring_size", "maximum_ring_size")
+		return errors.Join(only(p, "hash_function", "minimum_ring_size", "maximum_ring_size", "consistent_hashing_lb_config"),
+			translateHashing(p.GetConsistentHashingLbConfig(), out))
 	case *maglevv3.Maglev:
-		return errors.Join(only(p, "table_size"), translateMaglev(p.GetTableSize(), out))
+		return errors.Join(only(p, "table_size", "consistent_hashing_lb_config"), translateMaglev(p.GetTableSize(), out),
+			translateHashing(p.GetConsistentHashingLbConfig(), out))
 	}
 	return nil
 }

@@ -79,6 +79,12 @@ func policy(name string, m proto.Message) *clusterv3.LoadBalancingPolicy {
 	}}
 }
 
+func hashing(header string) *commonv3.ConsistentHashingLbConfig {
+	return &commonv3.ConsistentHashingLbConfig{HashPolicy: []*routev3.RouteAction_HashPolicy{{
+		PolicySpecifier: &routev3.RouteAction_HashPolicy_Header_{Header: &routev3.RouteAction_HashPolicy_Header{HeaderName: header}},
+	}}}
+}
+
 func TestTranslateBalancing(t *testing.T) {
 	slow := &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: durationpb.New(time.Minute), Aggression: &corev3.RuntimeDouble{DefaultValue: 2}, MinWeightPercent: &typev3.Percent{Value: 5}}
 	minute := config.SlowStart{Window: time.Minute, Aggression: 2, MinPercent: 5}
@@ -112,6 +118,14 @@ func TestTranslateBalancing(t *testing.T) {
 		"the extension Random":       {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &randomv3.Random{})}, want: config.Balancing{Policy: config.Random, Panic: 50}},
 		"the extension RingHash":     {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &ringv3.RingHash{})}, want: config.Balancing{Policy: config.RingHash, TableSize: 1024, Panic: 50}},
 		"the extension Maglev":       {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &maglevv3.Maglev{TableSize: wrapperspb.UInt64(251)})}, want: config.Balancing{Policy: config.Maglev, TableSize: 251, Panic: 50}},
+		"a ring of a header": {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &ringv3.RingHash{ConsistentHashingLbConfig: hashing("user")})},
+			want: config.Balancing{Policy: config.RingHash, TableSize: 1024, Panic: 50, Hash: []config.HashKey{{Header: "user"}}}},
+		"Maglev of a header": {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &maglevv3.Maglev{ConsistentHashingLbConfig: hashing("user")})},
+			want: config.Balancing{Policy: config.Maglev, Panic: 50, Hash: []config.HashKey{{Header: "user"}}}},
+		"a hash of no header": {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &maglevv3.Maglev{ConsistentHashingLbConfig: hashing(":path")})},
+			err: `load_balancing_policy.policies[1].typed_extension_config.typed_config.consistent_hashing_lb_config.hash_policy: hash key 0: ":path" is no header`},
+		"bounded loads": {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &ringv3.RingHash{ConsistentHashingLbConfig: &commonv3.ConsistentHashingLbConfig{UseHostnameForHashing: true}})},
+			err: "consistent_hashing_lb_config.use_hostname_for_hashing: unsupported"},
 		"peak EWMA by its name":      {in: &clusterv3.Cluster{LoadBalancingPolicy: policy(PolicyPeakEWMA, &emptypb.Empty{})}, want: config.Balancing{Policy: config.PeakEWMA, Panic: 50}},
 		"no extension that is known": {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &emptypb.Empty{})}, err: "load_balancing_policy.policies: none is known"},
 		"a table that is no prime":   {in: &clusterv3.Cluster{LoadBalancingPolicy: policy("a", &maglevv3.Maglev{TableSize: wrapperspb.UInt64(250)})}, err: "250 entries of a Maglev table are no prime"},

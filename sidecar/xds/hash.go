@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
 
 	"github.com/axlemesh/axle/sidecar/config"
 )
@@ -30,4 +31,17 @@ func translateHash(all []*routev3.RouteAction_HashPolicy) ([]config.HashKey, err
 		out = append(out, key)
 	}
 	return out, within("hash_policy", config.ValidateHash(out))
+}
+
+// translateHashing reads what a cluster hashes of the requests whose route does not say it.
+func translateHashing(c *commonv3.ConsistentHashingLbConfig, out *config.Balancing) error {
+	if c == nil {
+		return nil
+	}
+	if err := only(c, "hash_policy"); err != nil {
+		return inside("consistent_hashing_lb_config", err)
+	}
+	var err error
+	out.Hash, err = translateHash(c.GetHashPolicy())
+	return inside("consistent_hashing_lb_config", err)
 }

@@ -89,7 +89,7 @@ func translateRoute(r *routev3.Route) (config.Route, error) {
 }
 
 func translateMatch(m *routev3.RouteMatch, path *config.Match) ([]config.Match, error) {
-	if err := only(m, "prefix", "path", "path_separated_prefix", "safe_regex", "headers", "query_parameters"); err != nil {
+	if err := only(m, "prefix", "path", "path_separated_prefix", "safe_regex", "headers", "query_parameters", "dynamic_metadata"); err != nil {
 		return nil, err
 	}
 	if n := len(m.GetHeaders()) + len(m.GetQueryParameters()); n > maxMatches {

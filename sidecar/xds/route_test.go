@@ -170,7 +170,7 @@ func TestEveryClusterOfARuleIsThere(t *testing.T) {
 
 // FuzzTranslateHost: what is accepted can be served.
 func FuzzTranslateHost(f *testing.F) {
-	for _, h := range []*routev3.VirtualHost{fullRule(), virtualHost("c", "a"), fullAction()} {
+	for _, h := range []*routev3.VirtualHost{fullRule(), virtualHost("c", "a"), fullAction(), sourced(virtualHost("c", "a"), "b", label("app", "x"))} {
 		b, err := proto.Marshal(h)
 		if err != nil {
 			f.Fatal(err)

@@ -31,7 +31,7 @@ var Types = []string{TypeCluster, TypeEndpoint, TypeListener, TypeHost}
 // resource is the last good version of one resource: as it came, and translated.
 type resource struct {
 	raw   *discoveryv3.Resource
-	value any // config.Listener, cluster, endpoints or host
+	value any // entrance, cluster, endpoints or host
 }
 
 // Store holds the last good version of every resource. It does no I/O, and is not safe for concurrent use.
@@ -144,14 +144,19 @@ func (s *Store) Snapshot() (*config.Snapshot, error) {
 
 // addHosts gives each domain to the host of that name, else to the first by name that claims it.
 func (s *Store) addHosts(snap *config.Snapshot) {
+	caller := s.caller()
 	for _, name := range slices.Sorted(maps.Keys(s.types[TypeHost])) {
 		h := s.types[TypeHost][name].value.(host)
-		for _, route := range h.routes {
-			needRoute(snap, &route)
+		routes := h.routesFor(caller)
+		if len(routes) == 0 {
+			continue // it has none for this caller
+		}
+		for i := range routes {
+			needRoute(snap, &routes[i])
 		}
 		for _, d := range h.domains {
 			if snap.Hosts[d] == nil || d == name {
-				snap.Hosts[d] = &config.Host{Name: d, Routes: h.routes}
+				snap.Hosts[d] = &config.Host{Name: d, Routes: routes}
 			}
 		}
 	}
@@ -161,7 +166,7 @@ func (s *Store) addListeners(snap *config.Snapshot) error {
 	var errs []error
 	taken := make(map[netip.AddrPort]string)
 	for _, name := range slices.Sorted(maps.Keys(s.types[TypeListener])) {
-		l := s.types[TypeListener][name].value.(config.Listener)
+		l := s.types[TypeListener][name].value.(entrance).Listener
 		if other, ok := taken[l.Address]; ok && l.Address.Port() != 0 {
 			errs = append(errs, fmt.Errorf("listener %q is left out: listener %q has its address %s", name, other, l.Address))
 			continue

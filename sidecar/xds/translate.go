@@ -50,11 +50,13 @@ type cluster struct {
 type host struct {
 	domains []string
 	routes  []config.Route
+	// sources are the labels that callers need for a route, by its place; everybody may take one that is not in it.
+	sources map[int]labels
 }
 
 // translateListener reads a Listener: one address, one filter chain, one filter.
-func translateListener(l *listenerv3.Listener) (config.Listener, error) {
-	out := config.Listener{Name: l.GetName()}
+func translateListener(l *listenerv3.Listener) (entrance, error) {
+	out := entrance{Listener: config.Listener{Name: l.GetName()}, caller: translateCaller(l.GetMetadata())}
 	var err error
 	if out.Address, err = address(l.GetAddress()); err != nil {
 		return out, fmt.Errorf("address: %w", err)
@@ -74,7 +76,7 @@ func translateListener(l *listenerv3.Listener) (config.Listener, error) {
 	if len(filters) != 1 {
 		return out, fmt.Errorf("filter_chains[0].filters: send exactly 1, not %d", len(filters))
 	}
-	if err := translateFilter(filters[0], &out); err != nil {
+	if err := translateFilter(filters[0], &out.Listener); err != nil {
 		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
 	}
 	return out, nil
@@ -186,6 +188,16 @@ func translateHost(h *routev3.VirtualHost) (host, error) {
 		route, err := translateRoute(r)
 		if err != nil {
 			return out, fmt.Errorf("routes[%d]: %w", i, err)
+		}
+		source, err := translateSource(r.GetMatch())
+		if err != nil {
+			return out, fmt.Errorf("routes[%d]: match.%w", i, err)
+		}
+		if source != nil {
+			if out.sources == nil {
+				out.sources = make(map[int]labels)
+			}
+			out.sources[i] = source
 		}
 		out.routes = append(out.routes, route)
 	}

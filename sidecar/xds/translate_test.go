@@ -87,7 +87,7 @@ func TestTranslateListener(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := translateListener(tc.in)
 			said(t, err, tc.err)
-			if diff := cmp.Diff(tc.want, got, equal); err == nil && diff != "" {
+			if diff := cmp.Diff(tc.want, got.Listener, equal); err == nil && diff != "" {
 				t.Errorf("listener (-want +got):\n%s", diff)
 			}
 		})
