@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -80,6 +81,12 @@ const maxALPN = 255
 // Shut says that a listener cannot serve anybody yet.
 func (t *TLS) Shut() bool { return t != nil && len(t.Waiting) > 0 && !t.Permissive }
 
+// ValidateListener reports every mistake in a listener's block.
+func (t *TLS) ValidateListener() error { return errors.Join(t.validateListener()...) }
+
+// ValidateCluster reports every mistake in a cluster's block.
+func (t *TLS) ValidateCluster() error { return errors.Join(t.validateCluster()...) }
+
 func (t *TLS) validateListener() []error {
 	if t == nil {
 		return nil
@@ -131,7 +138,7 @@ func (t *TLS) validate() []error {
 		}
 	}
 	for i, p := range t.Peers {
-		if err := checkPeer(p); err != nil {
+		if err := CheckPeer(p); err != nil {
 			bad("peer %d: %w", i, err)
 		}
 	}
@@ -146,8 +153,8 @@ func (t *TLS) validate() []error {
 	return errs
 }
 
-// checkPeer wants a name that cannot take more than it seems to.
-func checkPeer(p string) error {
+// CheckPeer wants an entry of Peers that cannot take more than it seems to.
+func CheckPeer(p string) error {
 	_, rest, uri := strings.Cut(p, "://")
 	name, open := strings.CutSuffix(p, "*")
 	switch {

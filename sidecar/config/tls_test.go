@@ -63,7 +63,7 @@ func TestPeers(t *testing.T) {
 	}
 	for peer, want := range cases {
 		t.Run(peer[:min(len(peer), 40)], func(t *testing.T) {
-			err := checkPeer(peer)
+			err := CheckPeer(peer)
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}

@@ -120,8 +120,8 @@ func (c *Context) load() (*material, error) {
 		SessionTicketsDisabled: true,
 	}
 	m.config = cfg
-	if missing := c.Missing(); missing != nil {
-		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, missing }
+	if len(b.Waiting) > 0 {
+		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, c.Missing() }
 		return m, nil
 	}
 	var errs []error

@@ -116,8 +116,7 @@ const strangerRest = 5 * time.Second
 
 // tell lets the log say who came, when a handshake has failed because it was somebody else.
 func (w *worker) tell(at place, err error) {
-	var stranger *handshake.StrangerError
-	if !errors.As(err, &stranger) {
+	if _, ok := errors.AsType[*handshake.StrangerError](err); !ok {
 		return
 	}
 	x, now := &w.shakes, w.loop.Now()

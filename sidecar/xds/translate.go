@@ -40,10 +40,17 @@ const (
 	maxDomains   = 1_000
 )
 
+// door is a translated Listener.
+type door struct {
+	config.Listener
+	tls *tlsBlock
+}
+
 // cluster is a translated Cluster. Its endpoints are its own, or those of the assignment that eds names.
 type cluster struct {
 	config.Cluster
 	eds string
+	tls *tlsBlock
 }
 
 // host is a translated VirtualHost.
@@ -53,8 +60,8 @@ type host struct {
 }
 
 // translateListener reads a Listener: one address, one filter chain, one filter.
-func translateListener(l *listenerv3.Listener) (config.Listener, error) {
-	out := config.Listener{Name: l.GetName()}
+func translateListener(l *listenerv3.Listener) (door, error) {
+	out := door{Listener: config.Listener{Name: l.GetName()}}
 	var err error
 	if out.Address, err = address(l.GetAddress()); err != nil {
 		return out, fmt.Errorf("address: %w", err)
@@ -74,10 +81,11 @@ func translateListener(l *listenerv3.Listener) (config.Listener, error) {
 	if len(filters) != 1 {
 		return out, fmt.Errorf("filter_chains[0].filters: send exactly 1, not %d", len(filters))
 	}
-	if err := translateFilter(filters[0], &out); err != nil {
+	if err := translateFilter(filters[0], &out.Listener); err != nil {
 		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
 	}
-	return out, nil
+	out.tls, err = downstreamTLS(l.GetFilterChains()[0].GetTransportSocket())
+	return out, within("filter_chains[0].transport_socket", err)
 }
 
 // translateFilter takes the protocol from the filter's name, and from its configuration where requests go: all to one
@@ -147,6 +155,12 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 	}
 	if err := out.Validate(); err != nil {
 		return out, err
+	}
+	if len(c.GetTransportSocketMatches()) > 0 {
+		return out, errors.New("transport_socket_matches: unsupported by this version: use transport_socket")
+	}
+	if out.tls, err = upstreamTLS(c.GetTransportSocket()); err != nil {
+		return out, within("transport_socket", err)
 	}
 	switch c.GetType() {
 	case clusterv3.Cluster_STATIC:
