@@ -105,6 +105,9 @@ func TestTLSSample(t *testing.T) {
 		save("tls.key", key)
 	}
 	renew(100)
+	cert, key := r.issue(50, "api.demo", "spiffe://mesh.demo/ns/shop/sa/api")
+	save("api.crt", cert)
+	save("api.key", key)
 	repeat(t, p.move("127.0.0.1:18092"))
 	demanding(t, r, p.move("127.0.0.1:18444"))
 	if out, err := exec.Command(program(t, "axle-sidecar"), "check", "-f", file).CombinedOutput(); err != nil || string(out) != "ok\n" {
@@ -138,6 +141,11 @@ func TestTLSSample(t *testing.T) {
 	}
 	if got := ask(early, "https://"+inbound+"/a"); got != 100 {
 		t.Errorf("certificate %d, want 100", got)
+	}
+	api := shop()
+	api.Transport.(*http.Transport).TLSClientConfig.ServerName = "api.demo"
+	if got := ask(api, "https://"+inbound+"/api"); got != 50 {
+		t.Errorf("certificate %d, want 50", got)
 	}
 	ask(http.DefaultClient, "http://"+inbound+"/plain")
 	ask(http.DefaultClient, outbound+"/pay")

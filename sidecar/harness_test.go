@@ -250,10 +250,15 @@ type clients struct {
 
 func newClients(t *testing.T, port, n int) *clients {
 	t.Helper()
+	return newClientsOver(t, n, func() (net.Conn, error) { return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) })
+}
+
+func newClientsOver(t *testing.T, n int, dial func() (net.Conn, error)) *clients {
+	t.Helper()
 	l := &clients{t: t, stopping: make(chan struct{})}
 	for i := range n {
 		l.running.Go(func() {
-			if err := l.client(i, port); err != nil {
+			if err := l.client(i, dial); err != nil {
 				l.mu.Lock()
 				l.failures = append(l.failures, fmt.Errorf("client %d: %w", i, err))
 				l.mu.Unlock()
@@ -263,8 +268,8 @@ func newClients(t *testing.T, port, n int) *clients {
 	return l
 }
 
-func (l *clients) client(i, port int) error {
-	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+func (l *clients) client(i int, dial func() (net.Conn, error)) error {
+	c, err := dial()
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func newOperator(t *testing.T) *operator {
 	o := &operator{t: t, changed: make(chan struct{}), last: map[int64]*controlv1.Report{}, joined: map[string]bool{}, keys: map[int64][]byte{}, addr: "127.0.0.1:0"}
 	o.certify()
 	o.mux = &cache.MuxCache{Caches: map[string]cache.Cache{}, ClassifyDelta: func(r *cache.DeltaRequest) string { return r.GetTypeUrl() }}
-	for _, typ := range xds.Types {
+	for _, typ := range append(slices.Clone(xds.Types), xds.TypeSecret) {
 		o.mux.Caches[typ] = cache.NewLinearCache(typ)
 	}
 	o.up()
@@ -200,13 +201,19 @@ func (o *operator) listen(meshPort, appPort int) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	o.listenWith(meshPort, tcp, nil)
+}
+
+// listenWith sends a listener of a filter, with a transport socket if that is not nil.
+func (o *operator) listenWith(meshPort int, tcp *anypb.Any, socket *corev3.TransportSocket) {
+	o.t.Helper()
 	name := fmt.Sprintf("inbound/%d", meshPort)
-	err = o.mux.Caches[xds.TypeListener].(*cache.LinearCache).UpdateResource(name, &listenerv3.Listener{
+	err := o.mux.Caches[xds.TypeListener].(*cache.LinearCache).UpdateResource(name, &listenerv3.Listener{
 		Name: name, TrafficDirection: corev3.TrafficDirection_INBOUND,
 		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(meshPort)},
 		}}},
-		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+		FilterChains: []*listenerv3.FilterChain{{TransportSocket: socket, Filters: []*listenerv3.Filter{{
 			Name: xds.FilterTCP, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: tcp},
 		}}}},
 	})

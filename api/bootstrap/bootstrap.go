@@ -143,16 +143,25 @@ const (
 type ListenerTLS struct {
 	// Mode is "strict", or "permissive": clients without TLS are served too. Empty means strict.
 	Mode        string `json:"mode,omitempty"`
-	Certificate string `json:"certificate"`
-	Key         string `json:"key"`
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+	// Certificates are more of them, or all. A client gets the one for the name that it asks for, of a kind that it can verify; else
+	// the first, which is Certificate if that is there.
+	Certificates []KeyPair `json:"certificates,omitempty"`
 	// Trust has the roots of clients' certificates. With it every client has to show one.
 	Trust string `json:"trust,omitempty"`
-	// Peers are URIs ("spiffe://..."; "/*" at the end takes all that begin so) and DNS names, one of which a client's
+	// Peers are URIs ("spiffe://..."; "*" at the end takes all that begin so) and DNS names, one of which a client's
 	// certificate has to have; none takes every certificate of a trusted root.
 	Peers []string `json:"peers,omitempty"`
 	ALPN  []string `json:"alpn,omitempty"`
 	// MinVersion is "1.2" or "1.3"; empty means 1.2.
 	MinVersion string `json:"minVersion,omitempty"`
+}
+
+// KeyPair is a certificate, with those between it and its root, and its key.
+type KeyPair struct {
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
 }
 
 // ClusterTLS says how the endpoints of a cluster are spoken to. Files are PEM, and read again when they change.

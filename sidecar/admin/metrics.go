@@ -109,7 +109,7 @@ var traffic = []metric{
 			put(float64(o.Stats.Handshakes), "ok")
 			put(float64(o.Stats.HandshakesFailed), "failed")
 		}),
-	counter("axle_tls_connections_distrusted_total", "Connections closed after a handover because their peer is not trusted any more.",
+	counter("axle_tls_connections_distrusted_total", "Connections closed because their peer is not trusted any more: after a handover, or a change of trust.",
 		func(o *Observed) uint64 { return o.Stats.Distrusted }),
 	describe("axle_route_requests_total", "Requests that a route has taken; those of routes beyond the bound are in one series.",
 		prometheus.CounterValue, []string{"host", "route"}, func(o *Observed, put func(float64, ...string)) {

@@ -17,7 +17,15 @@ func (a *app) watchCertificates(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			a.engine.RefreshCertificates()
+			if !a.isGiving() { // connections that are on their way would not be looked at
+				a.engine.RefreshCertificates()
+			}
 		}
 	}
+}
+
+func (a *app) isGiving() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.giving
 }

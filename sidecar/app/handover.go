@@ -85,6 +85,7 @@ func (c candidate) Warm(state []byte) error {
 	}
 	var fallback *config.Snapshot
 	if len(w.LastGood) > 0 {
+		c.lend(w.LastGood)
 		var err error
 		if fallback, err = xds.Decode(w.LastGood); err != nil {
 			c.app.Log.Error(err, "The serving process' configuration is not understood")
@@ -97,6 +98,17 @@ func (c candidate) Warm(state []byte) error {
 	}
 	c.app.mu.Unlock()
 	return c.app.gate.now(fallback)
+}
+
+// lend lets the control plane's client use the donor's secrets: clients under TLS do not wait until the control plane has sent
+// them again.
+func (c candidate) lend(lastGood []byte) {
+	if c.app.xds == nil {
+		return
+	}
+	if err := c.app.xds.Lend(lastGood); err != nil {
+		c.app.Log.Error(err, "The secrets of the serving process are of no use")
+	}
 }
 
 // Accept starts accepting, on local endpoints too.

@@ -60,12 +60,12 @@ func (a *app) desired(d *controlv1.Desired) {
 }
 
 // deliver takes a configuration from the control plane.
-func (a *app) deliver(s *config.Snapshot, lastGood []byte) {
+func (a *app) deliver(s *config.Snapshot, lastGood xds.LastGood) {
 	a.mu.Lock()
-	a.lastGood = lastGood
+	a.lastGood = lastGood.All
 	a.mu.Unlock()
 	if a.Supervisor != nil {
-		if err := a.keep(keepXDS, lastGood); err != nil {
+		if err := a.keepConfig(lastGood); err != nil {
 			a.Log.Error(err, "A restart of the proxy would not find its configuration")
 		}
 	}
@@ -121,11 +121,11 @@ func (a *app) reportedPhase() controlv1.State_Phase {
 	return controlv1.State_STARTING
 }
 
-// meshPorts are the ports of the inbound listeners.
+// meshPorts are the ports of the inbound listeners that can serve.
 func meshPorts(s *config.Snapshot) []int32 {
 	var ports []int32
 	for _, l := range s.Listeners {
-		if l.Direction == config.Inbound {
+		if l.Direction == config.Inbound && !l.TLS.Shut() {
 			ports = append(ports, int32(l.Address.Port()))
 		}
 	}

@@ -2,6 +2,8 @@ package app
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/axlemesh/axle/api/bootstrap"
 	"github.com/axlemesh/axle/sidecar/admin"
@@ -45,11 +47,21 @@ func (a *app) ready() error {
 	case p != serving && p != leaving && p != taking:
 		return errors.New("phase: " + p.String())
 	case applied != nil && len(applied.Listeners) > 0:
-		return nil
+		return shut(applied.Listeners)
 	case failure != nil:
 		return failure
 	}
 	return errors.New("not configured yet")
+}
+
+// shut is an error when no listener can serve yet.
+func shut(all []config.Listener) error {
+	for _, l := range all {
+		if !l.TLS.Shut() {
+			return nil
+		}
+	}
+	return fmt.Errorf("listener %q waits for %s", all[0].Name, strings.Join(all[0].TLS.Waiting, ", "))
 }
 
 func (a *app) meshState() meshapi.State {

@@ -11,6 +11,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/control"
 	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/slot"
+	"github.com/axlemesh/axle/sidecar/xds"
 )
 
 // inSlot is what a process in a slot has besides: a directory that it shares with its successors. A nil one has nothing.
@@ -65,10 +66,23 @@ func (a *app) known() map[string][]byte {
 
 // keep leaves data for the next process of this container, and in a slot, while it serves, for the pod.
 func (a *app) keep(key string, data []byte) error {
-	if a.slot != nil && (key == keepXDS || key == control.KeepTrust) {
+	if a.slot != nil && key == control.KeepTrust {
 		a.slot.keeper.Keep(key, data)
 	}
 	return a.Supervisor.Keep(key, data)
+}
+
+// keepConfig leaves the last good configuration as keep would. Keys stay in memory: the supervisor's, and the slots'
+// directory if that is nothing else.
+func (a *app) keepConfig(g xds.LastGood) error {
+	if a.slot != nil {
+		data := g.Keyless
+		if a.slot.dir.InMemory() {
+			data = g.All
+		}
+		a.slot.keeper.Keep(keepXDS, data)
+	}
+	return a.Supervisor.Keep(keepXDS, g.All)
 }
 
 // keepForPod lets what was kept be found after a restart of the whole pod: this process serves.

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"crypto/fips140"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -24,14 +25,19 @@ type Context struct {
 	failed  string // the stamp of files that are of no use; only Refresh touches it
 }
 
-// material is the content of the files.
+// material is what a block names.
 type material struct {
 	config *tls.Config
 	roots  *x509.CertPool // nil means the system's, and for a listener that it asks for no certificate
+	rules  Rules
 	stamp  string
 }
 
-// Load reads the files of a block that config has validated. server says that it is a listener's.
+// Rules tell whether two contexts let in the same peers.
+type Rules [sha256.Size]byte
+
+// Load reads what a block names that config has validated. server says that it is a listener's. Where the block waits for
+// something, every handshake fails and says for what.
 func Load(block *config.TLS, server bool) (*Context, error) {
 	if fips140.Enforced() {
 		return nil, record.ErrFIPS
@@ -65,26 +71,38 @@ func (c *Context) Refresh() (changed bool, err error) {
 // Config is for the next handshake. It is shared and must not be changed.
 func (c *Context) Config() *tls.Config { return c.current.Load().config }
 
+// Rules are those in force.
+func (c *Context) Rules() Rules { return c.current.Load().rules }
+
 // Permissive says that clients may speak without TLS, too.
 func (c *Context) Permissive() bool { return c.block.Permissive }
+
+// Missing says why there can be no handshake; nil when there can.
+func (c *Context) Missing() error {
+	if len(c.block.Waiting) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the control plane has not sent %s yet", strings.Join(c.block.Waiting, ", "))
+}
 
 // For says whether c is what Load would make of block.
 func (c *Context) For(block *config.TLS) bool { return reflect.DeepEqual(c.block, *block) }
 
 func (c *Context) files() []string {
 	var all []string
-	for _, f := range []string{c.block.Certificate, c.block.Key, c.block.Trust} {
-		if f != "" {
-			all = append(all, f)
-		}
+	for _, p := range c.block.Certificates {
+		all = append(all, p.Chain.File, p.Key.File)
 	}
-	return all
+	return append(all, c.block.Trust.File)
 }
 
 // stamp is different when a file is. A volume that swaps a symbolic link changes what the name leads to.
 func (c *Context) stamp() string {
 	var stamp strings.Builder
 	for _, f := range c.files() {
+		if f == "" {
+			continue
+		}
 		if info, err := os.Stat(f); err == nil {
 			fmt.Fprintf(&stamp, "%d %d", info.ModTime().UnixNano(), info.Size())
 		}
@@ -101,29 +119,65 @@ func (c *Context) load() (*material, error) {
 		// A ticket of ours would be a record that we have to count, and a resumed peer's certificate one that nobody checks.
 		SessionTicketsDisabled: true,
 	}
+	m.config = cfg
+	if len(b.Waiting) > 0 {
+		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, c.Missing() }
+		return m, nil
+	}
 	var errs []error
-	if b.Certificate != "" {
-		cert, err := tls.LoadX509KeyPair(b.Certificate, b.Key)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("read certificate %q with key %q: %w", b.Certificate, b.Key, err))
-		}
-		cfg.Certificates = []tls.Certificate{cert}
+	for i := range b.Certificates {
+		cert, err := pair(&b.Certificates[i])
+		errs = append(errs, err)
+		cfg.Certificates = append(cfg.Certificates, cert)
 	}
-	if b.Trust != "" {
-		pem, err := os.ReadFile(b.Trust)
-		if m.roots = x509.NewCertPool(); err == nil && !m.roots.AppendCertsFromPEM(pem) {
-			err = errors.New("there is no certificate in it")
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("read trust %q: %w", b.Trust, err))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	trust, err := c.trust(m)
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
+	if len(cfg.Certificates) > 1 {
+		cfg.GetCertificate, cfg.Certificates = choice(cfg.Certificates), nil
+	}
 	c.verifying(cfg, m)
-	m.config = cfg
+	m.rules = Rules(sha256.Sum256(fmt.Appendf(nil, "%x %t %q %q", sha256.Sum256(trust), b.Optional, b.Name, b.Peers)))
 	return m, nil
+}
+
+func pair(c *config.Certificate) (tls.Certificate, error) {
+	chain, err := content(c.Chain)
+	key, keyErr := content(c.Key)
+	if err = errors.Join(err, keyErr); err == nil {
+		var cert tls.Certificate
+		if cert, err = tls.X509KeyPair(chain, key); err == nil {
+			return cert, nil
+		}
+	}
+	if c.Chain.File == "" {
+		return tls.Certificate{}, fmt.Errorf("read the certificate of secret %q: %w", c.Chain.Secret, err)
+	}
+	return tls.Certificate{}, fmt.Errorf("read certificate %q with key %q: %w", c.Chain.File, c.Key.File, err)
+}
+
+// trust reads the roots, and returns the PEM that they are in.
+func (c *Context) trust(m *material) ([]byte, error) {
+	t := c.block.Trust
+	if t.IsZero() {
+		return nil, nil
+	}
+	pem, err := content(t)
+	if m.roots = x509.NewCertPool(); err == nil && !m.roots.AppendCertsFromPEM(pem) {
+		err = errors.New("there is no certificate in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read trust %q: %w", t.File+t.Secret, err)
+	}
+	return pem, nil
+}
+
+func content(p config.PEM) ([]byte, error) {
+	if p.File != "" {
+		return os.ReadFile(p.File)
+	}
+	return p.Sent.Reveal(), nil
 }
 
 // verifying makes cfg check peers by Context's own rules, the same that Verify checks a chain by that came in a handover.
@@ -132,7 +186,10 @@ func (c *Context) verifying(cfg *tls.Config, m *material) {
 		return
 	}
 	cfg.ClientAuth = tls.RequireAnyClientCert
+	if c.block.Optional {
+		cfg.ClientAuth = tls.RequestClientCert
+	}
 	cfg.ClientCAs = m.roots       // named to clients, which choose by it
 	cfg.InsecureSkipVerify = true // of crypto/tls's own check; ours follows
-	cfg.VerifyConnection = func(state tls.ConnectionState) error { return c.check(m, state.PeerCertificates) }
+	cfg.VerifyConnection = func(state tls.ConnectionState) error { return c.check(m, state.PeerCertificates, false) }
 }

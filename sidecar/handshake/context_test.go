@@ -106,7 +106,7 @@ func TestVerify(t *testing.T) {
 		"by its URI":              {peers: []string{"spiffe://mesh/ns/shop/sa/web"}, leaf: good},
 		"by its namespace":        {peers: []string{"other.test", "spiffe://mesh/ns/shop/*"}, leaf: good},
 		"by its DNS name":         {peers: []string{"WEB.test"}, leaf: good},
-		"not on the list":         {peers: []string{"spiffe://mesh/ns/shop/sa/we", "spiffe://mesh/ns/sho/*"}, leaf: good, want: "which is not in the list of peers"},
+		"not on the list":         {peers: []string{"spiffe://mesh/ns/shop/sa/we", "spiffe://mesh/ns/sho/*"}, leaf: good, want: `the peer is "spiffe://mesh/ns/shop/sa/web" and "web.test", and "spiffe://mesh/ns/shop/sa/we" or "spiffe://mesh/ns/sho/*" is wanted`},
 		"of another root":         {leaf: foreign, want: "unknown authority"},
 		"a server's as a client":  {leaf: limited, want: "key usage"},
 		"none":                    {want: "no certificate"},
@@ -116,7 +116,7 @@ func TestVerify(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			c, err := Load(&config.TLS{Certificate: certFile, Key: keyFile, Trust: ca, Peers: tc.peers, Name: tc.name}, !tc.client)
+			c, err := Load(&config.TLS{Certificates: []config.Certificate{config.Pair(certFile, keyFile)}, Trust: config.PEM{File: ca}, Peers: tc.peers, Name: tc.name}, !tc.client)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +129,7 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
-	c, err := Load(&config.TLS{Certificate: certFile, Key: keyFile}, true)
+	c, err := Load(&config.TLS{Certificates: []config.Certificate{config.Pair(certFile, keyFile)}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestLoadReportsEveryMistake(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Load(&config.TLS{Certificate: "nowhere.pem", Key: "nowhere.key", Trust: empty}, true)
+	_, err := Load(&config.TLS{Certificates: []config.Certificate{config.Pair("nowhere.pem", "nowhere.key")}, Trust: config.PEM{File: empty}}, true)
 	if err == nil || !strings.Contains(err.Error(), `certificate "nowhere.pem" with key "nowhere.key"`) || !strings.Contains(err.Error(), "no certificate in it") {
 		t.Errorf("%v, want both mistakes", err)
 	}
@@ -156,7 +156,7 @@ func TestLoadReportsEveryMistake(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	i := newIssuer(t)
 	_, certFile, keyFile := i.leaf("one.test", "", both...)
-	c, err := Load(&config.TLS{Certificate: certFile, Key: keyFile}, true)
+	c, err := Load(&config.TLS{Certificates: []config.Certificate{config.Pair(certFile, keyFile)}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

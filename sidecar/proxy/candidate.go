@@ -125,6 +125,9 @@ func (w *worker) prepare(b handover.Batch) error {
 			_ = unix.Close(b.Conns[i].FD)
 			continue
 		}
+		if c, ok := r.conn.Cipher().(*secured); ok {
+			c.at = placeOf(s)
+		}
 		batch = append(batch, r)
 	}
 	if failed != nil {

@@ -135,7 +135,7 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	contexts, err := e.contextsOf(s)
+	contexts, other, err := e.contextsOf(s)
 	if err != nil {
 		return fmt.Errorf("apply configuration %q: %w", s.Version, err)
 	}
@@ -148,6 +148,7 @@ func (e *Engine) Apply(s *config.Snapshot) error {
 	for _, w := range e.workers {
 		w.loop.Call(func() { w.update(s, routes, shared) })
 	}
+	e.doubt(other)
 	e.snapshot = s
 	e.forget(s, routes)
 	return e.relisten(s, opened)

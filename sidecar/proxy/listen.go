@@ -21,14 +21,15 @@ type listener struct {
 	accepting *loop.Accepting // nil while not accepting
 }
 
-// listen opens the listeners of s that are new or have another address, and returns them. On an error it undoes that.
+// listen opens the listeners of s that are new or have another address, and returns them. One that waits for its certificate
+// is not opened. On an error it undoes that.
 func (e *Engine) listen(s *config.Snapshot) (map[string]*listener, error) {
 	opened := map[string]*listener{}
 	var errs []error
 	for i := range s.Listeners {
 		cfg := &s.Listeners[i]
 		old := e.listeners[cfg.Name]
-		if old != nil && old.config.Load().Address == cfg.Address {
+		if cfg.TLS.Shut() || old != nil && old.config.Load().Address == cfg.Address {
 			continue
 		}
 		if old != nil {
@@ -86,6 +87,12 @@ func (e *Engine) relisten(s *config.Snapshot, opened map[string]*listener) error
 			e.listeners[cfg.Name] = l
 		}
 		l := e.listeners[cfg.Name]
+		if cfg.TLS.Shut() { // nobody is turned away where a socket is open already
+			if l != nil {
+				e.pause(l)
+			}
+			continue
+		}
 		l.config.Store(cfg)
 		if e.serving {
 			e.accept(l)

@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -89,8 +91,25 @@ func (a *authority) issue(name, id string) (cert, key string) {
 		}
 		template.URIs = []*url.URL{u}
 	}
-	private := newKey(a.t)
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)
+	return a.write(name, template, newKey(a.t))
+}
+
+// issueRSA makes one whose subject says so.
+func (a *authority) issueRSA(name string) (cert, key string) {
+	a.t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return a.write("RSA "+name, &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "RSA " + name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{name},
+	}, private)
+}
+
+func (a *authority) write(name string, template *x509.Certificate, private crypto.Signer) (cert, key string) {
+	a.t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -121,13 +140,13 @@ const (
 // inbound is a listener's block that demands certificates of webID's namespace.
 func (a *authority) inbound() *config.TLS {
 	cert, key := a.issue("in.test", "spiffe://mesh.test/ns/shop/sa/in")
-	return &config.TLS{Certificate: cert, Key: key, Trust: a.file, Peers: []string{"spiffe://mesh.test/ns/shop/*"}}
+	return &config.TLS{Certificates: []config.Certificate{config.Pair(cert, key)}, Trust: config.PEM{File: a.file}, Peers: []string{"spiffe://mesh.test/ns/shop/*"}}
 }
 
 // outbound is a cluster's block that shows a certificate and wants serverID.
 func (a *authority) outbound() *config.TLS {
 	cert, key := a.issue("out.test", "spiffe://mesh.test/ns/shop/sa/out")
-	return &config.TLS{Certificate: cert, Key: key, Trust: a.file, Name: "server.test", Peers: []string{serverID}}
+	return &config.TLS{Certificates: []config.Certificate{config.Pair(cert, key)}, Trust: config.PEM{File: a.file}, Name: "server.test", Peers: []string{serverID}}
 }
 
 // client is a tls.Config for a test's client, with a certificate.

@@ -41,6 +41,8 @@ type shaking struct {
 	context *handshake.Context // nil when the configuration here has none: a connection that came in a handover is plain then
 	from    *config.Listener   // of a client's connection
 	inner   loop.Handler       // of an endpoint's
+	cluster string             // likewise
+	rules   handshake.Rules    // that the handshake began with
 	run     *handshake.Handshake
 	timer   loop.Timer
 	queued  bool
@@ -53,6 +55,8 @@ type shakes struct {
 	opening int // connections whose protocol is not known yet
 	queue   []*shaking
 	idle    chan struct{} // closed when none is running or opening any more; nil when nobody waits
+	untold  int           // peers that were somebody else, since the last one that the log has
+	told    time.Duration // when that was
 }
 
 // arrival is a client's connection that nobody handles yet: a new descriptor, or a connection whose handshake is over.
@@ -77,9 +81,12 @@ func (w *worker) connect(c *cluster, addr netip.AddrPort, h loop.Handler) (*loop
 	if c.Config.TLS == nil {
 		return w.loop.Dial(addr, w.engine.nextID(), h)
 	}
-	s := &shaking{w: w, inner: h, context: w.engine.contexts.Load().clusters[c.name]}
+	s := &shaking{w: w, inner: h, cluster: c.name, context: w.engine.contexts.Load().clusters[c.name]}
 	if s.context == nil {
 		return nil, fmt.Errorf("dial %v: the certificates of cluster %q are not there", addr, c.name)
+	}
+	if err := s.context.Missing(); err != nil {
+		return nil, fmt.Errorf("dial %v: cluster %q: %w", addr, c.name, err)
 	}
 	conn, err := w.loop.Dial(addr, w.engine.nextID(), s)
 	if err != nil {
@@ -130,6 +137,7 @@ func (s *shaking) Data(c *loop.Conn, b []byte) int {
 
 // begun looks at the first bytes of a client and says whether its handshake goes on now.
 func (s *shaking) begun(b []byte) bool {
+	s.renew()
 	switch {
 	case s.queued || s.inner != nil:
 		return false
@@ -168,7 +176,9 @@ func (s *shaking) start() {
 		s.conn.Pause()
 		return
 	}
+	s.renew()
 	w.shakes.running++
+	s.rules = s.context.Rules() // before Config: what changes in between is found out at the end
 	s.run = handshake.New(s.context.Config(), s.inner == nil, s)
 	w.engine.running.Go(s.run.Run)
 }
@@ -209,13 +219,17 @@ func (s *shaking) done(r handshake.Result) {
 	if s.conn.Closed() {
 		return
 	}
+	if r.Err == nil {
+		r.Err = s.outrun(r.Chain)
+	}
 	if r.Err != nil {
+		w.tell(s.place(), r.Err)
 		s.conn.Fail(r.Err)
 		return
 	}
 	w.count.Handshakes++
 	s.leave()
-	s.conn.Secure(&secured{Session: r.Session, chain: r.Chain}, s.run.Rest())
+	s.conn.Secure(&secured{Session: r.Session, chain: r.Chain, at: s.place()}, s.run.Rest())
 	s.conn.Resume()
 	if s.inner != nil {
 		s.conn.Handler = s.inner
@@ -224,6 +238,29 @@ func (s *shaking) done(r handshake.Result) {
 		w.serve(arrival{id: s.conn.ID, conn: s.conn}, s.from)
 	}
 	s.conn.Replay()
+}
+
+func (s *shaking) place() place {
+	if s.from != nil {
+		return place{name: s.from.Name}
+	}
+	return place{s.cluster, true}
+}
+
+// renew takes the certificates of the configuration in force now: the connection may have been silent for long.
+func (s *shaking) renew() {
+	if now := s.w.engine.contexts.Load().at(s.place()); now != nil && s.context != nil {
+		s.context = now
+	}
+}
+
+// outrun checks a peer again where the rules have changed in its handshake: nobody else would.
+func (s *shaking) outrun(chain [][]byte) error {
+	now := s.w.engine.contexts.Load().at(s.place())
+	if now == nil || now.Rules() == s.rules {
+		return nil
+	}
+	return now.Verify(chain)
 }
 
 // leave forgets that the connection was one without a handshake.

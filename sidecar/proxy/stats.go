@@ -65,7 +65,7 @@ type Counters struct {
 
 	Handshakes       uint64 // TLS handshakes that ended well
 	HandshakesFailed uint64 // and those that did not
-	Distrusted       uint64 // connections closed after a handover because their peer is not trusted any more
+	Distrusted       uint64 // connections closed because their peer is not trusted any more, after a handover or a change of trust
 
 	Mirrored      uint64 // copies that were answered
 	MirrorDropped uint64 // copies that were due and not sent, or not answered

@@ -57,6 +57,12 @@ func (d Dir) open() error {
 	return nil
 }
 
+// InMemory says that what is written here reaches no disk.
+func (d Dir) InMemory() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(string(d), &st) == nil && (int64(st.Type) == unix.TMPFS_MAGIC || int64(st.Type) == unix.RAMFS_MAGIC)
+}
+
 // Identity is what the slots' file says to one of them.
 type Identity struct {
 	// Generation and Version of this slot.

@@ -17,7 +17,8 @@ func (t *translator) listenerTLS(at string, l *bootstrap.ListenerTLS) *config.TL
 		t.fault("%s.mode: %q is neither %s nor %s", at, l.Mode, bootstrap.Strict, bootstrap.Permissive)
 	}
 	return &config.TLS{
-		Permissive: l.Mode == bootstrap.Permissive, Certificate: l.Certificate, Key: l.Key, Trust: l.Trust,
+		Permissive: l.Mode == bootstrap.Permissive, Certificates: pairs(append([]bootstrap.KeyPair{{Certificate: l.Certificate, Key: l.Key}}, l.Certificates...)),
+		Trust: config.PEM{File: l.Trust},
 		Peers: l.Peers, ALPN: l.ALPN, MinVersion: t.version(at+".minVersion", l.MinVersion),
 	}
 }
@@ -27,9 +28,20 @@ func (t *translator) clusterTLS(at string, c *bootstrap.ClusterTLS) *config.TLS 
 		return nil
 	}
 	return &config.TLS{
-		Certificate: c.Certificate, Key: c.Key, Trust: c.Trust, Name: c.ServerName,
+		Certificates: pairs([]bootstrap.KeyPair{{Certificate: c.Certificate, Key: c.Key}}), Trust: config.PEM{File: c.Trust}, Name: c.ServerName,
 		Peers: c.Peers, ALPN: c.ALPN, MinVersion: t.version(at+".minVersion", c.MinVersion),
 	}
+}
+
+// pairs leaves out a first one that is not there.
+func pairs(all []bootstrap.KeyPair) []config.Certificate {
+	var out []config.Certificate
+	for i, p := range all {
+		if i > 0 || p != (bootstrap.KeyPair{}) {
+			out = append(out, config.Pair(p.Certificate, p.Key))
+		}
+	}
+	return out
 }
 
 func (t *translator) version(at, s string) uint16 {

@@ -16,7 +16,8 @@ static:
     address: ":12200"
     protocol: bolt
     cluster: app
-    tls: {mode: permissive, certificate: c.pem, key: c.key, trust: ca.pem, peers: ["spiffe://mesh/ns/shop/*"], alpn: [x], minVersion: "1.3"}
+    tls: {mode: permissive, certificate: c.pem, key: c.key, trust: ca.pem, peers: ["spiffe://mesh/ns/shop/*"], alpn: [x], minVersion: "1.3",
+      certificates: [{certificate: e.pem, key: e.key}]}
   clusters:
   - name: app
     endpoints: ["127.0.0.1:1"]
@@ -34,11 +35,12 @@ func TestTLSBlocks(t *testing.T) {
 	}
 	want := []*config.TLS{
 		{
-			Permissive: true, Certificate: "c.pem", Key: "c.key", Trust: "ca.pem", Peers: []string{"spiffe://mesh/ns/shop/*"}, ALPN: []string{"x"},
+			Permissive: true, Certificates: []config.Certificate{config.Pair("c.pem", "c.key"), config.Pair("e.pem", "e.key")},
+			Trust: config.PEM{File: "ca.pem"}, Peers: []string{"spiffe://mesh/ns/shop/*"}, ALPN: []string{"x"},
 			MinVersion: tls.VersionTLS13,
 		},
 		{
-			Certificate: "d.pem", Key: "d.key", Trust: "ca.pem", Name: "app.test", Peers: []string{"app.test"}, ALPN: []string{"y"},
+			Certificates: []config.Certificate{config.Pair("d.pem", "d.key")}, Trust: config.PEM{File: "ca.pem"}, Name: "app.test", Peers: []string{"app.test"}, ALPN: []string{"y"},
 			MinVersion: tls.VersionTLS12,
 		},
 	}

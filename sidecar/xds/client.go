@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,17 +46,20 @@ type Config struct {
 	Now   func() time.Time
 	Log   logr.Logger
 	// Deliver takes each snapshot and the export to start from next time. It must not block.
-	Deliver func(snap *config.Snapshot, lastGood []byte)
+	Deliver func(snap *config.Snapshot, lastGood LastGood)
 }
 
 // Client is one sidecar's subscription.
 type Client struct {
 	cfg Config
 
+	delivering sync.Mutex // one snapshot after another
+
 	mu        sync.Mutex // guards all below
 	session   session
 	delivered bool
 	rejected  map[string]string
+	waiting   []string
 	connected bool
 }
 
@@ -66,6 +70,8 @@ type Status struct {
 	Versions map[string]map[string]string `json:"versions"`
 	// Rejected is the last rejection by type, until a response of that type is accepted.
 	Rejected map[string]string `json:"rejected,omitempty"`
+	// Waiting lists what waits for secrets.
+	Waiting []string `json:"waiting,omitempty"`
 }
 
 // New returns a client that holds nothing.
@@ -89,11 +95,20 @@ func (c *Client) Import(lastGood []byte) error {
 	return nil
 }
 
-// Export returns what Import takes.
-func (c *Client) Export() ([]byte, error) {
+// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet. A snapshot is delivered at
+// once when that changes it.
+func (c *Client) Lend(lastGood []byte) error {
+	from := NewStore()
+	if _, err := from.Import(lastGood); err != nil {
+		return err
+	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.session.store.Export()
+	changed := c.session.store.lend(from)
+	c.mu.Unlock()
+	if changed {
+		c.deliver()
+	}
+	return nil
 }
 
 // Status returns a copy.
@@ -101,9 +116,12 @@ func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := Status{Connected: c.connected, Versions: make(map[string]map[string]string), Rejected: maps.Clone(c.rejected)}
-	for _, t := range Types {
-		st.Versions[short(t)] = c.session.store.Versions(t)
+	for _, t := range all {
+		if held := c.session.store.Versions(t); t != TypeSecret || len(held) > 0 {
+			st.Versions[short(t)] = held
+		}
 	}
+	st.Waiting = c.waiting
 	return st
 }
 
@@ -189,9 +207,11 @@ func (c *Client) work(stream adsStream, responses <-chan *discoveryv3.DeltaDisco
 		case err := <-failed:
 			return fmt.Errorf("receive configuration: %w", err)
 		case r := <-responses:
-			answer, wait := c.take(r)
-			if err := stream.Send(answer); err != nil {
-				return fmt.Errorf("answer %s: %w", short(r.GetTypeUrl()), cause(err, responses, failed))
+			answers, wait := c.take(r)
+			for _, answer := range answers {
+				if err := stream.Send(answer); err != nil {
+					return fmt.Errorf("answer %s: %w", short(r.GetTypeUrl()), cause(err, responses, failed))
+				}
 			}
 			if wait > 0 {
 				due.within(wait)
@@ -203,12 +223,16 @@ func (c *Client) work(stream adsStream, responses <-chan *discoveryv3.DeltaDisco
 	}
 }
 
-// take works one response in. wait is how long a snapshot may be put off, 0 when none is needed.
-func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (answer *discoveryv3.DeltaDiscoveryRequest, wait time.Duration) {
+// take works one response in. The answers are one to it, and one that asks for secrets. wait is how long a snapshot may be put off, 0 when none is needed.
+func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (answers []*discoveryv3.DeltaDiscoveryRequest, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.connected = true
 	answer, changed, err := c.session.receive(r)
+	answers = append(answers, answer)
+	if more := c.session.secrets(); more != nil {
+		answers = append(answers, more)
+	}
 	if err != nil {
 		c.rejected[short(r.GetTypeUrl())] = err.Error()
 		c.cfg.Log.Info("Rejected configuration; the last good one stays", "reason", err.Error())
@@ -218,18 +242,24 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (answer *discoveryv
 	c.cfg.Log.V(1).Info("Configuration received", "type", short(r.GetTypeUrl()), "resources", len(r.GetResources()), "removed", len(r.GetRemovedResources()))
 	switch {
 	case !c.delivered && !c.session.complete():
-		return answer, patience
+		return answers, patience
 	case changed || !c.delivered:
-		return answer, settle
+		return answers, settle
 	}
-	return answer, 0
+	return answers, 0
 }
 
 func (c *Client) deliver() {
+	c.delivering.Lock()
+	defer c.delivering.Unlock()
 	c.mu.Lock()
 	snap, problems := c.session.store.Snapshot()
 	lastGood, err := c.session.store.Export()
 	c.delivered = true
+	c.waiting = nil
+	if waiting := c.session.store.waiting(snap); waiting != nil {
+		c.waiting = strings.Split(waiting.Error(), "\n")
+	}
 	c.mu.Unlock()
 	if problems != nil {
 		c.cfg.Log.Info("Some configuration is left out", "problems", problems.Error())

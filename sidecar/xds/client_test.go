@@ -33,11 +33,12 @@ type plane struct {
 	sent  []string // names of resources sent, "-name" for removed ones
 	nacks []string
 	nodes []string
+	asked []string // names of secrets that were subscribed to, "-name" when that ended
 }
 
 func newPlane(t *testing.T) *plane {
 	p := &plane{t: t, caches: make(map[string]*cache.LinearCache), mux: &cache.MuxCache{Caches: make(map[string]cache.Cache)}}
-	for _, typ := range Types {
+	for _, typ := range all {
 		p.caches[typ] = cache.NewLinearCache(typ)
 		p.mux.Caches[typ] = p.caches[typ]
 	}
@@ -73,6 +74,12 @@ func (p *plane) request(_ int64, r *discoveryv3.DeltaDiscoveryRequest) error {
 	defer p.mu.Unlock()
 	if d := r.GetErrorDetail(); d != nil {
 		p.nacks = append(p.nacks, d.GetMessage())
+	}
+	if r.GetTypeUrl() == TypeSecret {
+		p.asked = append(p.asked, r.GetResourceNamesSubscribe()...)
+		for _, name := range r.GetResourceNamesUnsubscribe() {
+			p.asked = append(p.asked, "-"+name)
+		}
 	}
 	if n := r.GetNode(); n != nil && r.GetResponseNonce() == "" {
 		p.nodes = append(p.nodes, n.GetId())
@@ -110,10 +117,11 @@ func (p *plane) set(ms ...types.Resource) {
 
 // follower is a running client and what it delivered.
 type follower struct {
-	t      *testing.T
-	client *Client
-	snaps  chan *config.Snapshot
-	last   []byte
+	t       *testing.T
+	client  *Client
+	snaps   chan *config.Snapshot
+	last    []byte
+	keyless []byte
 }
 
 func follow(t *testing.T, addr string, lastGood []byte) *follower {
@@ -126,7 +134,7 @@ func follow(t *testing.T, addr string, lastGood []byte) *follower {
 	f := &follower{t: t, snaps: make(chan *config.Snapshot, 100)}
 	f.client = New(Config{
 		NodeID: "pod-1", Conn: conn, Retry: backoff.Policy{First: 20 * time.Millisecond, Max: 50 * time.Millisecond}, Now: time.Now, Log: testr.New(t),
-		Deliver: func(s *config.Snapshot, b []byte) { f.last = b; f.snaps <- s },
+		Deliver: func(s *config.Snapshot, b LastGood) { f.last, f.keyless = b.All, b.Keyless; f.snaps <- s },
 	})
 	if lastGood != nil {
 		if err := f.client.Import(lastGood); err != nil {

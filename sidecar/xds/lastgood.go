@@ -17,16 +17,34 @@ import (
 // lastGoodMagic starts an export; its last byte is the format's version.
 var lastGoodMagic = []byte("axle-xds\x01")
 
+// LastGood is every resource, as Import takes it.
+type LastGood struct {
+	// All goes to a successor, and to the supervisor's memory. It has keys in it.
+	All []byte
+	// Keyless lacks secrets, and what came with keys in it: it may go to a disk.
+	Keyless []byte
+}
+
 // Export writes down every resource: magic, SHA-256 of the rest, and then a DeltaDiscoveryResponse whose resources are
-// of all types. It goes to a successor, to the supervisor, or into a file.
-func (s *Store) Export() ([]byte, error) {
-	all := &discoveryv3.DeltaDiscoveryResponse{}
-	for _, t := range Types {
+// of all types.
+func (s *Store) Export() (out LastGood, err error) {
+	if out.All, err = s.export(true); err != nil {
+		return out, err
+	}
+	out.Keyless, err = s.export(false)
+	return out, err
+}
+
+func (s *Store) export(keys bool) ([]byte, error) {
+	out := &discoveryv3.DeltaDiscoveryResponse{}
+	for _, t := range all { // secrets last: what needs them is there then
 		for _, name := range slices.Sorted(maps.Keys(s.types[t])) {
-			all.Resources = append(all.Resources, s.types[t][name].raw)
+			if r := s.types[t][name]; keys || t != TypeSecret && !r.block().keys() {
+				out.Resources = append(out.Resources, r.raw)
+			}
 		}
 	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(all)
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(out)
 	if err != nil {
 		return nil, fmt.Errorf("export the last good configuration: %w", err)
 	}
@@ -55,7 +73,7 @@ func (s *Store) Import(b []byte) (problems, err error) {
 		_, err := fresh.Update(r.GetResource().GetTypeUrl(), []*discoveryv3.Resource{r}, nil)
 		problem = append(problem, err)
 	}
-	s.types = fresh.types
+	s.types, s.warming = fresh.types, fresh.warming
 	return errors.Join(problem...), nil
 }
 

@@ -30,6 +30,7 @@ type labels map[string]string
 type entrance struct {
 	config.Listener
 	caller labels
+	tls    *tlsBlock
 }
 
 // translateCaller reads the labels in a listener's metadata; nil when there are none.

@@ -76,7 +76,7 @@ func TestRoutesAreForCallers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			kept, err := Decode(b)
+			kept, err := Decode(b.All)
 			if err != nil {
 				t.Fatal(err)
 			}

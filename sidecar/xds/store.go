@@ -11,6 +11,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -23,28 +24,34 @@ const (
 	TypeEndpoint = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	TypeHost     = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	TypeSecret   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
-// Types in the order in which they are asked for: what is referred to comes first.
+// Types in the order in which they are asked for, all of each: what is referred to comes first. Secrets are asked for by name.
 var Types = []string{TypeCluster, TypeEndpoint, TypeListener, TypeHost}
+
+var all = append(slices.Clone(Types), TypeSecret)
 
 // resource is the last good version of one resource: as it came, and translated.
 type resource struct {
 	raw   *discoveryv3.Resource
-	value any // entrance, cluster, endpoints or host
+	value any // entrance, cluster, endpoints, host or secret
 }
 
 // Store holds the last good version of every resource. It does no I/O, and is not safe for concurrent use.
 type Store struct {
 	types map[string]map[string]resource
 	built int
+	// warming are newer versions of listeners and clusters that wait for secrets; the last ones that had theirs stay meanwhile.
+	warming map[string]map[string]resource
+	lent    map[string]resource // secrets of a predecessor, for when they are needed
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	s := &Store{types: make(map[string]map[string]resource)}
-	for _, t := range Types {
-		s.types[t] = make(map[string]resource)
+	s := &Store{types: make(map[string]map[string]resource), warming: make(map[string]map[string]resource)}
+	for _, t := range all {
+		s.types[t], s.warming[t] = make(map[string]resource), make(map[string]resource)
 	}
 	return s
 }
@@ -57,7 +64,11 @@ func (s *Store) Update(typeURL string, resources []*discoveryv3.Resource, remove
 		return false, fmt.Errorf("type %q was not asked for", typeURL)
 	}
 	var errs []error
+	needed := s.needed()
 	for i, r := range resources {
+		if typeURL == TypeSecret && !needed[r.GetName()] {
+			continue // it crossed with the end of its subscription
+		}
 		value, err := translate(typeURL, r)
 		if err != nil {
 			name := r.GetName()
@@ -67,16 +78,20 @@ func (s *Store) Update(typeURL string, resources []*discoveryv3.Resource, remove
 			errs = append(errs, fmt.Errorf("%s %q: %w", short(typeURL), name, err))
 			continue
 		}
-		held[r.GetName()] = resource{raw: r, value: value}
+		s.put(typeURL, r.GetName(), resource{raw: r, value: value})
 		changed = true
 	}
 	for _, name := range removed {
+		if typeURL == TypeSecret && needed[name] {
+			continue // who takes a certificate away has to take away what it is for
+		}
+		delete(s.warming[typeURL], name)
 		if _, ok := held[name]; ok {
 			delete(held, name)
 			changed = true
 		}
 	}
-	return changed, errors.Join(errs...)
+	return s.settleSecrets() || changed, errors.Join(errs...)
 }
 
 // Versions returns what is held of one type, for a server that has to send only the rest.
@@ -89,6 +104,9 @@ func (s *Store) Versions(typeURL string) map[string]string {
 }
 
 func translate(typeURL string, r *discoveryv3.Resource) (any, error) {
+	if got := r.GetResource().GetTypeUrl(); r.GetResource() != nil && got != typeURL { // which is how an export is read
+		return nil, fmt.Errorf("it is a %q", got)
+	}
 	switch typeURL {
 	case TypeListener:
 		return decode(r, &listenerv3.Listener{}, (*listenerv3.Listener).GetName, translateListener)
@@ -96,6 +114,8 @@ func translate(typeURL string, r *discoveryv3.Resource) (any, error) {
 		return decode(r, &clusterv3.Cluster{}, (*clusterv3.Cluster).GetName, translateCluster)
 	case TypeEndpoint:
 		return decode(r, &endpointv3.ClusterLoadAssignment{}, (*endpointv3.ClusterLoadAssignment).GetClusterName, translateEndpoints)
+	case TypeSecret:
+		return decode(r, &tlsv3.Secret{}, (*tlsv3.Secret).GetName, translateSecret)
 	default:
 		return decode(r, &routev3.VirtualHost{}, (*routev3.VirtualHost).GetName, translateHost)
 	}
@@ -120,7 +140,7 @@ func decode[M proto.Message, V any](r *discoveryv3.Resource, m M, name func(M) s
 
 // Snapshot puts the resources together. What one refers to and was not sent is filled in: inbound/<port> is the
 // application on that port, any other cluster has no endpoints yet. A listener that cannot be is left out and named in
-// the error; the snapshot is valid all the same.
+// the error, as is what waits for secrets; the snapshot is valid all the same.
 func (s *Store) Snapshot() (*config.Snapshot, error) {
 	s.built++
 	snap := &config.Snapshot{
@@ -135,11 +155,12 @@ func (s *Store) Snapshot() (*config.Snapshot, error) {
 			all, _ := s.types[TypeEndpoint][c.eds].value.(endpoints)
 			out.Endpoints, out.Traits = all.addrs, all.traits
 		}
+		out.TLS = c.tls.resolve(s.types[TypeSecret])
 		snap.Clusters[name] = &out
 	}
 	s.addHosts(snap)
 	err := s.addListeners(snap)
-	return snap, err
+	return snap, errors.Join(err, s.waiting(snap))
 }
 
 // addHosts gives each domain to the host of that name, else to the first by name that claims it.
@@ -166,7 +187,9 @@ func (s *Store) addListeners(snap *config.Snapshot) error {
 	var errs []error
 	taken := make(map[netip.AddrPort]string)
 	for _, name := range slices.Sorted(maps.Keys(s.types[TypeListener])) {
-		l := s.types[TypeListener][name].value.(entrance).Listener
+		d := s.types[TypeListener][name].value.(entrance)
+		l := d.Listener
+		l.TLS = d.tls.resolve(s.types[TypeSecret])
 		if other, ok := taken[l.Address]; ok && l.Address.Port() != 0 {
 			errs = append(errs, fmt.Errorf("listener %q is left out: listener %q has its address %s", name, other, l.Address))
 			continue
@@ -215,6 +238,8 @@ func short(typeURL string) string {
 		return "Listener"
 	case TypeHost:
 		return "VirtualHost"
+	case TypeSecret:
+		return "Secret"
 	}
 	return typeURL
 }

@@ -44,6 +44,7 @@ const (
 type cluster struct {
 	config.Cluster
 	eds string
+	tls *tlsBlock
 }
 
 // host is a translated VirtualHost.
@@ -79,7 +80,8 @@ func translateListener(l *listenerv3.Listener) (entrance, error) {
 	if err := translateFilter(filters[0], &out.Listener); err != nil {
 		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
 	}
-	return out, nil
+	out.tls, err = downstreamTLS(l.GetFilterChains()[0].GetTransportSocket())
+	return out, within("filter_chains[0].transport_socket", err)
 }
 
 // translateFilter takes the protocol from the filter's name, and from its configuration where requests go: all to one
@@ -156,6 +158,12 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 	}
 	if err := out.Validate(); err != nil {
 		return out, err
+	}
+	if len(c.GetTransportSocketMatches()) > 0 {
+		return out, errors.New("transport_socket_matches: unsupported by this version: use transport_socket")
+	}
+	if out.tls, err = upstreamTLS(c.GetTransportSocket()); err != nil {
+		return out, within("transport_socket", err)
 	}
 	switch c.GetType() {
 	case clusterv3.Cluster_STATIC:

@@ -85,7 +85,8 @@ func TestTranslateListener(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := translateListener(tc.in)
+			d, err := translateListener(tc.in)
+			got := d.Listener
 			said(t, err, tc.err)
 			if diff := cmp.Diff(tc.want, got.Listener, equal); err == nil && diff != "" {
 				t.Errorf("listener (-want +got):\n%s", diff)
