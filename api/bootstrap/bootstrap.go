@@ -146,7 +146,8 @@ type ListenerTLS struct {
 	// Peers are URIs ("spiffe://..."; "/*" at the end takes all that begin so) and DNS names, one of which a client's
 	// certificate has to have; none takes every certificate of a trusted root.
 	Peers []string `json:"peers,omitempty"`
-	ALPN  []string `json:"alpn,omitempty"`
+	// ALPN are the protocols to agree on (RFC 7301); none means h2 for http2 and grpc, and for others that nothing is agreed on.
+	ALPN []string `json:"alpn,omitempty"`
 	// MinVersion is "1.2" or "1.3"; empty means 1.2.
 	MinVersion string `json:"minVersion,omitempty"`
 }

@@ -165,6 +165,9 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 	default:
 		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1, http2, grpc, auto", at, l.Protocol)
 	}
+	if x := out.TLS; x != nil && out.Protocol == config.HTTP2 && len(x.ALPN) == 0 {
+		x.ALPN = []string{"h2"} // RFC 9113, section 3.2: there are clients that speak HTTP/2 only where it was agreed on
+	}
 	if l.Cluster == "" {
 		out.Direction = config.Outbound // it routes by service, as calls of an application do
 	}
