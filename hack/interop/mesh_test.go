@@ -44,8 +44,9 @@ func newSidecar(t *testing.T, name, protocol string, x traffic) *sidecar {
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
 	host := "127.0.0.1"
-	if protocol == "dubbo" {
-		host = "0.0.0.0" // clients of Java that are told 127.0.0.1 call another address of their machine
+	switch protocol {
+	case "dubbo", "http2", "auto":
+		host = "0.0.0.0" // Dubbo's clients of Java that are told 127.0.0.1 call another address of their machine
 	}
 	text := fmt.Sprintf(`node: {id: %s, version: v1, generation: 1}
 admin: 127.0.0.1:%d
