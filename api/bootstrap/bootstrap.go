@@ -245,7 +245,7 @@ type Mirror struct {
 // Cluster is a set of interchangeable endpoints.
 type Cluster struct {
 	Name      string   `json:"name"`
-	Endpoints []string `json:"endpoints"` // host:port
+	Endpoints []string `json:"endpoints"` // host:port, unix:///path, or unix:@name of an abstract socket
 	// ConnectTimeout ("1s"); empty means 1 s.
 	ConnectTimeout string `json:"connectTimeout,omitempty"`
 	// Connections to each endpoint and loop; 0 means 1. It has no meaning for tcp.

@@ -94,12 +94,12 @@ type server struct {
 
 func serve(t *testing.T, delay func(n int64) time.Duration) *server {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{addr: ln.Addr().(*net.TCPAddr).AddrPort(), delay: delay, listener: ln}
-	t.Cleanup(func() { _ = ln.Close() })
+	ln := listenTCP(t)
+	return serveOn(ln, ln.Addr().(*net.TCPAddr).AddrPort(), delay)
+}
+
+func serveOn(ln net.Listener, addr netip.AddrPort, delay func(n int64) time.Duration) *server {
+	s := &server{addr: addr, delay: delay, listener: ln}
 	go func() {
 		for {
 			conn, err := ln.Accept()
