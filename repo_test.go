@@ -36,8 +36,9 @@ var arrows = []arrow{
 	{under: "api/control", theirs: []string{"google.golang.org/grpc", "google.golang.org/protobuf"}},
 	{under: "sidecar/codec/tls", theirs: []string{"golang.org/x/crypto/chacha20poly1305"}},
 	{under: "sidecar/codec", ours: []string{"sidecar/codec"}},
+	{under: "sidecar/address"},
 	{under: "sidecar/route", ours: []string{"sidecar/config"}},
-	{under: "sidecar/loop", theirs: []string{"golang.org/x/sys"}},
+	{under: "sidecar/loop", ours: []string{"sidecar/address"}, theirs: []string{"golang.org/x/sys"}},
 	{under: "sidecar/handover", theirs: []string{"golang.org/x/sys", "github.com/go-logr/logr"}},
 	{under: "sidecar", ours: []string{"sidecar", "api/bootstrap", "api/control"}, theirs: append([]string{
 		"golang.org/x/sys", "github.com/go-logr/logr", "github.com/prometheus", "go.yaml.in/yaml",

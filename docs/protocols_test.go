@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/static"
 )
 
 // TestPeersAreDocumented holds the versions of protocols.md against what the interop tests install.
@@ -58,5 +59,29 @@ func TestProtocolsAreDocumented(t *testing.T) {
 		if !regexp.MustCompile("(?m)^\\| [^|]+ \\| `" + string(p) + "` \\|").MatchString(text) {
 			t.Errorf("protocols.md has no row for %s", p)
 		}
+	}
+}
+
+// TestTheRoutesOfTripleAreTaken has the sidecar read the sample.
+func TestTheRoutesOfTripleAreTaken(t *testing.T) {
+	sample := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section(t, "protocols.md", "Dubbo 3: Triple"))
+	if sample == nil {
+		t.Fatal("there is no sample")
+	}
+	b, err := static.Parse("protocols.md", []byte(`static:
+  listeners:
+  - {name: out, address: "127.0.0.1:50051", protocol: http2}
+  clusters:
+  - {name: pay, endpoints: ["127.0.0.1:50052"]}
+`+sample[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := static.Snapshot(b.Static)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := got.Hosts["*"]; h == nil || len(h.Routes) != 1 || len(h.Routes[0].Matches) != 1 {
+		t.Errorf("routes %+v", got.Hosts)
 	}
 }

@@ -153,7 +153,8 @@ type ListenerTLS struct {
 	// Peers are URIs ("spiffe://..."; "*" at the end takes all that begin so) and DNS names, one of which a client's
 	// certificate has to have; none takes every certificate of a trusted root.
 	Peers []string `json:"peers,omitempty"`
-	ALPN  []string `json:"alpn,omitempty"`
+	// ALPN are the protocols to agree on (RFC 7301); none means h2 for http2 and grpc, and for others that nothing is agreed on.
+	ALPN []string `json:"alpn,omitempty"`
 	// MinVersion is "1.2" or "1.3"; empty means 1.2.
 	MinVersion string `json:"minVersion,omitempty"`
 }
@@ -261,7 +262,7 @@ type Mirror struct {
 // Cluster is a set of interchangeable endpoints.
 type Cluster struct {
 	Name      string   `json:"name"`
-	Endpoints []string `json:"endpoints"` // host:port
+	Endpoints []string `json:"endpoints"` // host:port, unix:///path, or unix:@name of an abstract socket
 	// ConnectTimeout ("1s"); empty means 1 s.
 	ConnectTimeout string `json:"connectTimeout,omitempty"`
 	// Connections to each endpoint and loop; 0 means 1. It has no meaning for tcp.

@@ -184,7 +184,7 @@ func protocol(sp corev1.ServicePort) axlev1.Protocol {
 		return axlev1.ProtocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws":
 		return axlev1.ProtocolHTTP1
-	case "http2", "grpc", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
+	case "http2", "grpc", "tri", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
 		return axlev1.ProtocolHTTP2
 	case "soap", axlev1.GroupName + "/soap":
 		return axlev1.ProtocolSOAP

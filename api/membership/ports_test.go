@@ -62,10 +62,12 @@ func TestPorts(t *testing.T) {
 		"HTTP/2, by every name": {
 			pod: app(),
 			services: service(corev1.ServicePort{Port: 50051, AppProtocol: new("grpc")}, corev1.ServicePort{Port: 50052, AppProtocol: new("kubernetes.io/h2c")},
-				corev1.ServicePort{Port: 50053, AppProtocol: new("http2")}, corev1.ServicePort{Port: 50054, AppProtocol: new("axlemesh.io/http2")}),
+				corev1.ServicePort{Port: 50053, AppProtocol: new("http2")}, corev1.ServicePort{Port: 50054, AppProtocol: new("axlemesh.io/http2")},
+				corev1.ServicePort{Port: 50055, AppProtocol: new("tri")}),
 			want: []axlev1.PortSpec{
 				{AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2}, {AppPort: 50052, MeshPort: 53052, Protocol: axlev1.ProtocolHTTP2},
 				{AppPort: 50053, MeshPort: 53053, Protocol: axlev1.ProtocolHTTP2}, {AppPort: 50054, MeshPort: 53054, Protocol: axlev1.ProtocolHTTP2},
+				{AppPort: 50055, MeshPort: 53055, Protocol: axlev1.ProtocolHTTP2},
 			},
 		},
 		"mesh ports that are taken or impossible are left out": {

@@ -209,6 +209,10 @@ func TestTheOwnKeyGoesToAnHTTPPort(t *testing.T) {
 			[]corev1.ServicePort{{Name: "bolt", Port: 12200, AppProtocol: new("bolt")}, {Name: "grpc", Port: 50051, AppProtocol: new("grpc")}},
 			"outbound/payments/pay/50051",
 		},
+		"Triple beside Dubbo": {
+			[]corev1.ServicePort{{Name: "dubbo", Port: 20880, AppProtocol: new("dubbo")}, {Name: "tri", Port: 50051, AppProtocol: new("tri")}},
+			"outbound/payments/pay/50051",
+		},
 		"HTTP/1 goes first": {
 			[]corev1.ServicePort{{Name: "grpc", Port: 50051, AppProtocol: new("kubernetes.io/h2c")}, {Name: "web", Port: 80, AppProtocol: new("http")}},
 			"outbound/payments/pay/80",

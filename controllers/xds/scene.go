@@ -106,7 +106,7 @@ func protocolOf(port corev1.ServicePort) protocol {
 		return protocolDubbo
 	case "http", "http1", axlev1.GroupName + "/http1", "kubernetes.io/ws", "soap", axlev1.GroupName + "/soap":
 		return protocolHTTP
-	case "http2", "grpc", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
+	case "http2", "grpc", "tri", axlev1.GroupName + "/http2", "kubernetes.io/h2c":
 		return protocolHTTP2
 	}
 	return ""

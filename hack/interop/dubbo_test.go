@@ -24,10 +24,10 @@ func TestDubbo(t *testing.T) {
 	for serialization, routes := range cases {
 		t.Run(serialization, func(t *testing.T) {
 			port := freePort(t)
-			java(t, dubboJars, "DubboServer", strconv.Itoa(port)).says("serving")
+			java(t, dubboJars, "DubboServer", strconv.Itoa(port), "dubbo").says("serving")
 			m := newMesh(t, "dubbo", port, routes...)
 			m.carries(client{
-				process: java(t, dubboJars, "DubboClient", strconv.Itoa(m.client.port), serialization).says("calling"),
+				process: java(t, dubboJars, "DubboClient", strconv.Itoa(m.client.port), serialization, "dubbo").says("calling"),
 				kinds: []string{
 					"sync", "post", "large", "slow", "oneway", "future", "timeout", "error", "generic", "unknown", "unrouted",
 				},

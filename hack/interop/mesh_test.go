@@ -29,16 +29,24 @@ type sidecar struct {
 	process    *process
 }
 
-// newSidecar starts one with a listener of that protocol. rest is what else its file says of traffic; where it says %d, the
-// port of the cluster's endpoint is put.
-func newSidecar(t *testing.T, name, protocol, cluster, rest string, to int) *sidecar {
+// traffic is what a sidecar's file says of it, in YAML.
+type traffic struct {
+	listener string // what else its listener has, with a comma in front
+	cluster  string // what else its cluster has, likewise
+	rest     string
+	to       int // the port of the cluster's endpoint
+}
+
+// newSidecar starts one with a listener of that protocol.
+func newSidecar(t *testing.T, name, protocol string, x traffic) *sidecar {
 	t.Helper()
 	s := &sidecar{t: t, name: name, port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
 	host := "127.0.0.1"
-	if protocol == "dubbo" {
-		host = "0.0.0.0" // clients of Java that are told 127.0.0.1 call another address of their machine
+	switch protocol {
+	case "dubbo", "http2", "auto":
+		host = "0.0.0.0" // Dubbo's clients of Java that are told 127.0.0.1 call another address of their machine
 	}
 	text := fmt.Sprintf(`node: {id: %s, version: v1, generation: 1}
 admin: 127.0.0.1:%d
@@ -49,8 +57,8 @@ static:
   listeners:
   - {name: %s, address: "%s:%d", protocol: %s%s}
   clusters:
-  - {name: peer, endpoints: ["127.0.0.1:%d"]}
-%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, host, s.port, protocol, cluster, to, rest)
+  - {name: peer, endpoints: ["127.0.0.1:%d"]%s}
+%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, host, s.port, protocol, x.listener, x.to, x.cluster, x.rest)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +169,29 @@ type mesh struct {
 // newMesh starts both. Without routes everything goes to the server.
 func newMesh(t *testing.T, protocol string, server int, routes ...string) *mesh {
 	t.Helper()
-	m := &mesh{t: t, protocol: protocol, serverPort: server}
-	m.peer = newSidecar(t, "inbound", protocol, ", cluster: peer", "", server)
-	cluster, rest := ", cluster: peer", ""
-	if len(routes) > 0 {
-		cluster, rest = "", "  routes:\n  - {"+strings.Join(routes, "}\n  - {")+"}\n"
+	return newSecuredMesh(t, protocol, secrets{}, server, routes...)
+}
+
+// secrets are the tls blocks of a mesh, in YAML; an empty one means plain bytes.
+type secrets struct{ client, between, peer string }
+
+func newSecuredMesh(t *testing.T, protocol string, tls secrets, server int, routes ...string) *mesh {
+	t.Helper()
+	block := func(text string) string {
+		if text == "" {
+			return ""
+		}
+		return ", tls: {" + text + "}"
 	}
-	m.client = newSidecar(t, "outbound", protocol, cluster, rest, m.peer.port)
+	m := &mesh{t: t, protocol: protocol, serverPort: server}
+	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(tls.peer), to: server})
+	x := traffic{listener: block(tls.client), cluster: block(tls.between), to: m.peer.port}
+	if len(routes) > 0 {
+		x.rest = "  routes:\n  - {" + strings.Join(routes, "}\n  - {") + "}\n"
+	} else {
+		x.listener += ", cluster: peer"
+	}
+	m.client = newSidecar(t, "outbound", protocol, x)
 	return m
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // Trait is what is known of an endpoint besides its address.
@@ -170,7 +172,7 @@ func validateTraits(endpoints []netip.AddrPort, traits map[netip.AddrPort]Trait)
 			known++
 		}
 		if t.Weight > MaxWeight {
-			errs = append(errs, fmt.Errorf("endpoint %s: weight %d is more than %d", e, t.Weight, MaxWeight))
+			errs = append(errs, fmt.Errorf("endpoint %s: weight %d is more than %d", address.String(e), t.Weight, MaxWeight))
 		}
 	}
 	if known < len(traits) {

@@ -61,7 +61,7 @@ type Listener struct {
 // Cluster is a set of interchangeable endpoints. Endpoints are sorted and unique.
 type Cluster struct {
 	Name      string
-	Endpoints []netip.AddrPort
+	Endpoints Endpoints
 	// ConnectTimeout defaults to 1 s.
 	ConnectTimeout time.Duration
 	// Connections to each endpoint and loop, for multiplexed protocols; at least 1.
@@ -69,7 +69,7 @@ type Cluster struct {
 	// TLS that endpoints are spoken to in; nil for plain bytes.
 	TLS *TLS
 	// Traits of those endpoints that have more than an address.
-	Traits    map[netip.AddrPort]Trait `json:",omitempty"`
+	Traits    Traits `json:",omitempty"`
 	Balancing Balancing
 	// Limits of this process, all loops together; 0 means none. What is over one is answered with "server busy", or closed.
 	MaxConnections int // to the endpoints, open or being opened

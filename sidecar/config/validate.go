@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // Validate reports every mistake of s at once, each naming the object it is in; nil when the loops can serve it.
@@ -85,11 +87,11 @@ func (c *Cluster) validate(key string) []error {
 		errs = append(errs, fmt.Errorf("cluster %q: its own name is %q", key, c.Name))
 	}
 	for i, e := range c.Endpoints {
-		if !e.IsValid() || e.Port() == 0 {
+		if !address.Dialable(e) {
 			errs = append(errs, fmt.Errorf("cluster %q: endpoint %d: %s is no address to connect to", key, i, e))
 		}
 		if i > 0 && e.Compare(c.Endpoints[i-1]) <= 0 {
-			errs = append(errs, fmt.Errorf("cluster %q: endpoint %d: %s is out of order or there twice", key, i, e))
+			errs = append(errs, fmt.Errorf("cluster %q: endpoint %d: %s is out of order or there twice", key, i, address.String(e)))
 		}
 	}
 	if c.ConnectTimeout < 0 {

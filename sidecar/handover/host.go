@@ -17,7 +17,8 @@ type Conn struct {
 }
 
 // Counters are byte totals of one TCP connection, as the kernel proves them and as the owner counted them.
-// All are zero for a connection that is still being opened and for Unix-domain connections.
+// All are zero for a connection that is still being opened. For a Unix-domain one they are what its queues held, as the kernel
+// does not count what has passed: Consumed is SIOCINQ, Written is SIOCOUTQ.
 type Counters struct {
 	// Consumed is tcpi_bytes_received - SIOCINQ: what user space has read.
 	Consumed uint64

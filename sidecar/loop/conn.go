@@ -41,6 +41,7 @@ type Conn struct {
 	fd         int
 	token, gen int32
 	want       uint32        // what epoll watches now
+	refused    uint32        // why a Unix-domain socket did not connect, an errno; 0 when it did
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
 	progress   time.Duration // when the kernel last took something
@@ -112,6 +113,10 @@ func (c *Conn) handle(events uint32) {
 }
 
 func (c *Conn) connected() {
+	if c.refused != 0 {
+		c.Close(fmt.Errorf("connect: %w", unix.Errno(c.refused)))
+		return
+	}
 	code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && code != 0 {
 		err = unix.Errno(code)

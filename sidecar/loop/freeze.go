@@ -155,6 +155,29 @@ func Count(fd int) (_ Counters, ok bool) {
 	return Counters{}, false
 }
 
+// Queues are the bytes of a Unix-domain connection between the two ends: Unread waits for this one; Unsent for the other,
+// and is what the kernel needs for that. Nobody counts what has passed.
+type Queues struct{ Unread, Unsent uint64 }
+
+// Queued asks for the queues of fd; ok is false for what is no Unix-domain socket.
+func Queued(fd int) (_ Queues, ok bool) {
+	if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_UNIX {
+		return Queues{}, false
+	}
+	in, err1 := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	out, err2 := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return Queues{Unread: uint64(in), Unsent: uint64(out)}, err1 == nil && err2 == nil
+}
+
+// Check compares the queues of a frozen connection with those of later: the peer may have written and read since. It fails
+// when somebody else has read or written, unless the peer has hidden it.
+func (q Queues) Check(later Queues) error {
+	if later.Unread < q.Unread || later.Unsent > q.Unsent {
+		return fmt.Errorf("there were %d bytes to read and %d on their way, and there are %d and %d", q.Unread, q.Unsent, later.Unread, later.Unsent)
+	}
+	return nil
+}
+
 // fins says whether the peer's FIN has arrived and whether ours was sent, 1 for yes: the kernel counts each as a byte.
 func fins(state uint8) (read, sent uint64) {
 	switch state {

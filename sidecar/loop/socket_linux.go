@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // acceptBurst is how many connections one event accepts before others get their turn.
@@ -102,14 +104,22 @@ func (l *Loop) Dial(addr netip.AddrPort, id uint64, h Handler) (*Conn, error) {
 	family, sa := sockaddr(addr)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("dial %v: %w", addr, os.NewSyscallError("socket", err))
-	}
-	tune(fd)
-	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("dial %v: %w", addr, os.NewSyscallError("connect", err))
+		return nil, fmt.Errorf("dial %s: %w", address.String(addr), os.NewSyscallError("socket", err))
 	}
 	c := &Conn{ID: id, Handler: h, loop: l, fd: fd, want: unix.EPOLLOUT, dialled: true, connecting: true}
+	if family != unix.AF_UNIX {
+		tune(fd)
+	}
+	err = unix.Connect(fd, sa)
+	var refused unix.Errno
+	switch {
+	case err == nil, errors.Is(err, unix.EINPROGRESS):
+	case family == unix.AF_UNIX && errors.As(err, &refused):
+		c.refused = uint32(refused) // what a TCP endpoint says later; so does epoll of this socket
+	default:
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("dial %s: %w", address.String(addr), os.NewSyscallError("connect", err))
+	}
 	return c, l.watchNew(c)
 }
 
@@ -124,6 +134,9 @@ func (l *Loop) watchNew(c *Conn) error {
 }
 
 func sockaddr(a netip.AddrPort) (int, unix.Sockaddr) {
+	if name, ok := address.UnixName(a); ok {
+		return unix.AF_UNIX, &unix.SockaddrUnix{Name: name}
+	}
 	if ip := a.Addr().Unmap(); ip.Is4() {
 		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: ip.As4()}
 	}

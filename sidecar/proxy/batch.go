@@ -89,6 +89,8 @@ func (w *worker) frozenConn(c *loop.Conn, s *connState) handover.Conn {
 			w.count.Mismatch++
 			w.engine.log.Error(err, "bytes of a connection are unaccounted for")
 		}
+	} else if q, ok := loop.Queued(c.FD()); ok {
+		conn.Counters = handover.Counters{Consumed: q.Unread, Written: q.Unsent}
 	}
 	return conn
 }

@@ -138,8 +138,16 @@ func (w *worker) prepare(b handover.Batch) error {
 	return nil
 }
 
-// untouched proves that nobody has read or written a byte of the connection since it was frozen.
+// untouched proves that nobody has read or written a byte of the connection since it was frozen; of a Unix-domain one it only
+// finds what the peer has not made up for.
 func untouched(c handover.Conn, s *connState) error {
+	if now, ok := loop.Queued(c.FD); ok {
+		then := loop.Queues{Unread: c.Counters.Consumed, Unsent: c.Counters.Written}
+		if err := then.Check(now); err != nil {
+			return fmt.Errorf("connection %x was touched after its freeze: %w", s.image.ID, err)
+		}
+		return nil
+	}
 	if c.Counters == (handover.Counters{}) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/upstream"
@@ -260,7 +261,7 @@ func (u *http2Up) Closed(c *loop.Conn, why error) {
 	delete(w.http2.ups, c.ID)
 	u.leavePlace()
 	if why != nil {
-		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(), "reason", why.Error())
+		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", address.String(u.host.Addr), "reason", why.Error())
 	}
 	u.giveUp(why)
 }

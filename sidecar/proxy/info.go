@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -26,20 +27,20 @@ func (w *worker) conns() []ConnInfo {
 	}
 	for _, up := range w.ups {
 		all = append(all, w.info(up.conn, ConnInfo{
-			Kind: "upstream", Protocol: rpcNames[up.protocol], Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.slots.Len(),
+			Kind: "upstream", Protocol: rpcNames[up.protocol], Cluster: up.cluster.name, Endpoint: address.String(up.host.Addr), Waiting: up.slots.Len(),
 		}))
 	}
 	for _, p := range w.pairs {
 		all = append(all, w.info(p.down, ConnInfo{Kind: "downstream", Protocol: "tcp", Listener: p.from.Name}))
 		if p.up != nil {
-			all = append(all, w.info(p.up, ConnInfo{Kind: "upstream", Protocol: "tcp", Endpoint: p.addr.String()}))
+			all = append(all, w.info(p.up, ConnInfo{Kind: "upstream", Protocol: "tcp", Endpoint: address.String(p.addr)}))
 		}
 	}
 	for _, c := range w.clients {
 		all = append(all, w.info(c.conn, ConnInfo{Kind: "downstream", Protocol: "http1", Listener: c.from.Name}))
 	}
 	for _, up := range w.webs {
-		i := ConnInfo{Kind: "upstream", Protocol: "http1", Cluster: up.cluster.name, Endpoint: up.host.Addr.String()}
+		i := ConnInfo{Kind: "upstream", Protocol: "http1", Cluster: up.cluster.name, Endpoint: address.String(up.host.Addr)}
 		if up.x != nil {
 			i.Waiting = 1
 		}
@@ -50,12 +51,12 @@ func (w *worker) conns() []ConnInfo {
 	}
 	for _, up := range w.http2.ups {
 		all = append(all, w.info(up.conn, ConnInfo{
-			Kind: "upstream", Protocol: "http2", Cluster: up.cluster.name, Endpoint: up.host.Addr.String(), Waiting: up.load(),
+			Kind: "upstream", Protocol: "http2", Cluster: up.cluster.name, Endpoint: address.String(up.host.Addr), Waiting: up.load(),
 		}))
 	}
 	for _, m := range w.mirrorConns {
 		all = append(all, w.info(m.conn, ConnInfo{
-			Kind: "mirror", Protocol: "http1", Cluster: m.to.mirror.name, Endpoint: m.host.Addr.String(),
+			Kind: "mirror", Protocol: "http1", Cluster: m.to.mirror.name, Endpoint: address.String(m.host.Addr),
 		}))
 	}
 	for _, m := range w.http2.copies.conns {

@@ -18,7 +18,7 @@ var copied = config.Route{Cluster: "v1", Mirror: &config.Mirror{Cluster: "m", Nu
 // copies waits until all copies that were due are counted.
 func copies(t *testing.T, e *proxy.Engine, want uint64) proxy.Stats {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		s := e.Stats()
 		if s.Mirrored+s.MirrorDropped == want {
 			return s
@@ -197,17 +197,19 @@ func saying(t *testing.T, what string) netip.AddrPort {
 	return ln.Addr().(*net.TCPAddr).AddrPort()
 }
 
+// TestAnHTTPMirrorHarmsNobody: a request that had to wait for its copy would take as long as the route allows.
 func TestAnHTTPMirrorHarmsNobody(t *testing.T) {
-	slow, _, _ := counting(t, "slow", time.Second)
+	const patience = 3 * time.Second // for requests of a busy machine, too
+	slow, _, _ := counting(t, "slow", time.Minute)
 	for name, to := range map[string]netip.AddrPort{
-		"it is slow": slow, "nobody is there": freePort(t), "it has no endpoint": {}, "it closes": saying(t, ""),
+		"it is slow": slow, "nobody is there": nobody(t), "it has no endpoint": {}, "it closes": saying(t, ""),
 		"it speaks something else": saying(t, "+OK\r\n"), "it ends in the middle": saying(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			v1, n1, _ := counting(t, "v1", 0)
 			addr := freePort(t)
 			rule := copied
-			rule.Timeout = 300 * time.Millisecond
+			rule.Timeout = patience
 			e := started(t, 1, ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": v1, "m": to}, rule))
 			c := web(addr)
 			began := time.Now()
@@ -216,7 +218,7 @@ func TestAnHTTPMirrorHarmsNobody(t *testing.T) {
 					t.Fatalf("status %d, %q", status, body)
 				}
 			}
-			if took := time.Since(began); took > 5*time.Second || n1.Load() != 200 {
+			if took := time.Since(began); took > 20*patience || n1.Load() != 200 { // 200 times that, if each had waited
 				t.Errorf("it took %s for %d requests", took, n1.Load())
 			}
 			if s := copies(t, e, 200); s.MirrorDropped != 200 {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
@@ -92,12 +94,12 @@ type server struct {
 
 func serve(t *testing.T, delay func(n int64) time.Duration) *server {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{addr: ln.Addr().(*net.TCPAddr).AddrPort(), delay: delay, listener: ln}
-	t.Cleanup(func() { _ = ln.Close() })
+	ln := listenTCP(t)
+	return serveOn(ln, ln.Addr().(*net.TCPAddr).AddrPort(), delay)
+}
+
+func serveOn(ln net.Listener, addr netip.AddrPort, delay func(n int64) time.Duration) *server {
+	s := &server{addr: addr, delay: delay, listener: ln}
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -138,6 +140,25 @@ func (s *server) handle(conn net.Conn) {
 	}
 }
 
+// nobody is an address at which nobody listens, nor will: the port is taken until the test ends.
+func nobody(t testing.TB) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(at.(*unix.SockaddrInet4).Port))
+}
+
+// freePort is an address that nobody listens at now.
 func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
@@ -198,6 +199,6 @@ func (p *probe) count(ok bool) {
 	p.judged, p.healthy = true, healthy
 	if s := p.cluster.Place.Shared; s != nil && s.Checked(p.addr, healthy) {
 		p.w.engine.log.Info("a health check has another result now", "cluster", p.cluster.name,
-			"endpoint", p.addr.String(), "healthy", strconv.FormatBool(healthy))
+			"endpoint", address.String(p.addr), "healthy", strconv.FormatBool(healthy))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handshake"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -83,7 +84,7 @@ func (w *worker) connect(c *cluster, addr netip.AddrPort, h loop.Handler) (*loop
 	}
 	s := &shaking{w: w, inner: h, cluster: c.name, context: w.engine.contexts.Load().clusters[c.name]}
 	if s.context == nil {
-		return nil, fmt.Errorf("dial %v: the certificates of cluster %q are not there", addr, c.name)
+		return nil, fmt.Errorf("dial %s: the certificates of cluster %q are not there", address.String(addr), c.name)
 	}
 	if err := s.context.Missing(); err != nil {
 		return nil, fmt.Errorf("dial %v: cluster %q: %w", addr, c.name, err)

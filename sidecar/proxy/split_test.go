@@ -192,7 +192,10 @@ func counting(t *testing.T, name string, delay time.Duration) (netip.AddrPort, *
 		body, _ := io.ReadAll(r.Body)
 		n.Add(1)
 		bodies.Store(string(body), r.Method+" "+r.URL.Path)
-		time.Sleep(delay)
+		select {
+		case <-time.After(delay):
+		case <-r.Context().Done(): // its client has gone
+		}
 		_, _ = io.WriteString(w, name)
 	}))
 	t.Cleanup(s.Close)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -130,10 +131,15 @@ func TestFreezeAtEveryByteOfTheAnswers(t *testing.T) {
 // sweep runs one session against two engines, and checks what its client got.
 func sweep(t *testing.T, run func(client net.Conn, b *backend, hop func())) {
 	t.Helper()
-	_, bodies := session()
 	b := newBackend(t)
+	sweepOn(t, b, b.ln.Addr().(*net.TCPAddr).AddrPort(), run)
+}
+
+func sweepOn(t *testing.T, b *backend, at netip.AddrPort, run func(client net.Conn, b *backend, hop func())) {
+	t.Helper()
+	_, bodies := session()
 	addr := freePort(t)
-	s := snapshot(addr, &server{addr: b.ln.Addr().(*net.TCPAddr).AddrPort()})
+	s := snapshot(addr, &server{addr: at})
 	from, fromSet := newEngine(t, 1, 1)
 	to, toSet := newEngine(t, 2, 1)
 	if err := from.Apply(s); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/trace"
@@ -333,7 +334,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.leavePlace()
 	u.host.Conns = without(u.host.Conns, u)
 	if why != nil {
-		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", u.host.Addr.String(),
+		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", address.String(u.host.Addr),
 			"waiting", u.slots.Len(), "reason", why.Error())
 	}
 	if !u.opened && why != nil {

@@ -29,7 +29,7 @@ func version2(v1 []byte, crc bool) []byte {
 // readVersion2 reads a frame of version 2 of this size, and checks its checksum if it has one.
 func readVersion2(t *testing.T, conn net.Conn, size int) []byte {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	b := make([]byte, size)
 	if _, err := io.ReadFull(conn, b); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func readVersion2(t *testing.T, conn net.Conn, size int) []byte {
 
 func TestAnswersOfOurOwnHaveTheFormOfTheirRequest(t *testing.T) {
 	up := serve(t, nil)
-	nobody := &server{addr: freePort(t)}
+	nobody := &server{addr: nobody(t)}
 	heartbeat := frame(1, 7, "", nil)
 	heartbeat[3] = 0
 	cases := map[string]struct {

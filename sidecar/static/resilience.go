@@ -41,7 +41,7 @@ func (t *translator) traits(at string, c bootstrap.Cluster, out *config.Cluster)
 			t.fault("%s.endpoint: the cluster has no endpoint %q", at, trait.Endpoint)
 			continue
 		}
-		addr := t.addr(at+".endpoint", trait.Endpoint)
+		addr := t.endpoint(at+".endpoint", trait.Endpoint)
 		if _, twice := out.Traits[addr]; twice {
 			t.fault("%s.endpoint: %q has traits already", at, trait.Endpoint)
 			continue

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -169,6 +170,9 @@ func (t *translator) listener(at string, l bootstrap.Listener) {
 	default:
 		t.fault("%s.protocol: %q is none of tcp, bolt, dubbo, http1, http2, grpc, auto", at, l.Protocol)
 	}
+	if x := out.TLS; x != nil && out.Protocol == config.HTTP2 && len(x.ALPN) == 0 {
+		x.ALPN = []string{"h2"} // RFC 9113, section 3.2: there are clients that speak HTTP/2 only where it was agreed on
+	}
 	if l.Cluster == "" {
 		out.Direction = config.Outbound // it routes by service, as calls of an application do
 	}
@@ -191,7 +195,7 @@ func (t *translator) cluster(at string, c bootstrap.Cluster) {
 		TLS:            t.clusterTLS(at+".tls", c.TLS),
 	}
 	for i, e := range c.Endpoints {
-		if ap := t.addr(fmt.Sprintf("%s.endpoints[%d]", at, i), e); ap.IsValid() {
+		if ap := t.endpoint(fmt.Sprintf("%s.endpoints[%d]", at, i), e); ap.IsValid() {
 			out.Endpoints = append(out.Endpoints, ap)
 		}
 	}
@@ -199,6 +203,18 @@ func (t *translator) cluster(at string, c bootstrap.Cluster) {
 	out.Endpoints = slices.Compact(out.Endpoints)
 	t.resilience(at, c, out)
 	t.snap.Clusters[c.Name] = out
+}
+
+// endpoint reads the address of a Unix-domain socket, else what addr does.
+func (t *translator) endpoint(at, s string) netip.AddrPort {
+	a, is, err := address.ParseUnix(s)
+	if !is {
+		return t.addr(at, s)
+	}
+	if err != nil {
+		t.fault("%s: %w", at, err)
+	}
+	return a
 }
 
 // addr reads host:port, where host is an IP address, "localhost", or empty for all addresses.

@@ -1,6 +1,7 @@
 package static
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -223,4 +224,44 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestUnixEndpoints(t *testing.T) {
+	b, err := Parse("b.yaml", []byte(`
+static:
+  listeners:
+  - {name: in, address: ":12200", protocol: bolt, cluster: app}
+  clusters:
+  - name: app
+    endpoints: ["unix:@app", "unix:///run/app.sock", "127.0.0.1:1"]
+    traits: [{endpoint: "unix:@app", weight: 3}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Snapshot(b.Static)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump, err := json.Marshal(got.Clusters["app"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"Endpoints":["127.0.0.1:1","unix:///run/app.sock","unix:@app"]`, `"Traits":{"unix:@app":{"Weight":3`} {
+		if !strings.Contains(string(dump), want) {
+			t.Errorf("the cluster is %s, want %s", dump, want)
+		}
+	}
+	b.Static.Clusters[0].Endpoints = []string{"unix:app.sock", "unix://app.sock", "unix:@app"}
+	b.Static.Listeners[0].Address = "unix:///run/in.sock"
+	_, err = Snapshot(b.Static)
+	for _, want := range []string{
+		`static.clusters[0].endpoints[0]: "unix:app.sock" is neither unix:///path nor unix:@name`,
+		`static.clusters[0].endpoints[1]: "unix://app.sock" has a host: write unix:///path`,
+		`static.listeners[0].address: `,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
 }

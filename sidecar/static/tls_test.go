@@ -57,3 +57,37 @@ cluster "app": tls: it needs a name or peers: else any certificate of a trusted 
 		t.Errorf("%v, want\n%s", err, wrong)
 	}
 }
+
+// Over TLS, HTTP/2 is agreed on; grpc-go does without it for nobody.
+func TestHTTP2IsAgreedOn(t *testing.T) {
+	cases := map[string]struct {
+		protocol, alpn string
+		want           []string
+	}{
+		"http2":                  {protocol: "http2", want: []string{"h2"}},
+		"grpc":                   {protocol: "grpc", want: []string{"h2"}},
+		"what the file says":     {protocol: "grpc", alpn: ", alpn: [grpc-exp, h2]", want: []string{"grpc-exp", "h2"}},
+		"other protocols do not": {protocol: "bolt"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b, err := Parse("b.yaml", []byte(`
+static:
+  listeners:
+  - {name: in, address: ":12200", protocol: `+tc.protocol+`, cluster: app, tls: {certificate: c.pem, key: c.key`+tc.alpn+`}}
+  clusters:
+  - {name: app, endpoints: ["127.0.0.1:1"]}
+`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Snapshot(b.Static)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got.Listeners[0].TLS.ALPN); diff != "" {
+				t.Errorf("protocols (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -150,7 +151,7 @@ func (s *Shared) Standings(zone string, seed uint64, now time.Duration) []Standi
 	var all []Standing
 	for _, a := range Subset(s.cfg, zone, seed) {
 		t, v := s.cfg.Traits[a], s.vitals[a]
-		one := Standing{Endpoint: a.String(), Weight: max(t.Weight, 1), Zone: t.Zone, Health: "healthy"}
+		one := Standing{Endpoint: address.String(a), Weight: max(t.Weight, 1), Zone: t.Zone, Health: "healthy"}
 		if v != nil {
 			one.Ejections = v.ejections
 		}

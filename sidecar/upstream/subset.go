@@ -78,5 +78,6 @@ func rendezvous(a netip.AddrPort, seed uint64) uint64 {
 	ip := a.Addr().As16()
 	_, _ = h.Write(binary.BigEndian.AppendUint64(ip[:], seed))
 	_, _ = h.Write(binary.BigEndian.AppendUint16(nil, a.Port()))
+	_, _ = h.Write([]byte(a.Addr().Zone())) // that is all that Unix-domain sockets differ in
 	return h.Sum64()
 }

@@ -39,7 +39,7 @@ func NewTable(cfg *config.Cluster) *Table {
 // addrHash of one of an endpoint's several places.
 func addrHash(a netip.AddrPort, n uint64) uint64 {
 	ip := a.Addr().As16()
-	b := binary.BigEndian.AppendUint16(ip[:], a.Port())
+	b := append(binary.BigEndian.AppendUint16(ip[:], a.Port()), a.Addr().Zone()...)
 	return Hash(binary.BigEndian.AppendUint64(b, n))
 }
 

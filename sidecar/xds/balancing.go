@@ -60,10 +60,7 @@ func translateEndpoints(a *endpointv3.ClusterLoadAssignment) (endpoints, error) 
 }
 
 func (out *endpoints) add(e *endpointv3.LbEndpoint, zone string) error {
-	at, err := address(e.GetEndpoint().GetAddress())
-	if err == nil && at.Port() == 0 {
-		err = errors.New("port_value: 0 is no port to connect to")
-	}
+	at, err := endpointAddress(e.GetEndpoint().GetAddress())
 	if err != nil {
 		return within("endpoint.address", err)
 	}

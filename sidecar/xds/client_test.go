@@ -222,26 +222,34 @@ func TestAServerWithNothingToSay(t *testing.T) {
 	}
 }
 
+// TestABurstIsOneSnapshot: a burst is what comes within milliseconds, which a busy machine may not manage. It may try again.
 func TestABurstIsOneSnapshot(t *testing.T) {
 	p := newPlane(t)
 	p.set(edsCluster("c"))
 	f := follow(t, p.addr, nil)
 	f.next()
-	p.take()
-	for port := uint32(1); port <= 5; port++ {
-		p.set(assignment("c", port))
+	const burst, attempts = 5, 20
+	for try := range uint32(attempts) {
+		p.take()
+		last := (try + 1) * burst
+		for port := last - burst + 1; port <= last; port++ {
+			p.set(assignment("c", port))
+		}
+		snapshots := 0
+		for done := false; !done && !t.Failed(); {
+			got := ports(f.next(), "c")
+			snapshots++
+			done = len(got) == 1 && got[0] == uint16(last)
+		}
+		f.none()
+		if got := len(strings.Fields(p.take())); got > burst || snapshots > got {
+			t.Fatalf("%d changes were sent %d times, and made %d snapshots", burst, got, snapshots)
+		}
+		if snapshots == 1 {
+			return
+		}
 	}
-	s := f.next()
-	for len(f.snaps) > 0 {
-		s = <-f.snaps
-	}
-	if got := ports(s, "c"); len(got) != 1 || got[0] != 5 {
-		t.Errorf("ports %v, want [5]", got)
-	}
-	f.none()
-	if got := p.take(); strings.Contains(got, "c c c c c c") {
-		t.Errorf("sent %q", got)
-	}
+	t.Errorf("none of %d bursts was one snapshot", attempts)
 }
 
 func TestABadResourceIsRejectedAlone(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -59,7 +60,7 @@ type host struct {
 func translateListener(l *listenerv3.Listener) (entrance, error) {
 	out := entrance{Listener: config.Listener{Name: l.GetName()}, caller: translateCaller(l.GetMetadata())}
 	var err error
-	if out.Address, err = address(l.GetAddress()); err != nil {
+	if out.Address, err = socketAddress(l.GetAddress()); err != nil {
 		return out, fmt.Errorf("address: %w", err)
 	}
 	switch l.GetTrafficDirection() {
@@ -226,7 +227,23 @@ func derived(name string) (*config.Cluster, bool) {
 	return &config.Cluster{Name: name, Endpoints: []netip.AddrPort{app}, ConnectTimeout: time.Second, Connections: 1}, true
 }
 
-func address(a *corev3.Address) (netip.AddrPort, error) {
+// endpointAddress is where to connect to: a pipe is a Unix-domain socket.
+func endpointAddress(a *corev3.Address) (netip.AddrPort, error) {
+	if p := a.GetPipe(); p != nil {
+		at, err := address.Unix(p.GetPath())
+		if err != nil {
+			return at, fmt.Errorf("pipe.path: %w", err)
+		}
+		return at, nil
+	}
+	at, err := socketAddress(a)
+	if err == nil && at.Port() == 0 {
+		err = errors.New("port_value: 0 is no port to connect to")
+	}
+	return at, err
+}
+
+func socketAddress(a *corev3.Address) (netip.AddrPort, error) {
 	s := a.GetSocketAddress()
 	if s == nil {
 		return netip.AddrPort{}, errors.New("send a socket_address")

@@ -8,6 +8,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -85,8 +87,7 @@ func TestTranslateListener(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			d, err := translateListener(tc.in)
-			got := d.Listener
+			got, err := translateListener(tc.in)
 			said(t, err, tc.err)
 			if diff := cmp.Diff(tc.want, got.Listener, equal); err == nil && diff != "" {
 				t.Errorf("listener (-want +got):\n%s", diff)
@@ -113,7 +114,15 @@ func TestTranslateCluster(t *testing.T) {
 		"an invalid timeout": {in: &clusterv3.Cluster{ConnectTimeout: &durationpb.Duration{Seconds: 1 << 60}}, err: "connect_timeout: "},
 		"another balancer":   {in: &clusterv3.Cluster{LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED}, err: "use ROUND_ROBIN"},
 		"DNS":                {in: &clusterv3.Cluster{ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}}, err: "use EDS or STATIC"},
-		"a bad endpoint":     {in: &clusterv3.Cluster{LoadAssignment: assignment("s", 0)}, err: "load_assignment: endpoints[0].lb_endpoints[0].endpoint.address: port_value: 0"},
+		"Unix-domain sockets": {
+			in: &clusterv3.Cluster{Name: "s", LoadAssignment: pipes("/run/app.sock", "@app")},
+			want: cluster{Cluster: config.Cluster{
+				Name: "s", Endpoints: []netip.AddrPort{unixAddr(t, "/run/app.sock"), unixAddr(t, "@app")}, ConnectTimeout: time.Second, Connections: 1,
+				Balancing: config.Balancing{Panic: 50},
+			}},
+		},
+		"a bad pipe":     {in: &clusterv3.Cluster{LoadAssignment: pipes("app.sock")}, err: `endpoint.address: pipe.path: "app.sock" is no absolute path`},
+		"a bad endpoint": {in: &clusterv3.Cluster{LoadAssignment: assignment("s", 0)}, err: "load_assignment: endpoints[0].lb_endpoints[0].endpoint.address: port_value: 0"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -124,4 +133,23 @@ func TestTranslateCluster(t *testing.T) {
 			}
 		})
 	}
+}
+
+func pipes(paths ...string) *endpointv3.ClusterLoadAssignment {
+	l := &endpointv3.LocalityLbEndpoints{}
+	for _, p := range paths {
+		l.LbEndpoints = append(l.LbEndpoints, &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+			Address: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: p}}},
+		}}})
+	}
+	return &endpointv3.ClusterLoadAssignment{Endpoints: []*endpointv3.LocalityLbEndpoints{l}}
+}
+
+func unixAddr(t *testing.T, name string) netip.AddrPort {
+	t.Helper()
+	a, err := address.Unix(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }

@@ -78,7 +78,7 @@ func sign(by *x509.Certificate, with *ecdsa.PrivateKey, name string, now time.Ti
 		by, with, t.IsCA, t.KeyUsage = t, key, true, x509.KeyUsageCertSign
 	} else {
 		t.DNSNames = []string{name}
-		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, by, &key.PublicKey, with)
 	if err != nil {

@@ -63,11 +63,11 @@ func (m Machine) Node(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "node_modules"), err
 }
 
-// Java compiles the module of that name, with what all modules share, and returns its class path.
+// Java compiles the module of that name, with the ledger that all modules share, and returns its class path.
 func (m Machine) Java(ctx context.Context, name string) (string, error) {
 	source := filepath.Join(m.Source, "java")
 	files := []string{name + "/pom.xml"}
-	for _, folder := range []string{name + "/src", "shared"} {
+	for _, folder := range []string{name + "/src", "ledger"} {
 		java, err := filepath.Glob(filepath.Join(source, folder, "axle/interop/*.java"))
 		if err != nil {
 			return "", fmt.Errorf("find the Java files of %s: %w", folder, err)
@@ -86,10 +86,15 @@ func (m Machine) Java(ctx context.Context, name string) (string, error) {
 
 // Sidecar builds the sidecar of this tree into dir and returns its path.
 func (m Machine) Sidecar(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "axle-sidecar")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/axlemesh/axle/sidecar")
+	return m.Go(ctx, dir, "axle-sidecar", "github.com/axlemesh/axle/sidecar")
+}
+
+// Go builds a program of this module, or of one that it requires, into dir and returns its path.
+func (m Machine) Go(ctx context.Context, dir, name, pkg string) (string, error) {
+	path := filepath.Join(dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
 	cmd.Dir = m.Source
-	return path, m.run("go build axle-sidecar", cmd)
+	return path, m.run("go build "+name, cmd)
 }
 
 // kept returns a folder of the cache that has copies of files and what the command made of them. The command runs when there

@@ -128,7 +128,7 @@ func (c *Conn) data(f *frame, t *Turn) error {
 		return err
 	}
 	flow := int64(len(f.payload))
-	if c.recvWindow -= flow; c.recvWindow < 0 {
+	if c.recvWindow -= flow; c.recvWindow < -windowGrace {
 		return fault(FlowControlError, "more DATA than the connection's window", "9113 6.9.1")
 	}
 	if c.owed += flow; c.owed >= connWindow/4 {
@@ -152,7 +152,7 @@ func (c *Conn) data(f *frame, t *Turn) error {
 	switch {
 	case s.remoteEnd:
 		return c.refuse(s, StreamClosed, t)
-	case s.recv < 0:
+	case s.recv < -windowGrace:
 		return c.refuse(s, FlowControlError, t)
 	case !s.headed, s.counted && s.left < 0, s.counted && end && s.left > 0:
 		return c.refuse(s, ProtocolError, t)

@@ -296,3 +296,50 @@ func TestFlowControl(t *testing.T) {
 		t.Errorf("%d bytes of the connection's window are left", c.sendWindow)
 	}
 }
+
+// TestAByteBeyondAWindow: Triple takes initial windows for 64 KiB, and sends a byte more than they are. Nobody may send two.
+func TestAByteBeyondAWindow(t *testing.T) {
+	cases := map[string]struct {
+		connection int64 // its window; 0 is the usual one
+		size       int
+		refused    string // the reset, or GOAWAY
+	}{
+		"the whole window of a stream":     {size: streamWindow},
+		"a byte more":                      {size: streamWindow + 1},
+		"two bytes more":                   {size: streamWindow + 2, refused: "reset 1 FLOW_CONTROL_ERROR"},
+		"the whole window of a connection": {connection: maxFrame, size: maxFrame},
+		"a byte more than that":            {connection: maxFrame - 1, size: maxFrame},
+		"two bytes more than that":         {connection: maxFrame - 2, size: maxFrame, refused: "more DATA than the connection's window"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var c Conn
+			c.Start(false, nil)
+			if tc.connection > 0 {
+				c.recvWindow = tc.connection
+			}
+			s := newScript(true)
+			s.headers(1, false, get...)
+			for left := tc.size; left > 0; left -= maxFrame {
+				_ = s.WriteData(1, false, make([]byte, min(left, maxFrame)))
+			}
+			turn, got := &Turn{}, ""
+			for b := s.Bytes(); len(b) > 0; { // nothing is granted again
+				n, err := c.Take(b, turn)
+				if err != nil {
+					got = err.Error()
+					break
+				}
+				b = b[n:]
+			}
+			for _, f := range frames(t, turn.Out) {
+				if strings.HasPrefix(f, "reset") {
+					got += f
+				}
+			}
+			if (tc.refused == "") != (got == "") || !strings.Contains(got, tc.refused) {
+				t.Errorf("%d bytes: %q, want %q", tc.size, got, tc.refused)
+			}
+		})
+	}
+}

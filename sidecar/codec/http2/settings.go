@@ -21,6 +21,10 @@ const (
 	connWindow   = 1 << 20
 )
 
+// windowGrace is how far a peer may go beyond a window: Triple, of Dubbo 3, takes the initial ones for 64 KiB, which is a byte
+// more than they are (TriHttp2RemoteFlowController).
+const windowGrace = 1
+
 // maxStreams is how many streams a client may have open.
 const maxStreams = 128
 
