@@ -41,6 +41,7 @@ type Conn struct {
 	fd         int
 	token, gen int32
 	want       uint32        // what epoll watches now
+	burst      int32         // bytes that were queued when it was last flushed, up to a bound
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
 	progress   time.Duration // when the kernel last took something
