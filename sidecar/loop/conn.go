@@ -42,6 +42,7 @@ type Conn struct {
 	token, gen int32
 	want       uint32        // what epoll watches now
 	refused    uint32        // why a Unix-domain socket did not connect, an errno; 0 when it did
+	burst      int32         // bytes that were queued when it was last flushed, up to a bound
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
 	progress   time.Duration // when the kernel last took something

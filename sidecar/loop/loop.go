@@ -3,7 +3,8 @@
 //
 // A loop is one goroutine, not locked to a thread. While there is work it polls epoll without blocking; when there is
 // none it parks with its epoll descriptor inside the Go runtime's own poller, so that nothing else is starved and an idle
-// loop costs nothing.
+// loop costs nothing. A thread of the runtime that is idle waits on that poller all the time, and would be woken by each
+// event of a loop that works: a busy loop is therefore hidden from it, behind a second epoll, the bell.
 package loop
 
 import (
@@ -25,6 +26,10 @@ const maxEvents = 256
 // readBuffer is the space for one read; every connection of a loop shares it.
 const readBuffer = 128 << 10
 
+// busyTurns without a wait make a loop busy: it does not let the bell ring until it has nothing to do. It has the bell on
+// at low load, where turning it off and on would cost a system call for each wait.
+const busyTurns = 16
+
 // Loop owns its connections. All methods but Post, Call and Stop are for the loop's own goroutine.
 type Loop struct {
 	clock  Clock
@@ -36,6 +41,7 @@ type Loop struct {
 	file    *os.File
 	events  [maxEvents]unix.EpollEvent
 	ready   int
+	busy    int // turns since it had to wait
 	pollErr error
 	poll    func(uintptr) bool
 
@@ -60,7 +66,7 @@ func New(clock Clock, budget *Budget) (*Loop, error) {
 	if err := l.poller.open(); err != nil {
 		return nil, fmt.Errorf("open event loop: %w", err)
 	}
-	l.file = os.NewFile(uintptr(l.poller.ep), "loop") // non-blocking, so the runtime's poller takes it
+	l.file = os.NewFile(uintptr(l.poller.bell), "loop") // non-blocking, so the runtime's poller takes it
 	park, err := l.file.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("open event loop: %w", err)
@@ -91,14 +97,22 @@ func (l *Loop) wait() error {
 	if err := l.park.Read(l.poll); err != nil {
 		return fmt.Errorf("wait for events: %w", err)
 	}
+	if l.busy++; l.busy >= busyTurns && l.poller.rings && l.pollErr == nil {
+		return l.poller.ring(false)
+	}
 	return l.pollErr
 }
 
+// pollOnce returns false for the runtime to park the loop until the bell rings.
 func (l *Loop) pollOnce(uintptr) bool {
 	l.ready, l.pollErr = l.poller.wait(l.events[:])
+	if l.ready == 0 && l.pollErr == nil && !l.poller.rings {
+		l.ready, l.pollErr = l.poller.listen(l.events[:])
+	}
 	if l.ready != 0 || l.pollErr != nil {
 		return true
 	}
+	l.busy = 0
 	if l.parked.Load() == 0 {
 		l.parked.Store(int64(l.clock()))
 	}

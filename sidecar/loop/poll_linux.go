@@ -18,6 +18,8 @@ const (
 // poller is the loop's epoll with an eventfd, by which others wake it, and a timerfd.
 type poller struct {
 	ep, wakeFD, timerFD int
+	bell                int           // an epoll that has nothing but ep: the runtime's poller waits on this one
+	rings               bool          // the bell, when ep has something
 	armed               time.Duration // when the timerfd goes off; 0 when it is not armed
 }
 
@@ -25,8 +27,14 @@ func (p *poller) open() (err error) {
 	if p.ep, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("epoll_create1: %w", err)
 	}
-	if err = unix.SetNonblock(p.ep, true); err != nil {
+	if p.bell, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("epoll_create1: %w", err)
+	}
+	if err = unix.SetNonblock(p.bell, true); err != nil {
 		return fmt.Errorf("set epoll non-blocking: %w", err)
+	}
+	if err = unix.EpollCtl(p.bell, unix.EPOLL_CTL_ADD, p.ep, &unix.EpollEvent{}); err != nil {
+		return fmt.Errorf("epoll add epoll: %w", err)
 	}
 	if p.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
@@ -40,8 +48,9 @@ func (p *poller) open() (err error) {
 	return p.add(p.timerFD, tokenTimer, 0, unix.EPOLLIN)
 }
 
-// close leaves p.ep to its os.File.
+// close leaves p.bell to its os.File.
 func (p *poller) close() {
+	_ = unix.Close(p.ep)
 	_ = unix.Close(p.wakeFD)
 	_ = unix.Close(p.timerFD)
 }
@@ -76,6 +85,27 @@ func (p *poller) wait(events []unix.EpollEvent) (int, error) {
 		return 0, nil
 	}
 	return 0, fmt.Errorf("epoll_wait: %w", errno)
+}
+
+// ring makes the bell ring, or not, when something comes from now on.
+func (p *poller) ring(on bool) error {
+	e := unix.EpollEvent{}
+	if on {
+		e.Events = unix.EPOLLIN | unix.EPOLLET
+	}
+	if err := unix.EpollCtl(p.bell, unix.EPOLL_CTL_MOD, p.ep, &e); err != nil {
+		return fmt.Errorf("epoll modify epoll: %w", err)
+	}
+	p.rings = on
+	return nil
+}
+
+// listen turns the bell on and polls: what came before does not ring it.
+func (p *poller) listen(events []unix.EpollEvent) (int, error) {
+	if err := p.ring(true); err != nil {
+		return 0, err
+	}
+	return p.wait(events)
 }
 
 // arm makes the timerfd go off at when, a time of the loop's clock that reads now. A timer that goes off too early is

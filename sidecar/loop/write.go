@@ -13,9 +13,9 @@ func (c *Conn) Write(b []byte) {
 		return
 	}
 	if s := c.layer; s != nil {
-		s.plain = c.loop.pool.Append(s.plain, b)
+		s.plain = append(c.room(s.plain, len(b)), b...)
 	} else {
-		c.out = c.loop.pool.Append(c.out, b)
+		c.out = append(c.room(c.out, len(b)), b...)
 	}
 	c.touch()
 }
@@ -29,11 +29,23 @@ func (c *Conn) Extend(n int) []byte {
 	if c.layer != nil {
 		queue = &c.layer.plain
 	}
-	*queue = c.loop.pool.Grow(*queue, n)
+	*queue = c.room(*queue, n)
 	*queue = (*queue)[:len(*queue)+n]
 	c.touch()
 	return (*queue)[len(*queue)-n:]
 }
+
+// room is queue with room for n more bytes. An empty one gets room for all that the last turn queued, to begin with: to grow
+// piece by piece would copy as much again.
+func (c *Conn) room(queue []byte, n int) []byte {
+	if cap(queue) == 0 {
+		return c.loop.pool.Take(max(n, int(c.burst)))
+	}
+	return c.loop.pool.Grow(queue, n)
+}
+
+// maxBurst bounds what is made ready for a connection that may well queue less than in its last turn.
+const maxBurst = readBuffer
 
 // touch makes the connection part of this turn's flush, unless epoll will say when it can be written.
 func (c *Conn) touch() {
@@ -68,6 +80,7 @@ func (c *Conn) flush() {
 		c.seal()
 	}
 	if len(c.out) > 0 {
+		c.burst = int32(min(len(c.out), maxBurst))
 		c.loop.writes++
 		n, err := write(c.fd, c.out)
 		switch {

@@ -40,10 +40,9 @@ func answerEach2(conn net.Conn, answer []byte) {
 			}
 			if kind := in[at+3]; kind <= 1 && in[at+4]&1 == 1 {
 				from := len(out)
-				out = append(out, answer...)
-				copy(out[from+5:], in[at+5:at+9])
-				second := from + 9 + int(binary.BigEndian.Uint32(out[from:])>>8)
-				copy(out[second+5:], in[at+5:at+9])
+				for out = append(out, answer...); from < len(out); from += 9 + int(binary.BigEndian.Uint32(out[from:])>>8) {
+					copy(out[from+5:], in[at+5:at+9])
+				}
 			}
 			at += size
 		}
@@ -58,10 +57,21 @@ func answerEach2(conn net.Conn, answer []byte) {
 // TestAnHTTP2RequestAllocatesNothing counts the system calls, too: what streams of one connection send goes together.
 func TestAnHTTP2RequestAllocatesNothing(t *testing.T) {
 	body := []byte(strings.Repeat("0123456789", 100))
-	once := newHTTP2Script() // without a dynamic table: each time the same bytes
-	once.hpack.SetMaxDynamicTableSize(0)
-	once.headers(1, false, 0, ":status= 200", "content-type= application/grpc", "server= test")
-	_ = once.WriteData(1, true, body)
+	for name, trailers := range map[string]bool{"a body at the end": false, "trailers at the end": true} {
+		once := newHTTP2Script() // without a dynamic table: each time the same bytes
+		once.hpack.SetMaxDynamicTableSize(0)
+		once.headers(1, false, 0, ":status= 200", "content-type= application/grpc", "server= test")
+		_ = once.WriteData(1, !trailers, body)
+		if trailers {
+			once.headers(1, true, 0, "grpc-status= 0", "grpc-message= ")
+		}
+		t.Run(name, func(t *testing.T) { http2Costs(t, body, once.Bytes()) })
+	}
+}
+
+// http2Costs has requests with a body answered so.
+func http2Costs(t *testing.T, body, answer []byte) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +83,7 @@ func TestAnHTTP2RequestAllocatesNothing(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go answerEach2(conn, once.Bytes())
+			go answerEach2(conn, answer)
 		}
 	}()
 	addr := freePort(t)

@@ -234,8 +234,14 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 	}
 }
 
-// trail takes trailers, which go behind the body.
+// trail takes trailers, which go behind the body: at once when nothing of that waits.
 func (x *http2Exchange) trail(p *http2Pipe, f *http2.Fields) {
+	if to, s := p.to(); s != nil && len(p.buf) == 0 && !p.queued && !p.done && !s.LocalEnded() {
+		p.end, p.done = true, true
+		to.headers(s, f, true)
+		x.settle()
+		return
+	}
 	p.trailers = f.AppendBinary(nil)
 	p.take(nil, true)
 }

@@ -62,8 +62,8 @@ func accepting(ln net.Listener, handle func(net.Conn)) {
 	}
 }
 
-// speaker is a server on any listener, and a client that calls it through a sidecar.
-type speaker struct {
+// talker is a server on any listener, and a client that calls it through a sidecar.
+type talker struct {
 	serve    func(ln net.Listener)
 	snapshot func(addr netip.AddrPort, to ...netip.AddrPort) *config.Snapshot
 	dial     func(t *testing.T, addr netip.AddrPort) (call func(n int) error)
@@ -89,9 +89,9 @@ func settled(err error, waiting func() int, failed func() error) error {
 	return err
 }
 
-// speakers are one of every protocol.
-func speakers() map[string]speaker {
-	return map[string]speaker{
+// talkers are one of every protocol.
+func talkers() map[string]talker {
+	return map[string]talker{
 		"bolt": {
 			serve: func(ln net.Listener) { serveOn(ln, netip.AddrPort{}, nil) },
 			snapshot: func(addr netip.AddrPort, to ...netip.AddrPort) *config.Snapshot {

@@ -20,7 +20,7 @@ import (
 
 // TestUnixEndpointsMove hops under load in every protocol: no call fails, and the server keeps its connections.
 func TestUnixEndpointsMove(t *testing.T) {
-	for name, p := range speakers() {
+	for name, p := range talkers() {
 		t.Run(name, func(t *testing.T) {
 			ln, to := listenUnix(t, name == "bolt" || name == "http2")
 			go p.serve(ln)
@@ -94,7 +94,7 @@ func TestUnixFreezeAtEveryByte(t *testing.T) {
 			}
 		}
 	})
-	all := speakers()
+	all := talkers()
 	plain := map[string][2]string{
 		"http1": {"POST / HTTP/1.1\r\nHost: shop.demo\r\nContent-Length: 8\r\n\r\nquestion", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"},
 		"tcp":   {"some bytes, a question", "and back again, the answer"},
@@ -202,7 +202,7 @@ func isUnix(a unix.Sockaddr) bool { _, ok := a.(*unix.SockaddrUnix); return ok }
 
 // TestAUnixEndpointThatIsNotThere is passed over like any other that cannot be reached, and used when it is back.
 func TestAUnixEndpointThatIsNotThere(t *testing.T) {
-	for name, p := range speakers() {
+	for name, p := range talkers() {
 		t.Run(name, func(t *testing.T) {
 			ln, there := listenUnix(t, false)
 			go p.serve(ln)

@@ -1,6 +1,9 @@
 package dubbo
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // texts says that a string begins with this tag.
 func texts(tag byte) bool {
@@ -64,19 +67,16 @@ func (s *scanner) chunk() (view []byte, err error) {
 func span(b []byte, units int) int {
 	at := 0
 	for units > 0 {
-		for units >= 8 && len(b)-at >= 8 && binary.LittleEndian.Uint64(b[at:])&0x8080808080808080 == 0 {
-			units -= 8
-			at += 8
-		}
-		if units == 0 {
-			break
-		}
 		if at >= len(b) {
 			return -1
 		}
 		size, counts := 1, 1
 		switch c := b[at]; {
 		case c < 0x80:
+			n := max(ascii(b[at:], units), 1)
+			at += n
+			units -= n
+			continue
 		case c >= 0xc0 && c < 0xe0:
 			size = 2
 		case c >= 0xe0 && c < 0xf0:
@@ -98,4 +98,17 @@ func span(b []byte, units int) int {
 		units -= counts
 	}
 	return at
+}
+
+// ascii is how many bytes of b, at most count, come before the first that is not ASCII. It looks at eight at a time, the last
+// ones together with what follows them, and counts none of the last seven of b.
+func ascii(b []byte, count int) int {
+	at := 0
+	for ; at < count && at+8 <= len(b); at += 8 {
+		if x := binary.LittleEndian.Uint64(b[at:]) & 0x8080808080808080; x != 0 {
+			at += bits.TrailingZeros64(x) / 8
+			break
+		}
+	}
+	return min(at, count)
 }

@@ -39,7 +39,7 @@ func (f *Fields) check(pseudo uint) bool {
 			seen |= bit
 		}
 		switch {
-		case e.id >= idMethod && e.id <= idPseudo:
+		case e.id.pseudo():
 			if !front || pseudo&(1<<e.id) == 0 {
 				return false
 			}
@@ -48,7 +48,7 @@ func (f *Fields) check(pseudo uint) bool {
 		default:
 			front = false
 		}
-		if e.static == 0 && !checkField(name, value, front) {
+		if e.static == 0 && !e.sound && !checkField(name, value, e.id.pseudo()) {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ type Conn struct {
 	decoder  decoder
 	encoder  encoder
 	streams  map[uint32]*Stream
+	latest   *Stream // of those, the one that was asked for last; nil when it is closed
 	spare    []*Stream
 	recent   []uint32 // closed streams; see remember
 	recentAt int
@@ -136,7 +137,7 @@ func (c *Conn) data(f *frame, t *Turn) error {
 		c.recvWindow += c.owed
 		c.owed = 0
 	}
-	s := c.streams[f.stream]
+	s := c.Stream(f.stream)
 	if s == nil {
 		return c.dataBehindEnd(f, t)
 	}
@@ -194,7 +195,7 @@ func (c *Conn) reset(f *frame, t *Turn) error {
 	case len(f.payload) != 4:
 		return fault(FrameSizeError, "RST_STREAM whose length is not 4", "9113 6.4")
 	}
-	s := c.streams[f.stream]
+	s := c.Stream(f.stream)
 	if s == nil {
 		return c.spend(costSmall)
 	}
@@ -258,7 +259,7 @@ func (c *Conn) window(f *frame, t *Turn) error {
 		t.Kind = Window
 		return nil
 	}
-	s := c.streams[f.stream]
+	s := c.Stream(f.stream)
 	if s == nil {
 		return nil
 	}
@@ -285,7 +286,7 @@ func (c *Conn) priority(f *frame, t *Turn) error {
 	default:
 		return c.spend(costSmall)
 	}
-	if s := c.streams[f.stream]; s != nil {
+	if s := c.Stream(f.stream); s != nil {
 		return c.refuse(s, code, t)
 	}
 	t.Out = appendReset(t.Out, f.stream, code)

@@ -150,11 +150,12 @@ func TestRequestsAreJudged(t *testing.T) {
 	for name, tc := range cases {
 		s := newScript(true)
 		s.headers(1, true, tc.lines...)
+		s.headers(3, true, tc.lines...) // now from the table
 		var c Conn
 		c.Start(false, nil)
 		turn := &Turn{}
 		said, _, err := run(&c, s.Bytes(), turn)
-		if ok := len(said) == 1; err != nil || ok != tc.ok {
+		if want := map[bool]int{true: 2}[tc.ok]; err != nil || len(said) != want {
 			t.Errorf("%s: %v, %v; want it taken: %t", name, said, err, tc.ok)
 		}
 	}

@@ -98,9 +98,8 @@ func (d *decoder) indexed(b []byte, f *Fields) ([]byte, error) {
 		f.push(at, len(p.name), len(p.value), field{id: staticIDs[i], static: uint8(i), index: uint8(i)})
 	default:
 		e := d.table.recent(i - lastStatic - 1)
-		name, value := d.table.text(e)
-		f.bytes = append(append(f.bytes, name...), value...)
-		f.push(at, len(name), len(value), field{id: e.id, index: e.index, hash: e.hash})
+		f.bytes = append(f.bytes, d.table.both(e)...)
+		f.push(at, int(e.name), int(e.value), field{id: e.id, index: e.index, hash: e.hash, sound: e.sound})
 	}
 	return rest, nil
 }
@@ -136,8 +135,8 @@ func (d *decoder) literal(b []byte, prefix uint, mode mode, f *Fields) ([]byte, 
 	}
 	name, value := f.bytes[at:middle], f.bytes[middle:]
 	if mode == modeIndexed {
-		e.hash = hash(name, value)
-		d.table.insert(name, value, entry{hash: e.hash, id: e.id, index: e.index})
+		e.hash, e.sound = hash(name, value), checkField(name, value, e.id.pseudo())
+		d.table.insert(name, value, entry{hash: e.hash, id: e.id, index: e.index, sound: e.sound})
 	}
 	f.push(at, len(name), len(value), e)
 	return b, nil

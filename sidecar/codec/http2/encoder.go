@@ -52,13 +52,10 @@ func (e *encoder) field(dst []byte, f *Fields, i int) []byte {
 		return append(dst, 0x80|x.static)
 	}
 	name, value := f.Field(i)
-	switch x.mode {
-	case modeNever:
+	switch {
+	case x.mode == modeNever:
 		return appendLiteral(dst, 0x10, 4, x.index, name, value)
-	case modePlain:
-		return appendLiteral(dst, 0, 4, x.index, name, value)
-	}
-	if len(name)+len(value)+entryCost > e.table.max {
+	case x.mode == modePlain || len(name)+len(value)+entryCost > e.table.max:
 		return appendLiteral(dst, 0, 4, x.index, name, value)
 	}
 	if e.slots == nil {
@@ -66,7 +63,7 @@ func (e *encoder) field(dst []byte, f *Fields, i int) []byte {
 	}
 	slot := &e.slots[x.hash%encoderSlots]
 	if found, age, ok := e.table.numbered(*slot - 1); ok && *slot > 0 && found.hash == x.hash {
-		if n, v := e.table.text(found); string(n) == string(name) && string(v) == string(value) {
+		if found.name == x.name && string(e.table.both(found)) == string(f.both(x)) {
 			return appendNumber(dst, 0x80, 7, lastStatic+1+age)
 		}
 	}

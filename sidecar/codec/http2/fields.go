@@ -32,6 +32,7 @@ type field struct {
 	static      uint8 // its index in the static table, if it is there as it is
 	index       uint8 // of the name in the static table
 	mode        mode
+	sound       bool // checkField has passed it
 }
 
 // mode says how a field may be written (RFC 7541 section 6.2).
@@ -59,6 +60,9 @@ func (f *Fields) Field(i int) (name, value []byte) {
 	middle := e.at + e.name
 	return f.bytes[e.at:middle], f.bytes[middle : middle+e.value]
 }
+
+// both is a field's name and the value behind it.
+func (f *Fields) both(e *field) []byte { return f.bytes[e.at : e.at+e.name+e.value] }
 
 // Add appends a field.
 func (f *Fields) Add(name, value string) {

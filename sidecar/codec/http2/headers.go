@@ -75,11 +75,11 @@ func (c *Conn) blockOf(b []byte, t *Turn) error {
 		return fault(code, err.Error(), "9113 4.3")
 	}
 	if c.head.self {
-		if s := c.streams[c.head.stream]; s != nil {
+		if s := c.Stream(c.head.stream); s != nil {
 			return c.refuse(s, ProtocolError, t)
 		}
 	}
-	s := c.streams[c.head.stream]
+	s := c.Stream(c.head.stream)
 	switch {
 	case s == nil && !c.client && c.head.stream > c.lastPeer:
 		return c.request(t)

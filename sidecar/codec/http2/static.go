@@ -50,6 +50,9 @@ const (
 	ids
 )
 
+// pseudo says that it is of a pseudo-header field.
+func (i id) pseudo() bool { return i >= idMethod && i <= idPseudo }
+
 // identify tells the id of a field.
 func identify(name []byte) id {
 	if len(name) > 0 && name[0] == ':' {

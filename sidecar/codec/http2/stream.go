@@ -38,7 +38,7 @@ func (c *Conn) newStream(id uint32) *Stream {
 		s = &Stream{}
 	}
 	*s = Stream{ID: id, send: int64(c.peerWindow), recv: streamWindow}
-	c.streams[id] = s
+	c.streams[id], c.latest = s, s
 	return s
 }
 
@@ -50,8 +50,17 @@ func (c *Conn) Recycle(s *Stream) {
 	}
 }
 
-// Stream returns an open stream, nil when there is none with this id.
-func (c *Conn) Stream(id uint32) *Stream { return c.streams[id] }
+// Stream returns an open stream, nil when there is none with this id. Most frames follow another one of their stream.
+func (c *Conn) Stream(id uint32) *Stream {
+	if c.latest != nil && c.latest.ID == id {
+		return c.latest
+	}
+	s := c.streams[id]
+	if s != nil {
+		c.latest = s
+	}
+	return s
+}
 
 // Streams is the number of open streams.
 func (c *Conn) Streams() int { return len(c.streams) }
@@ -104,6 +113,9 @@ func (c *Conn) close(s *Stream, resetByUs bool) {
 	}
 	s.closed = true
 	delete(c.streams, s.ID)
+	if c.latest == s {
+		c.latest = nil
+	}
 	c.remember(s.ID, resetByUs)
 }
 

@@ -24,6 +24,7 @@ type entry struct {
 	hash        uint32 // of both
 	id          id
 	index       uint8 // of the name in the static table
+	sound       bool  // checkField has passed it
 }
 
 func (t *table) len() int { return len(t.entries) - t.head }
@@ -44,6 +45,9 @@ func (t *table) text(e *entry) (name, value []byte) {
 	middle := e.at + e.name
 	return t.bytes[e.at:middle], t.bytes[middle : middle+e.value]
 }
+
+// both is the name and the value behind it.
+func (t *table) both(e *entry) []byte { return t.bytes[e.at : e.at+e.name+e.value] }
 
 // insert adds an entry, and evicts what there is no room for. One that is larger than the table only empties it (RFC 7541
 // section 4.4). name and value are not of this table.
