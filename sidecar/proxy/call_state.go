@@ -73,7 +73,7 @@ func (v *waiting) resume(s *planState) {
 	if err != nil || t.plan.retry == nil {
 		return
 	}
-	c := w.newCall(v.down, f, goal{cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began})
+	c := w.newCall(v.down, f, goal{cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, account: account{began: v.began}})
 	c.at, c.by, c.tries, v.call = v, now+v.left, int(s.tries), c
 	if s.again {
 		c.part.again(t.plan.retry)
@@ -88,15 +88,11 @@ func (v *waiting) run() {
 	}
 }
 
-// given forgets a request that the next owner has now; what that cannot count is counted here.
+// given forgets a request that the next owner has now, which counts its end; a client that has gone is not known there.
 func (v *waiting) given() {
-	switch {
-	case v.route == nil:
-	case v.down == nil || v.down.gone:
-		v.ended(OutcomeGone)
-	case v.route.plan != nil:
-		v.route = nil
-	default:
-		v.ended(OutcomeMoved)
+	if v.down == nil || v.down.gone {
+		v.ended(0, FlagClientGone)
 	}
+	v.route = nil
+	v.account.forget()
 }

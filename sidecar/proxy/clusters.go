@@ -56,15 +56,22 @@ func (e *Engine) Clusters() []ClusterInfo {
 	return all
 }
 
-// out counts the endpoints that are out; the engine is locked.
-func (e *Engine) out() (all Out) {
+// standings counts endpoints by how they stand, and their ejections; the engine is locked.
+func (e *Engine) standings(s *Stats) {
 	now := e.options.Clock()
+	ejections := clusterCounts{}
 	for name := range e.snapshot.Clusters {
-		if s := e.shared[name]; s != nil {
-			ejected, unhealthy := s.Out(now)
-			all.Ejected += uint64(ejected)
-			all.Unhealthy += uint64(unhealthy)
+		shared := e.shared[name]
+		if shared == nil {
+			continue // it was not applied
 		}
+		in, ejected, unhealthy := shared.Count(now)
+		s.Out.Ejected += uint64(ejected)
+		s.Out.Unhealthy += uint64(unhealthy)
+		s.load(name).Endpoints = map[string]uint64{
+			upstream.Healthy: uint64(in), upstream.Ejected: uint64(ejected), upstream.Unhealthy: uint64(unhealthy),
+		}
+		ejections[name] = ClusterCount{Ejections: shared.Ejections()}
 	}
-	return all
+	s.Upstreams = s.Upstreams.add(ejections)
 }

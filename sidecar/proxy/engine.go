@@ -201,23 +201,25 @@ func (e *Engine) Stats() Stats {
 	var s Stats
 	s.add(&e.base)
 	s.Ejected += e.ejected.Load()
-	s.Out = e.out()
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
+	maps.DeleteFunc(s.Upstreams, func(name string, _ ClusterCount) bool { return e.snapshot.Clusters[name] == nil })
+	e.standings(&s)
 	e.mu.Unlock()
 	for i, w := range e.workers {
 		w.loop.Call(func() {
 			if i == 0 {
-				maps.DeleteFunc(s.Routes, func(name RouteName, _ RouteCount) bool { return w.routeCounts[name] == nil })
+				w.forgotten(s.Series)
 			}
-			w.countRoutes(&s)
+			w.countSeries(&s)
 			w.count.Reads, w.count.Writes = w.loop.Calls()
+			for d, t := range w.traffic {
+				w.count.Received[d], w.count.Sent[d] = t.Read, t.Written
+			}
 			s.add(&w.count)
 			for d := range w.open {
 				s.Downstream[d] += w.open[d]
 			}
-			for name, c := range w.clusters {
-				s.sent(name, c.requests)
-			}
+			w.countClusters(&s)
 			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns) + len(w.http2.ups))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())

@@ -56,7 +56,9 @@ type exchange struct {
 	left     time.Duration // until due, while the connection is frozen
 	moved    uint64        // bytes that its connections had read and written when the timer was started
 	claim    claim
-	goal     goal // its route is nil once the end of the request is counted
+	goal     goal
+	code     Code // of the answer
+	flag     Flag // what is wrong
 	turn     turn
 }
 
@@ -163,7 +165,7 @@ func (c *httpClient) begin(b []byte) int {
 func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
-	c.w.shape(&to, c.from)
+	c.w.shape(&to, c.from, SpokenHTTP1)
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
 	if x.refused(req, &to) {
 		return 0
@@ -218,7 +220,10 @@ func (c *httpClient) malformed(why error) {
 		status = format.Status
 	}
 	c.x.drop()
-	c.x.ended(OutcomeOwn)
+	if !c.x.answered {
+		c.x.code = CodeOf(status)
+	}
+	c.x.ended(FlagMalformed)
 	if c.x.active && c.x.answered {
 		c.conn.Close(why)
 		return
@@ -257,7 +262,10 @@ func (c *httpClient) Drained(*loop.Conn) {
 func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.x.drop()
-	c.x.ended(OutcomeGone)
+	if c.x.tunnel {
+		c.x.ended(FlagNone)
+	}
+	c.x.ended(FlagClientGone)
 	c.x.active = false
 	c.w.closed(c.from, why)
 }

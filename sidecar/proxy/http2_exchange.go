@@ -25,7 +25,9 @@ type http2Exchange struct {
 	answered bool // the response's head was passed on
 	attempt  int
 	attempts int
-	goal     goal // its route is nil once the end of the request is counted
+	goal     goal
+	code     Code // of the answer
+	flag     Flag // what is wrong
 	claim    claim
 	spoilt   int16         // status of the answer behind a delay; 0 sends the request
 	delayed  bool          // the timer is a fault's
@@ -55,7 +57,7 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	x.grpc = f.GRPC()
 	to := x.decide(f)
 	x.unsuited(&to)
-	w.shape(&to, x.client.from)
+	w.shape(&to, x.client.from, x.spoken())
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
 	if to.delay > 0 {
 		x.postpone(f)
@@ -155,7 +157,7 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 		if status >= 500 {
 			w.count.Errors[x.client.from.Direction]++
 		}
-		x.ended(answered(status))
+		x.answeredWith(status)
 		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {
 			x.claim.tell(httpOutcome(status), w.loop.Now())
 		}
@@ -183,6 +185,7 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 		return
 	}
 	x.claim.tell(grpcOutcome(status), x.w.loop.Now())
+	x.code = grpcCode(status)
 	if string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
 	}
@@ -214,7 +217,10 @@ func (x *http2Exchange) finish() {
 	w := x.w
 	x.over = true
 	w.loop.Cancel(&x.timer)
-	x.ended(OutcomeGone) // unless something else was its end
+	if x.response.done {
+		x.ended(FlagNone)
+	}
+	x.ended(FlagClientGone) // unless something else was its end
 	x.request.drop()
 	x.response.drop()
 	x.forget()
@@ -239,7 +245,7 @@ func (x *http2Exchange) abort(code http2.Code) {
 	if x.over {
 		return
 	}
-	x.ended(OutcomeOwn)
+	x.blame(FlagOf(FailUpstreamClosed))
 	x.leaveEndpoint(code)
 	x.client.reset(x.down, code)
 	x.finish()
@@ -258,7 +264,7 @@ func (x *http2Exchange) fail(status int, why Failure) {
 		return
 	}
 	x.w.count.Failed[why]++
-	x.ended(OutcomeOwn)
+	x.blame(FlagOf(why))
 	x.leaveEndpoint(http2.Cancel)
 	if x.answered && !x.grpc {
 		x.abort(http2.InternalError)
@@ -275,7 +281,9 @@ func (x *http2Exchange) Expire() {
 		x.proceed()
 		return
 	}
-	x.failed()
+	if x.failed(); x.sent != nil {
+		x.cluster.count.Timeouts++
+	}
 	x.fail(httpTimeout, FailTimeout)
 }
 

@@ -180,6 +180,7 @@ func (w *worker) relieveHTTP2(p *http2Pipe, n int) bool {
 		}
 		for _, x := range stuck {
 			w.count.Slow++
+			x.blame(FlagSlow)
 			x.abort(http2.EnhanceYourCalm)
 		}
 	}
@@ -187,6 +188,7 @@ func (w *worker) relieveHTTP2(p *http2Pipe, n int) bool {
 		return true
 	}
 	w.count.Slow++
+	p.x.blame(FlagSlow)
 	p.x.abort(http2.EnhanceYourCalm)
 	return false
 }

@@ -49,6 +49,3 @@ func (x *http2Exchange) hurry() {
 		x.delayed, x.left, x.claim.request = false, x.timeout, c.limits.Requests
 	}
 }
-
-// ended counts the end of the exchange for its route, once.
-func (x *http2Exchange) ended(o Outcome) { x.goal.done(o, x.w.loop.Now()) }

@@ -53,7 +53,7 @@ func (x *exchange) send() {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
 		x.stop()
-		x.ended(Outcome2xx)
+		x.code = CodeOf(200)
 		w.scratch = http1.AppendTunnel(w.scratch[:0])
 		x.client.conn.Write(w.scratch)
 	}
@@ -111,7 +111,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
-	x.ended(answered(res.Status))
+	x.code = CodeOf(res.Status)
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
 	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
@@ -143,6 +143,7 @@ func (x *exchange) body(b []byte) (int, error) {
 func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
 	x.stop()
+	x.ended(FlagNone)
 	x.up, up.x, x.active = nil, nil, false
 	x.claim.release()
 	if clean && up.reusable && x.request.Done() && !x.closing {
@@ -185,6 +186,7 @@ func (x *exchange) drop() {
 func (x *exchange) fail(status int, why Failure) {
 	c := x.client
 	c.w.count.Failed[why]++
+	x.flag = FlagOf(why)
 	x.drop()
 	if x.answered {
 		c.conn.Close(errTruncated) // the client has to see that its response is not whole
@@ -195,13 +197,14 @@ func (x *exchange) fail(status int, why Failure) {
 
 // reply answers a request ourselves, before anything of an answer was passed on.
 func (x *exchange) reply(status int) {
+	x.code = CodeOf(status)
 	x.answer(func(dst []byte, closing bool) []byte { return http1.AppendReply(dst, status, x.Minor, closing) })
 }
 
 // answer is reply with an answer that is written by its caller.
 func (x *exchange) answer(write func(dst []byte, closing bool) []byte) {
 	c := x.client
-	x.ended(OutcomeOwn)
+	x.ended(x.flag)
 	closing := !x.request.Done() || !x.KeepAlive || x.closing
 	c.w.scratch = write(c.w.scratch[:0], closing)
 	c.conn.Write(c.w.scratch)

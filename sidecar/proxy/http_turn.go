@@ -45,6 +45,7 @@ func (t *turn) Expire() {
 		x.connect()
 	case turnTry:
 		x.claim.tell(upstream.OutcomeGateway, x.client.w.loop.Now())
+		x.cluster.count.Timeouts++
 		if r := x.goal.retry(); !x.again(r.WantsSlow()) {
 			x.fail(httpTimeout, FailTimeout)
 		}
@@ -92,6 +93,7 @@ func (x *exchange) again(wanted bool) bool {
 	}
 	x.claim.leave()
 	w.count.Retried++
+	x.cluster.count.Retries++
 	if up := x.up; up != nil {
 		x.turn.failed = up.host.Addr
 		x.up, up.x = nil, nil
@@ -161,12 +163,6 @@ func (x *exchange) whole(req *http1.Request, rest []byte) int {
 // maxRetryBody is the largest body that is kept to be sent again; all of it has to be there with the head.
 const maxRetryBody = 64 << 10
 
-// ended counts the end of the exchange for its route, and what it had of a budget is free again; once.
-func (x *exchange) ended(o Outcome) {
-	x.goal.done(o, x.client.w.loop.Now())
-	x.turn.part.close()
-}
-
 // stop cancels what x is about to do.
 func (x *exchange) stop() {
 	w := x.client.w
@@ -217,6 +213,7 @@ func rewrite(req *http1.Request, prefix, with string) http1.Rewrite {
 func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 	w := x.client.w
 	w.count.Failed[FailRule]++
+	x.flag, x.code = FlagOf(FailRule), CodeOf(r.Status)
 	at := w.location[:0]
 	if r.Scheme != "" {
 		at = append(append(at, r.Scheme...), ':')

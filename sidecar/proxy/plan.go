@@ -55,10 +55,10 @@ func changes(all []config.Change) []http1.Change {
 	return out
 }
 
-// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: limits, then faults.
+// shape opens the account of a request that comes from a listener, and does what is due before it is sent anywhere: limits, then faults.
 // A request that it ends has no cluster afterwards.
-func (w *worker) shape(to *goal, from *config.Listener) {
-	to.began = w.loop.Now()
+func (w *worker) shape(to *goal, from *config.Listener, s Spoken) {
+	w.enter(to, from, s)
 	if len(w.limits) > 0 {
 		if limit := w.limits[from.Name]; limit != nil && !limit.take(to.began) {
 			to.end(httpTooMany, FailLimit)
@@ -67,7 +67,6 @@ func (w *worker) shape(to *goal, from *config.Listener) {
 	if to.route == nil {
 		return
 	}
-	to.route.count.Requests++
 	if p := to.route.plan; p != nil && to.why != FailLimit {
 		w.follow(p, to)
 	}

@@ -23,7 +23,7 @@ const (
 func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
-	w.shape(&to, d.from)
+	w.shape(&to, d.from, rpcSpoken(f.reply.protocol))
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
 	}
@@ -103,6 +103,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
+		to.account.end(w, 0, FlagNone) // nobody says more
 		return
 	}
 	slot := up.slots.Take()
@@ -118,7 +119,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	v := slot.Value.reset(up, slot)
 	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
 	v.claim.place(&up.host.Peer, up.used)
-	v.route, v.began = to.route, to.began
+	v.route, v.account = to.route, to.account
 	if v.call = to.call; v.call != nil {
 		v.call.sent(v, to)
 	}
@@ -143,11 +144,11 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 	}
 	v.claim.tell(f.outcome, w.loop.Now())
 	if c := v.call; c != nil && c.againAfter(f) {
-		v.call, v.route = nil, nil
+		v.elsewhere()
 		up.free(v)
 		return
 	}
-	v.ended(answered(f.httpStatus()))
+	v.ended(f.code(), FlagNone)
 	to := v.reply
 	d := up.free(v)
 	if v.beat {
@@ -181,7 +182,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 
 // refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
 func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
-	to.done(OutcomeOwn, w.loop.Now())
+	to.refused(w, f)
 	switch {
 	case f.kind == rpcOneway:
 		w.count.Failed[to.why]++
@@ -258,7 +259,7 @@ func (w *worker) again(k kept) {
 	}
 	f, err := keptFrame(k.frame)
 	if err != nil || k.unwanted(f) {
-		k.to.done(OutcomeGone, w.loop.Now())
+		k.to.account.end(w, 0, FlagClientGone)
 		k.to.call.end()
 		return
 	}
