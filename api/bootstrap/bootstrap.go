@@ -39,6 +39,8 @@ type Bootstrap struct {
 	// TerminationGraceSeconds is how long the pod may take to end after SIGTERM, as its spec says; 0 means 30. In place
 	// SIGTERM comes at once on pod deletion, and the sidecar serves on for nearly as long.
 	TerminationGraceSeconds int64 `json:"terminationGraceSeconds,omitempty"`
+	// AccessLog logs requests; nil logs none.
+	AccessLog *AccessLog `json:"accessLog,omitempty"`
 	// Static is configuration that does not come from an operator.
 	Static *Static `json:"static,omitempty"`
 }

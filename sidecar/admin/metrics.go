@@ -124,6 +124,12 @@ var metrics = slices.Concat(traffic, clusterMetrics, []metric{
 	counter("axle_retries_total", "Tries after the first of requests that had reached an endpoint.", func(o *Observed) uint64 { return o.Stats.Retried }),
 	counter("axle_retries_denied_total", "Retries that a budget did not allow.", func(o *Observed) uint64 { return o.Stats.RetriesDenied }),
 	counter("axle_delayed_requests_total", "Requests that a fault has delayed.", func(o *Observed) uint64 { return o.Stats.Delayed }),
+	counter("axle_access_log_lines_total", "Lines of the access log that were given to its writer.", func(o *Observed) uint64 { return o.Stats.Logged }),
+	describe("axle_access_log_dropped_total", "Lines of the access log that are missing; reason is full (the writer did not keep up) or write (there was no file or no room on its disk).",
+		prometheus.CounterValue, []string{"reason"}, func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Stats.LogFull), "full")
+			put(float64(o.Stats.LogLost), "write")
+		}),
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),

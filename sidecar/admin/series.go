@@ -6,39 +6,6 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// Classes of ends: what dashboards divide by.
-const (
-	classOK    = "ok"
-	classError = "error"
-	classGone  = "gone" // the client has left before: nobody knows
-)
-
-// class is what an end is for those who count errors: the status says it in each protocol's words, a client's mistakes in HTTP
-// are none, and what has ended in the middle is an error whatever it began with.
-func class(p proxy.Spoken, c proxy.Code, f proxy.Flag) string {
-	switch f {
-	case proxy.FlagClientGone:
-		return classGone
-	case proxy.FlagNone, proxy.FlagMalformed, proxy.FlagOf(proxy.FailRule), proxy.FlagOf(proxy.FailFault), proxy.FlagOf(proxy.FailLimit),
-		proxy.FlagOf(proxy.FailNoRoute), proxy.FlagOf(proxy.FailUnreadable):
-		if wellWith(p, c.Status()) {
-			return classOK
-		}
-	}
-	return classError
-}
-
-// wellWith says that a status of the protocol is no error. A oneway has none.
-func wellWith(p proxy.Spoken, status int) bool {
-	switch p {
-	case proxy.SpokenBolt, proxy.SpokenGRPC:
-		return status <= 0
-	case proxy.SpokenDubbo:
-		return status < 0 || status == 20
-	}
-	return status < 500
-}
-
 // bySeries emits a number for each series of requests, or of plain connections.
 func bySeries(plain bool, put func(name proxy.SeriesName, c proxy.SeriesCount)) func(*Observed) {
 	return func(o *Observed) {
@@ -56,7 +23,7 @@ var traffic = []metric{
 		prometheus.CounterValue, []string{"direction", "protocol", "host", "route", "code", "flag", "class"}, func(o *Observed, put func(float64, ...string)) {
 			bySeries(false, func(n proxy.SeriesName, c proxy.SeriesCount) {
 				for _, one := range c.Codes {
-					put(float64(one.N), n.Direction.String(), n.Protocol.String(), n.Host, n.Route, one.Code.String(), one.Flag.String(), class(n.Protocol, one.Code, one.Flag))
+					put(float64(one.N), n.Direction.String(), n.Protocol.String(), n.Host, n.Route, one.Code.String(), one.Flag.String(), proxy.ClassOf(n.Protocol, one.Code, one.Flag))
 				}
 			})(o)
 		}),

@@ -9,12 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/admin"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/control"
@@ -57,6 +59,8 @@ type Options struct {
 	// Level sets the log's verbosity. Profile adds profiles to the admin pages.
 	Level   func(int)
 	Profile bool
+	// Stdout is where an access log of that name goes.
+	Stdout io.Writer
 	// Now is the clock, Clock the loops', Random in [0, 1) spreads retries.
 	Now    func() time.Time
 	Clock  loop.Clock
@@ -78,6 +82,7 @@ type app struct {
 	events  chan event
 	set     *sockets.Set
 	engine  *proxy.Engine
+	log     *accesslog.Writer // nil when nothing is logged
 	gate    *gate
 	front   *front
 	control *control.Client // nil without an operator
@@ -112,6 +117,7 @@ func Run(ctx context.Context, o Options) (End, error) {
 		a.stop()
 		a.tasks.Wait()
 		a.engine.Stop()
+		a.closeLog(ctx)
 		a.set.Release()
 		return End{Code: supervisor.ExitConfig}, err
 	}
@@ -149,9 +155,12 @@ func prepare(o Options) (*app, error) {
 		}
 	}
 	var err error
+	if a.log, err = accessLog(&o); err != nil {
+		return nil, err
+	}
 	a.engine, err = proxy.New(proxy.Options{
 		Loops: a.boot.Loops, Generation: a.boot.Node.Generation, NodeID: a.boot.Node.ID,
-		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
+		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Sockets: a.set, AccessLog: a.log, Clock: o.Clock, Log: o.Log.WithName("proxy"),
 	})
 	if err != nil {
 		return nil, err
@@ -166,6 +175,9 @@ func prepare(o Options) (*app, error) {
 func (a *app) begin(ctx context.Context) error {
 	if err := a.engine.Start(); err != nil {
 		return err
+	}
+	if a.log != nil {
+		go a.log.Run() // ends with Close
 	}
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
@@ -289,6 +301,7 @@ func (a *app) finish(act action) {
 		a.empty(ctx)
 	}
 	a.engine.Stop()
+	a.closeLog(ctx)
 	a.set.Release()
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
@@ -10,8 +11,9 @@ import (
 // account is where the end of one request is counted, and logged. It goes with the request from place to place; whoever
 // has the request at its end ends it. The zero value counts nothing.
 type account struct {
-	tally *tally        // nil once it has ended
-	began time.Duration // when the request came
+	tally *tally           // nil once it has ended
+	began time.Duration    // when the request came
+	line  *accesslog.Entry // nil when it is not logged
 }
 
 // enter makes the account of a request that comes from a listener and whose goal is decided.
@@ -36,6 +38,9 @@ func (a *account) end(w *worker, code Code, flag Flag) {
 		return
 	}
 	a.tally.add(code, flag, w.loop.Now()-a.began)
+	if a.line != nil {
+		w.finishLine(a, a.tally.name, code, flag)
+	}
 	a.tally = nil
 }
 

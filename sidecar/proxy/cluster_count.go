@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/netip"
 
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
@@ -77,53 +78,52 @@ func (w *worker) countClusters(s *Stats) {
 		s.sent(name, c.requests)
 		l := s.load(name)
 		load[name] = l
-		c.peers(func(p *upstream.Peer, _ int) { l.Active += uint64(p.Active()) })
+		c.peers(func(p *upstream.Peer) { l.Active += uint64(p.Active()) })
 	}
 	s.Upstreams = s.Upstreams.add(mine)
-	w.countConns(load)
-}
-
-// peers calls fn with each view of each endpoint, and how many connections that has.
-func (c *cluster) peers(fn func(p *upstream.Peer, conns int)) {
-	for _, h := range c.Hosts() {
-		fn(&h.Peer, len(h.Conns))
-	}
-	if c.http != nil {
-		for _, h := range c.http.Hosts() {
-			fn(&h.Peer, len(h.Conns))
-		}
-	}
-	if c.http2 != nil {
-		for _, h := range c.http2.Hosts() {
-			fn(&h.Peer, len(h.Conns))
-		}
-	}
-}
-
-// countConns adds the connections to load, and what waits for them.
-func (w *worker) countConns(load map[string]*ClusterLoad) {
-	of := func(c *cluster, pending int) {
+	w.eachUp(func(c *cluster, _ netip.AddrPort, pending int) {
 		if l := load[c.name]; l != nil {
 			l.Connections++
 			l.Pending += uint64(pending)
 		}
+	})
+}
+
+// peers calls fn with each view of each endpoint.
+func (c *cluster) peers(fn func(p *upstream.Peer)) {
+	for _, h := range c.Hosts() {
+		fn(&h.Peer)
 	}
+	if c.http != nil {
+		for _, h := range c.http.Hosts() {
+			fn(&h.Peer)
+		}
+	}
+	if c.http2 != nil {
+		for _, h := range c.http2.Hosts() {
+			fn(&h.Peer)
+		}
+	}
+}
+
+// eachUp calls fn with each connection to an endpoint that requests use, and how many of those wait for it.
+func (w *worker) eachUp(fn func(c *cluster, at netip.AddrPort, pending int)) {
 	for _, up := range w.ups {
-		of(up.cluster, len(up.queue))
+		fn(up.cluster, up.host.Addr, len(up.queue))
 	}
 	for _, up := range w.http2.ups {
-		of(up.cluster, len(up.queue))
+		fn(up.cluster, up.host.Addr, len(up.queue))
 	}
 	for _, up := range w.webs {
 		waits := 0
 		if up.x != nil && !up.opened {
 			waits = 1
 		}
-		of(up.cluster, waits)
+		fn(up.cluster, up.host.Addr, waits)
 	}
 	for _, p := range w.pairs {
 		if p.up != nil && p.cluster != nil {
-			of(p.cluster, 0)
+			fn(p.cluster, p.addr, 0)
 		}
 	}
 }

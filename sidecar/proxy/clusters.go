@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/axlemesh/axle/sidecar/upstream"
@@ -26,6 +27,7 @@ type Usage struct {
 
 // Clusters describes every cluster, by name.
 func (e *Engine) Clusters() []ClusterInfo {
+	used := e.used()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.options.Clock()
@@ -40,6 +42,11 @@ func (e *Engine) Clusters() []ClusterInfo {
 			Name: name, Policy: cfg.Balancing.Policy.String(), Limits: map[string]Usage{},
 			Endpoints: shared.Standings(e.options.Zone, e.seed, now),
 		}
+		for i := range info.Endpoints {
+			one := &info.Endpoints[i]
+			u := used[endpointOf{name, one.Endpoint}]
+			one.Connections, one.Active, one.Requests, one.Errors = u.Connections, u.Active, u.Requests, u.Errors
+		}
 		for over, l := range []struct {
 			limit *upstream.Limit
 			most  int
@@ -52,6 +59,36 @@ func (e *Engine) Clusters() []ClusterInfo {
 			}
 		}
 		all = append(all, info)
+	}
+	return all
+}
+
+// endpointOf names an endpoint of a cluster.
+type endpointOf struct{ cluster, addr string }
+
+// used is what the loops do with each endpoint, and have done.
+func (e *Engine) used() map[endpointOf]upstream.Standing {
+	all := map[endpointOf]upstream.Standing{}
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			at := func(c *cluster, a netip.AddrPort, add func(*upstream.Standing)) {
+				key := endpointOf{c.name, a.String()}
+				one := all[key]
+				add(&one)
+				all[key] = one
+			}
+			for _, c := range w.clusters {
+				c.peers(func(p *upstream.Peer) {
+					at(c, p.Addr, func(s *upstream.Standing) {
+						requests, errors := p.Counts()
+						s.Active, s.Requests, s.Errors = s.Active+p.Active(), s.Requests+requests, s.Errors+errors
+					})
+				})
+			}
+			w.eachUp(func(c *cluster, a netip.AddrPort, _ int) {
+				at(c, a, func(s *upstream.Standing) { s.Connections++ })
+			})
+		})
 	}
 	return all
 }

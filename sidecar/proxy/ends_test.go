@@ -65,6 +65,7 @@ func allEnded(t *testing.T, s proxy.Stats, flagged uint64) {
 	if asked := s.Requests[config.Inbound] + s.Requests[config.Outbound]; ended != asked || asked == 0 || bad > flagged {
 		t.Errorf("%d requests have ended of %d, %d of them not well: %+v", ended, asked, bad, s.Series)
 	}
+	logged(t, s, ended)
 }
 
 // neverBack checks that no counter of a later reading is below one of an earlier.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/route"
@@ -35,6 +36,8 @@ type Options struct {
 	LargeBytes int64
 	// Sockets holds the listening descriptors.
 	Sockets *sockets.Set
+	// AccessLog takes a line for each request; nil for none. It is the caller's, who runs it.
+	AccessLog *accesslog.Writer
 	// Clock is monotonic.
 	Clock loop.Clock
 	Log   logr.Logger
@@ -201,6 +204,9 @@ func (e *Engine) Stats() Stats {
 	var s Stats
 	s.add(&e.base)
 	s.Ejected += e.ejected.Load()
+	if e.options.AccessLog != nil {
+		s.LogLost += e.options.AccessLog.Lost()
+	}
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
 	maps.DeleteFunc(s.Upstreams, func(name string, _ ClusterCount) bool { return e.snapshot.Clusters[name] == nil })
 	e.standings(&s)

@@ -26,6 +26,7 @@ type httpClient struct {
 	from   *config.Listener
 	fixed  *cluster
 	source source
+	caller caller
 	conn   *loop.Conn
 	x      exchange
 	seen   int  // bytes of a head that was not complete: it is read again only when that can tell more
@@ -126,6 +127,13 @@ func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	if e := x.goal.account.line; e != nil {
+		if from == x.client.conn {
+			e.In += uint64(len(b))
+		} else {
+			e.Out += uint64(len(b))
+		}
+	}
 	to.Write(b)
 	if to.Unsent() > highWater {
 		from.Pause()
@@ -165,7 +173,9 @@ func (c *httpClient) begin(b []byte) int {
 func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
-	c.w.shape(&to, c.from, SpokenHTTP1)
+	if c.w.shape(&to, c.from, SpokenHTTP1); c.w.log != nil {
+		c.logHTTP(&to, req)
+	}
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
 	if x.refused(req, &to) {
 		return 0

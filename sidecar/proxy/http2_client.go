@@ -13,6 +13,7 @@ type http2Client struct {
 	from   *config.Listener
 	fixed  *cluster
 	source source
+	caller caller
 }
 
 func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {

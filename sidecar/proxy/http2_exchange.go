@@ -57,7 +57,9 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 	x.grpc = f.GRPC()
 	to := x.decide(f)
 	x.unsuited(&to)
-	w.shape(&to, x.client.from, x.spoken())
+	if w.shape(&to, x.client.from, x.spoken()); w.log != nil {
+		x.logHTTP2(&to, f)
+	}
 	x.goal, x.cluster, x.timeout, x.attempts = to, to.cluster, to.timeout, int(to.attempts)
 	if to.delay > 0 {
 		x.postpone(f)
@@ -121,6 +123,9 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.waited()
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
+	if e := x.goal.account.line; e != nil {
+		logTries(e, x.cluster, up.host.Addr, up.used)
+	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
 	up.headers(x.sent, f, p.done)
@@ -156,6 +161,9 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 		w.count.Answered[x.client.from.Direction]++
 		if status >= 500 {
 			w.count.Errors[x.client.from.Direction]++
+		}
+		if e := x.goal.account.line; e != nil {
+			e.Heard = w.loop.Now()
 		}
 		x.answeredWith(status)
 		if x.claim.heard(w.loop.Now()); !x.grpc || status != 200 {

@@ -75,6 +75,13 @@ func (p *http2Pipe) write(data []byte) int {
 		sent += n
 		p.done = p.done || last
 	}
+	if e := p.x.goal.account.line; e != nil {
+		if p.response {
+			e.Out += uint64(sent)
+		} else {
+			e.In += uint64(sent)
+		}
+	}
 	if from, s := p.from(); from != nil {
 		from.credit(s, sent)
 	}

@@ -49,6 +49,9 @@ func (x *exchange) send() {
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
+	if e := x.goal.account.line; e != nil {
+		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
+	}
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
@@ -111,6 +114,9 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
+	if e := x.goal.account.line; e != nil {
+		e.Heard = w.loop.Now()
+	}
 	x.code = CodeOf(res.Status)
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
@@ -27,6 +28,7 @@ type accountState struct {
 	age  time.Duration // since the request came
 	code Code          // of the answer, when that has begun
 	flag Flag
+	line []byte // of the access log, as accesslog.Entry.Move; empty for none
 }
 
 func (e *encoder) record(at recordPlace, r *accountState) {
@@ -39,6 +41,7 @@ func (e *encoder) record(at recordPlace, r *accountState) {
 	e.uint(uint64(r.age))
 	e.uint(uint64(r.code))
 	e.string(r.flag.String())
+	e.bytes(r.line)
 }
 
 func (d *decoder) record() (at recordPlace, r accountState) {
@@ -48,6 +51,7 @@ func (d *decoder) record() (at recordPlace, r accountState) {
 	r.name.Host, r.name.Route = d.string(), d.string()
 	r.age, r.code = time.Duration(d.uint()), Code(min(d.uint(), uint64(codeOther)))
 	r.flag = flagNamed(d.string())
+	r.line = bytes.Clone(d.bytes())
 	d.bad = d.bad || r.name.Direction > config.Outbound || r.name.Protocol >= spokens || r.age < 0
 	return at, r
 }
@@ -65,7 +69,11 @@ func (r *recorder) add(conn, id uint64, a *account, code Code, flag Flag) {
 	if len(r.e.b) == 0 {
 		r.e.byte(recordVersion)
 	}
-	r.e.record(recordPlace{conn, id}, &accountState{name: a.tally.name, age: r.w.loop.Now() - a.began, code: code, flag: flag})
+	s := accountState{name: a.tally.name, age: r.w.loop.Now() - a.began, code: code, flag: flag}
+	if a.line != nil {
+		s.line = a.line.Move(nil, r.w.loop.Now())
+	}
+	r.e.record(recordPlace{conn, id}, &s)
 	if len(r.e.b) >= maxRelayRecords {
 		r.flush()
 	}
@@ -136,5 +144,18 @@ func (w *worker) recorded(a *account, conn, id uint64) (Code, Flag) {
 		a.tally = all.first(r.name.Direction, r.name.Protocol)
 	}
 	a.began = w.loop.Now() - r.age
+	if len(r.line) > 0 && w.log != nil {
+		w.recordedLine(a, r.line)
+	}
 	return r.code, r.flag
+}
+
+// recordedLine takes over a line that another process has begun.
+func (w *worker) recordedLine(a *account, moved []byte) {
+	e := w.log.TakeMoved()
+	if err := e.Moved(moved, w.loop.Now()); err != nil {
+		w.engine.log.Error(err, "a request that has moved is not logged")
+		return
+	}
+	a.line = e
 }

@@ -140,6 +140,9 @@ func (w *worker) fromDonor(r relayState, home int) {
 		d := w.remote(r.down, home, &r.listener)
 		to := w.goal(d, f)
 		w.enter(&to, d.from, rpcSpoken(f.reply.protocol))
+		if w.log != nil {
+			w.logRPC(&to, d, f)
+		}
 		to.route = nil // the donor has done what its route wants
 		w.dispatch(d, f, to)
 	case relayAnswer:

@@ -23,7 +23,9 @@ const (
 func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
-	w.shape(&to, d.from, rpcSpoken(f.reply.protocol))
+	if w.shape(&to, d.from, rpcSpoken(f.reply.protocol)); w.log != nil {
+		w.logRPC(&to, d, f)
+	}
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
 	}
@@ -103,6 +105,9 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
+		if e := to.account.line; e != nil {
+			logTries(e, up.cluster, up.host.Addr, up.used)
+		}
 		to.account.end(w, 0, FlagNone) // nobody says more
 		return
 	}
@@ -120,6 +125,9 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	v.down, v.reply, v.claim.request = d, f.reply, up.cluster.limits.Requests
 	v.claim.place(&up.host.Peer, up.used)
 	v.route, v.account = to.route, to.account
+	if e := v.account.line; e != nil {
+		logTries(e, up.cluster, up.host.Addr, up.used)
+	}
 	if v.call = to.call; v.call != nil {
 		v.call.sent(v, to)
 	}
@@ -147,6 +155,9 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		v.elsewhere()
 		up.free(v)
 		return
+	}
+	if e := v.account.line; e != nil {
+		e.Heard, e.Out = w.loop.Now(), uint64(len(f.raw))
 	}
 	v.ended(f.code(), FlagNone)
 	to := v.reply

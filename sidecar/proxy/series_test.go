@@ -40,7 +40,9 @@ func TestSeriesAreBounded(t *testing.T) {
 	straight.account.end(w, CodeOf(0), FlagNone)
 	var s Stats
 	w.countSeries(&s)
-	name := func(host, route string) SeriesName { return SeriesName{config.Outbound, SpokenHTTP1, RouteName{host, route}} }
+	name := func(host, route string) SeriesName {
+		return SeriesName{config.Outbound, SpokenHTTP1, RouteName{host, route}}
+	}
 	got := map[string]uint64{}
 	for _, n := range []SeriesName{name(Other, Other), name("h0000", "r"), name("h0000", "#2"), {config.Inbound, SpokenBolt, straightName("a cluster")}} {
 		c := s.Series[n]

@@ -79,6 +79,10 @@ type Counters struct {
 	Received ByDirection // bytes from clients, as they are on the wire
 	Sent     ByDirection // and to them
 
+	Logged  uint64 // lines of the access log, written or about to be
+	LogFull uint64 // those for which there was no room
+	LogLost uint64 // those that could not be written
+
 	// Series counts requests that have ended, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
 	Series seriesCounts `json:",omitempty"`
 	// Upstreams counts what has become of connections to the endpoints of a cluster, by its name, like Clusters.
@@ -123,6 +127,9 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Retried, &o.Retried)
 	fn(&c.RetriesDenied, &o.RetriesDenied)
 	fn(&c.Delayed, &o.Delayed)
+	fn(&c.Logged, &o.Logged)
+	fn(&c.LogFull, &o.LogFull)
+	fn(&c.LogLost, &o.LogLost)
 }
 
 func (c *Counters) add(o *Counters) {

@@ -87,7 +87,9 @@ func (p *pair) connect() {
 // enter makes the account of the pair's connection.
 func (p *pair) enter() {
 	to := goal{cluster: p.w.clusters[p.from.Cluster]}
-	p.w.enter(&to, p.from, SpokenTCP)
+	if p.w.enter(&to, p.from, SpokenTCP); p.w.log != nil {
+		p.logTCP(&to)
+	}
 	p.account = to.account
 }
 
@@ -115,6 +117,9 @@ func (p *pair) choose() bool {
 	p.claim.request = p.cluster.limits.Connections
 	p.claim.place(&p.host.Peer, now)
 	p.addr = p.host.Addr
+	if e := p.account.line; e != nil {
+		logTries(e, p.cluster, p.addr, now)
+	}
 	return true
 }
 
@@ -174,6 +179,9 @@ func (s side) Connected(*loop.Conn) {
 	s.w.loop.Cancel(&s.timeout)
 	s.host.Worked()
 	s.claim.tell(upstream.OutcomeOK, s.w.loop.Now())
+	if e := s.account.line; e != nil {
+		e.Heard = s.w.loop.Now()
+	}
 	s.down.Resume()
 }
 
@@ -261,6 +269,9 @@ func (p *pair) settle(why error) {
 	case p.w.pairs[p.down.ID] == p:
 		p.w.loop.Cancel(&p.timeout)
 		delete(p.w.pairs, p.down.ID)
+		if e := p.account.line; e != nil {
+			e.In, e.Out = p.down.Totals()
+		}
 		p.account.end(p.w, 0, p.flag)
 		p.w.closed(p.from, why)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"sync/atomic"
 
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
@@ -42,6 +43,7 @@ type worker struct {
 	serviceKey []byte // of a Dubbo request
 	hostName   []byte // for hostKey
 	tallies    map[RouteName]*tallies
+	log        *accesslog.Ring                   // nil when nothing is logged
 	traffic    [config.Outbound + 1]loop.Traffic // of clients
 
 	calls     map[*call]struct{} // that rest
@@ -86,6 +88,9 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		calls: map[*call]struct{}{},
 	}
 	w.recount(w.routes, nil)
+	if e.options.AccessLog != nil {
+		w.log = e.options.AccessLog.Ring()
+	}
 	return w
 }
 

@@ -170,6 +170,12 @@ type Standing struct {
 	Ejections uint64 `json:"ejections,omitempty"`
 	// EjectedFor is what is left of an ejection.
 	EjectedFor string `json:"ejectedFor,omitempty"`
+	// Connections to it and requests without an answer now; requests that were sent to it and its failures, since this
+	// process began.
+	Connections int    `json:"connections"`
+	Active      int    `json:"active"`
+	Requests    uint64 `json:"requests"`
+	Errors      uint64 `json:"errors"`
 }
 
 // Standings describes the endpoints that the loops use.
