@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-var documents = []string{"standalone.md", "handover.md", "install.md", "traffic.md", "protocols.md", "tracing.md"}
+var documents = []string{"standalone.md", "handover.md", "install.md", "traffic.md", "protocols.md", "tracing.md", "observability.md"}
 
 // built is the folder of the two programs, made once.
 var built string

@@ -97,10 +97,9 @@ func TestResilientSample(t *testing.T) {
 	}
 	text := page(p.move("http://127.0.0.1:13371/metrics"))
 	for _, line := range []string{
-		`axle_route_requests_total{host="shop.demo",route="all"} 11`,
-		`axle_route_outcomes_total{host="shop.demo",outcome="2xx",route="all"} 11`,
-		`axle_route_outcomes_total{host="shop.demo",outcome="own",route="login"} 2`,
-		`axle_route_duration_seconds_count{host="shop.demo",route="all"} 11`,
+		`axle_requests_total{class="ok",code="200",direction="outbound",flag="-",host="shop.demo",protocol="http1",route="all"} 11`,
+		`axle_requests_total{class="ok",code="429",direction="outbound",flag="rate_limit",host="shop.demo",protocol="http1",route="login"} 2`,
+		`axle_request_duration_seconds_count{direction="outbound",host="shop.demo",protocol="http1",route="all"} 11`,
 		`axle_failures_total{reason="rate_limit"} 2`, `axle_failures_total{reason="fault"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {

@@ -159,7 +159,7 @@ func run(f flags) (int, error) {
 	start := time.Now()
 	o := app.Options{
 		Bootstrap: b, JoinToken: os.Getenv(bootstrap.JoinTokenEnv), Takeover: f.takeover, Build: build, Level: level, Profile: f.profile,
-		Now: time.Now, Clock: func() time.Duration { return time.Since(start) }, Random: rand.Float64,
+		Stdout: os.Stdout, Now: time.Now, Clock: func() time.Duration { return time.Since(start) }, Random: rand.Float64,
 		Log: log,
 	}
 	term := make(chan time.Duration, 2)

@@ -43,6 +43,8 @@ type Bootstrap struct {
 	TerminationGraceSeconds int64 `json:"terminationGraceSeconds,omitempty"`
 	// Tracing exports the spans of requests; nil exports none.
 	Tracing *Tracing `json:"tracing,omitempty"`
+	// AccessLog logs requests; nil logs none.
+	AccessLog *AccessLog `json:"accessLog,omitempty"`
 	// Static is configuration that does not come from an operator.
 	Static *Static `json:"static,omitempty"`
 }

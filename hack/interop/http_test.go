@@ -50,8 +50,8 @@ func TestWrk(t *testing.T) {
 	m := newMesh(t, "http1", nodeServer(t, "web-server.js"), `service: shop.demo, cluster: peer`)
 	url := fmt.Sprintf("http://127.0.0.1:%d/text/7", m.client.port)
 	wrk := launch(t, nil, "wrk", "-t", "2", "-c", "20", "-d", "15", "--timeout", "10", "-H", "Host: shop.demo", url)
-	const requests = `axle_requests_total{direction="outbound"}`
-	served := func() float64 { return m.client.metrics("axle_requests_total")[requests] }
+	const requests = `axle_downstream_requests_total{direction="outbound"}`
+	served := func() float64 { return m.client.metrics("axle_downstream_requests_total")[requests] }
 	goesOn := func() {
 		from := served()
 		eventually(t, "requests are served", func() bool { return served() > from+200 })

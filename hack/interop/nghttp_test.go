@@ -83,7 +83,7 @@ func TestH2load(t *testing.T) {
 	load := launch(t, nil, "h2load", "-c", "10", "-m", "10", "-D", "12", "-H", ":authority: shop.demo",
 		fmt.Sprintf("http://127.0.0.1:%d/text", m.client.port))
 	served := func() float64 {
-		return m.client.metrics("axle_requests_total")[`axle_requests_total{direction="outbound"}`]
+		return m.client.metrics("axle_downstream_requests_total")[`axle_downstream_requests_total{direction="outbound"}`]
 	}
 	goesOn := func() {
 		from := served()

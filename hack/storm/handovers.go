@@ -25,14 +25,14 @@ func handovers(ctx context.Context) (Handovers, error) {
 	}
 	var h Handovers
 	for name, to := range map[string]func(float64){
-		`axle_handover_freeze_seconds_count`:             func(n float64) { h.Done = int(n) },
-		`axle_handover_freeze_seconds_bucket{le="0.01"}`: func(n float64) { h.Swift = int(n) },
-		`axle_handover_freeze_seconds_bucket{le="0.05"}`: func(n float64) { h.Bearable = int(n) },
-		`axle_handover_connections_moved_total`:          func(n float64) { h.Moved = int64(n) },
-		`axle_handover_connections_lost_total`:           func(n float64) { h.Lost = int64(n) },
-		`axle_handover_connections_mismatch_total`:       func(n float64) { h.Mismatch = int64(n) },
-		`axle_requests_total{direction="inbound"}`:       func(n float64) { h.Requests += int64(n) },
-		`axle_requests_total{direction="outbound"}`:      func(n float64) { h.Requests += int64(n) },
+		`axle_handover_freeze_seconds_count`:                   func(n float64) { h.Done = int(n) },
+		`axle_handover_freeze_seconds_bucket{le="0.01"}`:       func(n float64) { h.Swift = int(n) },
+		`axle_handover_freeze_seconds_bucket{le="0.05"}`:       func(n float64) { h.Bearable = int(n) },
+		`axle_handover_connections_moved_total`:                func(n float64) { h.Moved = int64(n) },
+		`axle_handover_connections_lost_total`:                 func(n float64) { h.Lost = int64(n) },
+		`axle_handover_connections_mismatch_total`:             func(n float64) { h.Mismatch = int64(n) },
+		`axle_downstream_requests_total{direction="inbound"}`:  func(n float64) { h.Requests += int64(n) },
+		`axle_downstream_requests_total{direction="outbound"}`: func(n float64) { h.Requests += int64(n) },
 	} {
 		n, ok := metric(body, name)
 		if !ok {

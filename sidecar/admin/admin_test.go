@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -97,47 +98,61 @@ func TestMetrics(t *testing.T) {
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 9_000_000, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{FreezeP99Micros: 1})
 	o.Stats.Retried, o.Stats.RetriesDenied, o.Stats.Delayed = 3, 2, 1
-	c := proxy.RouteCount{Requests: 5, Total: 3 * time.Second}
-	c.Outcomes[proxy.Outcome2xx], c.Outcomes[proxy.OutcomeOwn] = 2, 1
+	c := proxy.SeriesCount{Total: 3 * time.Second, Codes: []proxy.CodeCount{
+		{Code: proxy.CodeOf(0), N: 2}, {Code: proxy.CodeOf(7), Flag: proxy.FlagOf(proxy.FailTimeout), N: 1}, {Flag: proxy.FlagClientGone, N: 1},
+	}}
 	c.Latency[1] = 1
-	o.Stats.Routes = map[proxy.RouteName]proxy.RouteCount{{Host: "com.x.Pay:1.0", Route: "default"}: c}
+	o.Stats.Series = map[proxy.SeriesName]proxy.SeriesCount{
+		{Direction: config.Outbound, Protocol: proxy.SpokenBolt, RouteName: proxy.RouteName{Host: "com.x.Pay:1.0", Route: "default"}}: c,
+		{Protocol: proxy.SpokenTCP, RouteName: proxy.RouteName{Host: "inbound/80", Route: proxy.None}}:                                {Codes: []proxy.CodeCount{{N: 4}}},
+	}
+	o.Stats.Load = map[string]*proxy.ClusterLoad{"outbound/shop/pay/80/version=v1": {Active: 3, Endpoints: map[string]uint64{"healthy": 2, "ejected": 1}}}
+	o.Stats.Upstreams = map[string]proxy.ClusterCount{"outbound/shop/pay/80/version=v2": {Retries: 5}}
 	r := NewRegistry("v1", "b", 3, func() Observed { return o })
 	want := `
-# HELP axle_route_requests_total Requests that a route has taken; those of routes beyond the bound are in one series.
-# TYPE axle_route_requests_total counter
-axle_route_requests_total{host="com.x.Pay:1.0",route="default"} 5
 # HELP axle_retries_denied_total Retries that a budget did not allow.
 # TYPE axle_retries_denied_total counter
 axle_retries_denied_total 2
-# HELP axle_route_duration_seconds From a request to the first byte of its endpoint's answer.
-# TYPE axle_route_duration_seconds histogram
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.0005"} 0
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.001"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.002"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.005"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.01"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.02"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.05"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.1"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.2"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="0.5"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="1"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="2"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="5"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="15"} 1
-axle_route_duration_seconds_bucket{host="com.x.Pay:1.0",route="default",le="+Inf"} 2
-axle_route_duration_seconds_sum{host="com.x.Pay:1.0",route="default"} 3
-axle_route_duration_seconds_count{host="com.x.Pay:1.0",route="default"} 2
-# HELP axle_route_outcomes_total How requests of a route have ended: by the class of the answer's status, own for an answer of the sidecar's own, gone for a client that has left, moved for what a handover has taken elsewhere.
-# TYPE axle_route_outcomes_total counter
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="2xx",route="default"} 2
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="3xx",route="default"} 0
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="4xx",route="default"} 0
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="5xx",route="default"} 0
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="gone",route="default"} 0
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="moved",route="default"} 0
-axle_route_outcomes_total{host="com.x.Pay:1.0",outcome="own",route="default"} 1
-# HELP axle_cluster_requests_total Requests sent to endpoints, by the cluster that their route has chosen.
+# HELP axle_request_duration_seconds From a request to the last byte of its answer, or to whatever else has ended it.
+# TYPE axle_request_duration_seconds histogram
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.0005"} 0
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.001"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.002"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.005"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.01"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.02"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.05"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.1"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.2"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="0.5"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="1"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="2"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="5"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="15"} 1
+axle_request_duration_seconds_bucket{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default",le="+Inf"} 4
+axle_request_duration_seconds_sum{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default"} 3
+axle_request_duration_seconds_count{direction="outbound",host="com.x.Pay:1.0",protocol="bolt",route="default"} 4
+# HELP axle_requests_total Requests that have ended, by the status of their answer in the words of the protocol and by what was wrong. Those of routes beyond the bound are (other).
+# TYPE axle_requests_total counter
+axle_requests_total{class="ok",code="0",direction="outbound",flag="-",host="com.x.Pay:1.0",protocol="bolt",route="default"} 2
+axle_requests_total{class="error",code="7",direction="outbound",flag="timeout",host="com.x.Pay:1.0",protocol="bolt",route="default"} 1
+axle_requests_total{class="gone",code="-",direction="outbound",flag="client_gone",host="com.x.Pay:1.0",protocol="bolt",route="default"} 1
+# HELP axle_tcp_connections_closed_total Plain connections of clients that have ended, by the cluster of their listener and by what was wrong.
+# TYPE axle_tcp_connections_closed_total counter
+axle_tcp_connections_closed_total{direction="inbound",flag="-",host="inbound/80"} 4
+# HELP axle_cluster_retries_total Tries after the first of requests that had reached an endpoint.
+# TYPE axle_cluster_retries_total counter
+axle_cluster_retries_total{cluster="outbound/shop/pay/80/version=v1"} 0
+axle_cluster_retries_total{cluster="outbound/shop/pay/80/version=v2"} 5
+# HELP axle_cluster_requests_active Requests that were sent to an endpoint and have no answer yet; plain connections that are open.
+# TYPE axle_cluster_requests_active gauge
+axle_cluster_requests_active{cluster="outbound/shop/pay/80/version=v1"} 3
+axle_cluster_requests_active{cluster="outbound/shop/pay/80/version=v2"} 0
+# HELP axle_cluster_endpoints Endpoints, by state: healthy, unhealthy (as the configuration or a check says) or ejected.
+# TYPE axle_cluster_endpoints gauge
+axle_cluster_endpoints{cluster="outbound/shop/pay/80/version=v1",state="ejected"} 1
+axle_cluster_endpoints{cluster="outbound/shop/pay/80/version=v1",state="healthy"} 2
+# HELP axle_cluster_requests_total Requests sent to endpoints, each time, by the cluster that their route has chosen.
 # TYPE axle_cluster_requests_total counter
 axle_cluster_requests_total{cluster="outbound/shop/pay/80/version=v1"} 9
 axle_cluster_requests_total{cluster="outbound/shop/pay/80/version=v2"} 1
@@ -170,16 +185,10 @@ axle_handovers_total{result="ok"} 2
 # HELP axle_operator_connected 1 while the control channel is open.
 # TYPE axle_operator_connected gauge
 axle_operator_connected 1
-# HELP axle_requests_total RPC requests taken from clients.
-# TYPE axle_requests_total counter
-axle_requests_total{direction="inbound"} 5
-axle_requests_total{direction="outbound"} 7
-# HELP axle_responses_total Answers of endpoints given to clients; class is ok or error.
-# TYPE axle_responses_total counter
-axle_responses_total{class="error",direction="inbound"} 1
-axle_responses_total{class="error",direction="outbound"} 0
-axle_responses_total{class="ok",direction="inbound"} 3
-axle_responses_total{class="ok",direction="outbound"} 7
+# HELP axle_downstream_requests_total Requests taken from clients, when they came.
+# TYPE axle_downstream_requests_total counter
+axle_downstream_requests_total{direction="inbound"} 5
+axle_downstream_requests_total{direction="outbound"} 7
 # HELP axle_handover_freeze_seconds How long connections stood still in a handover: the 99th percentile of each.
 # TYPE axle_handover_freeze_seconds histogram
 axle_handover_freeze_seconds_bucket{le="0.001"} 0
@@ -197,8 +206,11 @@ axle_handover_freeze_seconds_bucket{le="+Inf"} 2
 axle_handover_freeze_seconds_sum 9.0015
 axle_handover_freeze_seconds_count 2
 `
-	err := testutil.GatherAndCompare(r, strings.NewReader(want), "axle_downstream_connections_active", "axle_handovers_total",
-		"axle_operator_connected", "axle_requests_total", "axle_cluster_requests_total", "axle_mirrored_requests_total", "axle_route_requests_total", "axle_retries_denied_total", "axle_route_duration_seconds", "axle_route_outcomes_total", "axle_overflows_total", "axle_endpoint_ejections_total", "axle_endpoints_out", "axle_responses_total", "axle_handover_freeze_seconds")
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(want, -1) {
+		names = append(names, m[1])
+	}
+	err := testutil.GatherAndCompare(r, strings.NewReader(want), names...)
 	if err != nil {
 		t.Error(err)
 	}
@@ -215,8 +227,8 @@ func TestSeriesByClusterAreBounded(t *testing.T) {
 		o.Stats.Clusters[fmt.Sprintf("c%04d", i)] = 2
 	}
 	series, rest := 0, 0.0
-	clusters(&o, func(v float64, labels ...string) {
-		if series++; labels[0] == otherClusters {
+	clusterMetrics[0].emit(&o, func(v float64, labels ...string) {
+		if series++; labels[0] == proxy.Other {
 			rest = v
 		}
 	})

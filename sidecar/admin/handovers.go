@@ -3,8 +3,6 @@ package admin
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/axlemesh/axle/sidecar/handover"
 )
 
@@ -52,12 +50,12 @@ func (h *Histogram) Add(d time.Duration) {
 	}
 }
 
-func (h *Histogram) metric(desc *prometheus.Desc) prometheus.Metric {
+func (h *Histogram) put(to func(count uint64, sum float64, upTo map[float64]uint64, labels ...string)) {
 	upTo := make(map[float64]uint64, len(bounds))
 	var seen uint64
 	for i, b := range bounds {
 		seen += h.Buckets[i]
 		upTo[b.Seconds()] = seen
 	}
-	return prometheus.MustNewConstHistogram(desc, h.Count, h.Sum.Seconds(), upTo)
+	to(h.Count, h.Sum.Seconds(), upTo)
 }

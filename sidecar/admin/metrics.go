@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 
@@ -28,7 +27,7 @@ type Observed struct {
 func NewRegistry(version, build string, generation int64, observe func() Observed) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "axle_build_info", Help: "1, with what this process is.",
+		Name: "axle_build_info", Help: buildHelp,
 		ConstLabels: prometheus.Labels{"version": version, "generation": strconv.FormatInt(generation, 10), "build": build},
 	})
 	info.Set(1)
@@ -41,13 +40,40 @@ func NewRegistry(version, build string, generation int64, observe func() Observe
 
 // metric is one number of an Observed, or one per label value.
 type metric struct {
+	Metric
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 	emit func(o *Observed, put func(v float64, labels ...string))
 }
 
+// Metric describes a metric for people.
+type Metric struct {
+	Name, Help string
+	Kind       string // counter, gauge, histogram
+	Labels     []string
+}
+
+// Metrics describes all metrics of a sidecar that are its own, in the order of their page in the documents.
+func Metrics() []Metric {
+	all := []Metric{{"axle_build_info", buildHelp, "gauge", []string{"version", "generation", "build"}}}
+	for _, m := range metrics {
+		all = append(all, m.Metric)
+	}
+	for _, h := range histograms {
+		all = append(all, h.Metric)
+	}
+	return all
+}
+
 func describe(name, help string, kind prometheus.ValueType, labels []string, emit func(*Observed, func(float64, ...string))) metric {
-	return metric{desc: prometheus.NewDesc(name, help, labels, nil), kind: kind, emit: emit}
+	m := metric{
+		Metric: Metric{Name: name, Help: help, Kind: "counter", Labels: labels},
+		desc:   prometheus.NewDesc(name, help, labels, nil), kind: kind, emit: emit,
+	}
+	if kind == prometheus.GaugeValue {
+		m.Kind = "gauge"
+	}
+	return m
 }
 
 func counter(name, help string, of func(*Observed) uint64) metric {
@@ -55,9 +81,7 @@ func counter(name, help string, of func(*Observed) uint64) metric {
 }
 
 func gauge(name, help string, of func(*Observed) uint64) metric {
-	m := counter(name, help, of)
-	m.kind = prometheus.GaugeValue
-	return m
+	return describe(name, help, prometheus.GaugeValue, nil, func(o *Observed, put func(float64, ...string)) { put(float64(of(o))) })
 }
 
 func byDirection(name, help string, kind prometheus.ValueType, of func(*Observed) proxy.ByDirection) metric {
@@ -68,17 +92,9 @@ func byDirection(name, help string, kind prometheus.ValueType, of func(*Observed
 	})
 }
 
-var metrics = slices.Concat(traffic, shortages)
+const buildHelp = "1, with what this process is."
 
-var traffic = []metric{
-	byDirection("axle_downstream_connections_active", "Open client connections.", prometheus.GaugeValue,
-		func(o *Observed) proxy.ByDirection { return o.Stats.Downstream }),
-	byDirection("axle_downstream_connections_total", "Client connections accepted.", prometheus.CounterValue,
-		func(o *Observed) proxy.ByDirection { return o.Stats.Accepted }),
-	byDirection("axle_requests_total", "RPC requests taken from clients.", prometheus.CounterValue,
-		func(o *Observed) proxy.ByDirection { return o.Stats.Requests }),
-	describe("axle_responses_total", "Answers of endpoints given to clients; class is ok or error.", prometheus.CounterValue,
-		[]string{"direction", "class"}, responses),
+var metrics = slices.Concat(traffic, shortages, clusterMetrics, []metric{
 	describe("axle_failures_total", "Requests that got an answer of the sidecar's own, or none.", prometheus.CounterValue, []string{"reason"},
 		func(o *Observed, put func(float64, ...string)) {
 			for _, f := range proxy.Failures() {
@@ -97,8 +113,6 @@ var traffic = []metric{
 			put(float64(o.Stats.Out.Ejected), "ejected")
 			put(float64(o.Stats.Out.Unhealthy), "unhealthy")
 		}),
-	describe("axle_cluster_requests_total", "Requests sent to endpoints, by the cluster that their route has chosen.",
-		prometheus.CounterValue, []string{"cluster"}, clusters),
 	describe("axle_mirrored_requests_total", "Copies of requests that were due; result is answered or dropped.",
 		prometheus.CounterValue, []string{"result"}, func(o *Observed, put func(float64, ...string)) {
 			put(float64(o.Stats.Mirrored), "answered")
@@ -111,23 +125,15 @@ var traffic = []metric{
 		}),
 	counter("axle_tls_connections_distrusted_total", "Connections closed because their peer is not trusted any more: after a handover, or a change of trust.",
 		func(o *Observed) uint64 { return o.Stats.Distrusted }),
-	describe("axle_route_requests_total", "Requests that a route has taken; those of routes beyond the bound are in one series.",
-		prometheus.CounterValue, []string{"host", "route"}, func(o *Observed, put func(float64, ...string)) {
-			for name, c := range o.Stats.Routes {
-				put(float64(c.Requests), name.Host, name.Route)
-			}
-		}),
-	describe("axle_route_outcomes_total", "How requests of a route have ended: by the class of the answer's status, own for an answer of the sidecar's own, gone for a client that has left, moved for what a handover has taken elsewhere.",
-		prometheus.CounterValue, []string{"host", "route", "outcome"}, func(o *Observed, put func(float64, ...string)) {
-			for name, c := range o.Stats.Routes {
-				for _, outcome := range proxy.Outcomes() {
-					put(float64(c.Outcomes[outcome]), name.Host, name.Route, outcome.String())
-				}
-			}
-		}),
 	counter("axle_retries_total", "Tries after the first of requests that had reached an endpoint.", func(o *Observed) uint64 { return o.Stats.Retried }),
 	counter("axle_retries_denied_total", "Retries that a budget did not allow.", func(o *Observed) uint64 { return o.Stats.RetriesDenied }),
 	counter("axle_delayed_requests_total", "Requests that a fault has delayed.", func(o *Observed) uint64 { return o.Stats.Delayed }),
+	counter("axle_access_log_lines_total", "Lines of the access log that were given to its writer.", func(o *Observed) uint64 { return o.Stats.Logged }),
+	describe("axle_access_log_dropped_total", "Lines of the access log that are missing; reason is full (the writer did not keep up) or write (there was no file or no room on its disk).",
+		prometheus.CounterValue, []string{"reason"}, func(o *Observed, put func(float64, ...string)) {
+			put(float64(o.Stats.LogFull), "full")
+			put(float64(o.Stats.LogLost), "write")
+		}),
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),
@@ -151,52 +157,19 @@ var traffic = []metric{
 				put(float64(o.Connected))
 			}
 		}),
-}
-
-func responses(o *Observed, put func(float64, ...string)) {
-	for d, name := range map[config.Direction]string{config.Inbound: "inbound", config.Outbound: "outbound"} {
-		put(float64(o.Stats.Answered[d]-o.Stats.Errors[d]), name, "ok")
-		put(float64(o.Stats.Errors[d]), name, "error")
-	}
-}
-
-// maxClusters bounds the series by cluster; the requests of all others are in one series, which is named otherClusters.
-const (
-	maxClusters   = 1000
-	otherClusters = "(other)"
-)
-
-func clusters(o *Observed, put func(float64, ...string)) {
-	rest := uint64(0)
-	for i, name := range slices.Sorted(maps.Keys(o.Stats.Clusters)) {
-		if i >= maxClusters {
-			rest += o.Stats.Clusters[name]
-			continue
-		}
-		put(float64(o.Stats.Clusters[name]), name)
-	}
-	if rest > 0 {
-		put(float64(rest), otherClusters)
-	}
-}
+})
 
 // collector turns an Observed into metrics.
 type collector struct{ observe func() Observed }
-
-var (
-	freezeDesc   = prometheus.NewDesc("axle_handover_freeze_seconds", "How long connections stood still in a handover: the 99th percentile of each.", nil, nil)
-	durationDesc = prometheus.NewDesc("axle_handover_duration_seconds", "From the first message of a handover to its last.", nil, nil)
-	latencyDesc  = prometheus.NewDesc("axle_route_duration_seconds", "From a request to the first byte of its endpoint's answer.", []string{"host", "route"}, nil)
-)
 
 // Describe sends every description.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range metrics {
 		to <- m.desc
 	}
-	to <- freezeDesc
-	to <- durationDesc
-	to <- latencyDesc
+	for _, h := range histograms {
+		to <- h.desc
+	}
 }
 
 // Collect sends every value.
@@ -207,20 +180,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
 		})
 	}
-	to <- o.Handovers.Freeze.metric(freezeDesc)
-	to <- o.Handovers.Duration.metric(durationDesc)
-	for name, c := range o.Stats.Routes {
-		to <- latency(name, &c)
+	for _, h := range histograms {
+		h.emit(&o, func(count uint64, sum float64, upTo map[float64]uint64, labels ...string) {
+			to <- prometheus.MustNewConstHistogram(h.desc, count, sum, upTo, labels...)
+		})
 	}
-}
-
-// latency is the histogram of one route.
-func latency(name proxy.RouteName, c *proxy.RouteCount) prometheus.Metric {
-	upTo := make(map[float64]uint64, len(proxy.LatencyBounds))
-	seen := uint64(0)
-	for i, bound := range proxy.LatencyBounds {
-		seen += c.Latency[i]
-		upTo[bound.Seconds()] = seen
-	}
-	return prometheus.MustNewConstHistogram(latencyDesc, c.Answered(), c.Total.Seconds(), upTo, name.Host, name.Route)
 }

@@ -9,12 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/admin"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/control"
@@ -59,6 +61,8 @@ type Options struct {
 	// Level sets the log's verbosity. Profile adds profiles to the admin pages.
 	Level   func(int)
 	Profile bool
+	// Stdout is where an access log of that name goes.
+	Stdout io.Writer
 	// Now is the clock, Clock the loops', Random in [0, 1) spreads retries.
 	Now    func() time.Time
 	Clock  loop.Clock
@@ -80,6 +84,7 @@ type app struct {
 	events  chan event
 	set     *sockets.Set
 	engine  *proxy.Engine
+	log     *accesslog.Writer // nil when nothing is logged
 	gate    *gate
 	front   *front
 	spans   *trace.Exporter // nil without tracing
@@ -116,6 +121,7 @@ func Run(ctx context.Context, o Options) (End, error) {
 		a.stop()
 		a.tasks.Wait()
 		a.engine.Stop()
+		a.closeLog(ctx)
 		a.set.Release()
 		return End{Code: supervisor.ExitConfig}, err
 	}
@@ -154,9 +160,12 @@ func prepare(o Options) (*app, error) {
 	}
 	a.spans = a.exporter()
 	var err error
+	if a.log, err = accessLog(&o); err != nil {
+		return nil, err
+	}
 	a.engine, err = proxy.New(proxy.Options{
 		Loops: a.boot.Loops, Generation: a.boot.Node.Generation, NodeID: a.boot.Node.ID,
-		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Tracing: a.tracing(), Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
+		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Tracing: a.tracing(), AccessLog: a.log, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
 	})
 	if err != nil {
 		return nil, err
@@ -174,6 +183,9 @@ func (a *app) begin(ctx context.Context) error {
 	}
 	if a.spans != nil {
 		a.spawn(func() { a.spans.Run(ctx) })
+	}
+	if a.log != nil {
+		go a.log.Run() // ends with Close
 	}
 	a.spawn(func() { a.gate.run(ctx) })
 	a.spawn(func() { a.beat(ctx) })
@@ -299,6 +311,7 @@ func (a *app) finish(act action) {
 	}
 	a.engine.Stop()
 	a.flushSpans()
+	a.closeLog(ctx)
 	a.set.Release()
 }
 

@@ -30,6 +30,14 @@ const (
 	Outbound
 )
 
+// String is the direction's label in metrics.
+func (d Direction) String() string {
+	if d == Inbound {
+		return "inbound"
+	}
+	return "outbound"
+}
+
 // Snapshot is everything the loops need. The zero value listens nowhere.
 type Snapshot struct {
 	// Version is shown in the config dump; it has no meaning.

@@ -36,6 +36,8 @@ type Conn struct {
 	// ID is unique in this process and in those that it came from and goes to.
 	ID      uint64
 	Handler Handler
+	// Traffic counts the bytes on the wire together with those of other connections; nil counts them nowhere.
+	Traffic *Traffic
 
 	loop       *Loop
 	fd         int
@@ -63,6 +65,24 @@ type Conn struct {
 	blocked    bool // the last write did not go through
 	tell       bool // Drained is owed, whether a write blocks or not
 	lingering  bool // to be closed when out is empty
+}
+
+// Traffic is how many bytes were read and written, as they are on the wire.
+type Traffic struct{ Read, Written uint64 }
+
+// gained counts bytes that the kernel gave, spent those that it took.
+func (c *Conn) gained(n int) {
+	c.rx += uint64(n)
+	if c.Traffic != nil {
+		c.Traffic.Read += uint64(n)
+	}
+}
+
+func (c *Conn) spent(n int) {
+	c.tx += uint64(n)
+	if c.Traffic != nil {
+		c.Traffic.Written += uint64(n)
+	}
 }
 
 // Loop that owns c.
@@ -186,7 +206,7 @@ func (c *Conn) readOnce() (n, room int, err error) {
 	if n <= 0 || err != nil {
 		return n, room, err
 	}
-	c.rx += uint64(n)
+	c.gained(n)
 	c.keep(buf[:left+n], c.Handler.Data(c, buf[:left+n]))
 	return n, room, nil
 }
@@ -217,7 +237,7 @@ func (c *Conn) readLarge() (n, room int, err error) {
 	if n <= 0 || err != nil {
 		return n, room, err
 	}
-	c.rx += uint64(n)
+	c.gained(n)
 	c.in = c.in[:left+n]
 	taken := c.Handler.Data(c, c.in)
 	if c.closed {

@@ -103,7 +103,7 @@ func (c *Conn) readSealed() (n, room int, err error) {
 	if n <= 0 || err != nil {
 		return n, room, err
 	}
-	c.rx += uint64(n)
+	c.gained(n)
 	c.took(c.show(buf[:left+raw+n], left, false, large), large)
 	return n, room, nil
 }
@@ -226,7 +226,7 @@ func (c *Conn) farewell(why error) {
 	}
 	if b := c.layer.cipher.End(c.loop.last[:0], why); len(b) > 0 {
 		if n, err := write(c.fd, b); err == nil {
-			c.tx += uint64(n)
+			c.spent(n)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (c *Conn) flush() {
 			c.Close(os.NewSyscallError("write", err))
 			return
 		}
-		c.tx += uint64(n)
+		c.spent(n)
 		if n > 0 {
 			c.progress = c.loop.now
 		}

@@ -53,6 +53,9 @@ func TestAbortsUnderLoad(t *testing.T) {
 		for _, c := range clients {
 			c.settle(t)
 		}
+		if early {
+			allEnded(t, e.Stats(), 0)
+		}
 		if failed := e.Stats().Failed; early && failed != (proxy.Stats{}).Failed {
 			t.Errorf("aborts before a commit had an effect: %v", failed)
 		}

@@ -143,8 +143,8 @@ func TestHTTPIsTriedAgain(t *testing.T) {
 			if n := e.Stats().Retried; (n > 0) != tc.retried || bad.seen.Load() != 1 {
 				t.Errorf("%d retries and %d requests at the bad endpoint, want 1 there and retries: %t", n, bad.seen.Load(), tc.retried)
 			}
-			counted := e.Stats().Routes[proxy.RouteName{Host: "shop.demo", Route: "r"}]
-			if sum := counted.Answered() + counted.Outcomes[proxy.OutcomeOwn]; counted.Requests != asked || sum != asked {
+			counted := endsOf(e.Stats(), "shop.demo", "r")
+			if counted.all != asked || counted.gone > 0 {
 				t.Errorf("the route counts %+v, want %d requests that ended", counted, asked)
 			}
 		})
@@ -237,8 +237,8 @@ func TestBoltIsTriedAgain(t *testing.T) {
 			if n := e.Stats().Retried; (n == 1) != (tc.want == 0) || seen.Load() != 1 {
 				t.Errorf("%d retries, %d requests at the bad one", n, seen.Load())
 			}
-			c := e.Stats().Routes[proxy.RouteName{Host: echoService, Route: "r"}]
-			if c.Requests != asked || c.Answered()+c.Outcomes[proxy.OutcomeOwn] != asked {
+			c := endsOf(e.Stats(), echoService, "r")
+			if c.all != asked || c.gone > 0 {
 				t.Errorf("the route counts %+v, want %d requests that ended", c, asked)
 			}
 		})
@@ -314,10 +314,9 @@ func TestAClientLeavesInItsDelay(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	_ = c.conn.Close()
-	name := proxy.RouteName{Host: echoService, Route: "r"}
-	for deadline := time.Now().Add(5 * time.Second); e.Stats().Routes[name].Outcomes[proxy.OutcomeGone] != 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); endsOf(e.Stats(), echoService, "r").gone != 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%+v", e.Stats().Routes)
+			t.Fatalf("%+v", e.Stats().Series)
 		}
 	}
 	if up.requests.Load() != 0 {

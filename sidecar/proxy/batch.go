@@ -58,6 +58,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 		return nil
 	}
 	w.frozen[id] = b
+	w.relayRecords(b)
 	if len(b.ups) > 0 {
 		w.pending++
 	}
@@ -154,14 +155,16 @@ func (w *worker) releaseBatch(b *frozen) {
 		up.host.Conns = without(up.host.Conns, up)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) {
 			v := &slot.Value
+			moved := v.account
 			v.given()
 			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
-				w.relayed[relayed{d.id, v.reply.id}] = v.reply
+				w.relayed[relayed{d.id, v.reply.id}] = awaited{v.reply, moved}
 			}
 		})
 	}
 	for _, p := range b.pairs {
 		p.over = true
+		p.account.forget()
 		p.claim.release()
 		delete(w.pairs, p.down.ID)
 		w.givenAway(p.from)

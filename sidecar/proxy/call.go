@@ -80,11 +80,12 @@ func (c *call) Expire() {
 		return
 	}
 	v.claim.tell(upstream.OutcomeGateway, c.w.loop.Now())
+	v.up.cluster.count.Timeouts++
 	if r := c.to.retry(); !c.again(r.WantsSlow(), true) {
-		v.Expire() // as if the whole request had
+		v.timedOut() // as if the whole request had
 		return
 	}
-	v.call, v.route, v.span = nil, nil, nil
+	v.elsewhere()
 	v.done()
 	c.w.loop.Start(&v.timer, lateFor)
 }
@@ -96,7 +97,7 @@ func (c *call) try() {
 	w.loop.Cancel(&c.timer)
 	f, err := keptFrame(c.frame)
 	if err != nil || c.unwanted(f) {
-		c.to.done(OutcomeGone, w.loop.Now())
+		c.to.account.end(w, 0, FlagClientGone)
 		w.failSpan(&c.to, true)
 		c.end()
 		return
@@ -150,6 +151,7 @@ func (c *call) again(wanted, processed bool) bool {
 	}
 	w.count.Retried++
 	retried(c.to.span)
+	c.at.up.cluster.count.Retries++
 	c.to.attempts--
 	c.tries++
 	c.failed, c.at = c.at.up.host.Addr, nil
@@ -201,7 +203,7 @@ func (w *worker) hurryCalls() {
 func (w *worker) reroute(d *downstream, f rpcFrame, old goal) goal {
 	to := w.goal(d, f)
 	to.attempts = min(to.attempts, old.attempts)
-	to.route, to.began, to.call, to.span, to.mirror = old.route, old.began, old.call, old.span, nil
+	to.route, to.account, to.call, to.span, to.mirror = old.route, old.account, old.call, old.span, nil
 	return to
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
-	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
 var (
@@ -52,7 +51,7 @@ func TestAnAnswerForNobody(t *testing.T) {
 	close(let)
 	until(t, "the answer has come", func() bool { return e.Stats().Late == 1 })
 	s := e.Stats()
-	if n := s.Routes[proxy.RouteName{Host: echoService, Route: "r"}]; s.Answered[config.Outbound] != 0 || n.Outcomes[proxy.OutcomeGone] != 1 || n.Answered() != 0 {
+	if n := endsOf(s, echoService, "r"); s.Answered[config.Outbound] != 0 || n.gone != 1 || n.answered != 0 {
 		t.Errorf("%d answers are counted as given, and by the route %+v; want the client to be gone", s.Answered[config.Outbound], n)
 	}
 }

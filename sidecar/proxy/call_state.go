@@ -85,7 +85,7 @@ func (v *waiting) resume(s *planState) {
 		return
 	}
 	c := w.newCall(v.down, f, goal{
-		cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, began: v.began, span: v.span, priority: t.plan.priority,
+		cluster: v.up.cluster, timeout: v.left, attempts: int8(s.attempts), route: t, account: account{began: v.began}, span: v.span, priority: t.plan.priority,
 	})
 	c.at, c.by, c.tries, v.call = v, now+v.left, int(s.tries), c
 	if s.again {
@@ -103,18 +103,14 @@ func (v *waiting) run() {
 	}
 }
 
-// given forgets a request that the next owner has now; what that cannot count is counted here.
+// given forgets a request that the next owner has now, which counts its end; a client that has gone is not known there.
 func (v *waiting) given() {
 	if v.down == nil || v.down.gone {
+		v.ended(0, FlagClientGone)
 		v.failSpan(FailHandover)
 	} else {
 		v.up.w.given(v.span)
 	}
-	switch {
-	case v.route == nil:
-	case v.route.plan != nil && v.down != nil && !v.down.gone:
-		v.route = nil
-	default:
-		v.ended(OutcomeMoved) // or the client has gone
-	}
+	v.route = nil
+	v.account.forget()
 }

@@ -119,6 +119,7 @@ func (w *worker) prepare(b handover.Batch) error {
 	var failed error
 	for i, s := range states {
 		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
+		w.meter(r.conn, s)
 		r.context = w.contextOf(s)
 		if err != nil {
 			failed = err
@@ -169,6 +170,7 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		p := &pair{w: w, from: &s.listener, over: s.image.Lingering}
 		p.timeout.Owner = p
 		p.down = w.loop.Restore(fd, s.image, side{p, true})
+		_, p.flag = w.recorded(&p.account, p.down.ID, 0)
 		w.pairs[p.down.ID] = p
 		return restored{conn: p.down, pair: p}, nil
 	case roleTCPEndpoint:
@@ -194,6 +196,17 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		return w.restoreHTTP2Endpoint(fd, s)
 	}
 	return restored{}, errState
+}
+
+// meter says where the bytes of a connection count from here on.
+func (w *worker) meter(c *loop.Conn, s *connState) {
+	switch {
+	case c == nil:
+	case s.cluster != "":
+		c.Traffic = &w.clusterNamed(s.cluster).traffic
+	default:
+		c.Traffic = &w.traffic[s.listener.Direction]
+	}
 }
 
 // clusterNamed returns a cluster, an empty one when the configuration here does not have it.
@@ -228,6 +241,10 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 			v.claim.stay(&up.host.Peer)
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
 			v.resume(&state.plan)
+			w.recorded(&v.account, s.image.ID, uint64(state.slot))
+			if v.call != nil {
+				v.call.to.account = v.account
+			}
 		}
 	}
 	up.place = c.limits.Connections
@@ -368,6 +385,7 @@ func (c candidate) EndMove() {
 			w.relay = nil
 			clear(w.http2.bodies)
 			w.tracer.endMove()
+			clear(w.records)
 			for id, d := range w.downs {
 				if d.remote {
 					d.gone = true

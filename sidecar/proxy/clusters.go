@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/axlemesh/axle/sidecar/upstream"
@@ -26,6 +27,7 @@ type Usage struct {
 
 // Clusters describes every cluster, by name.
 func (e *Engine) Clusters() []ClusterInfo {
+	used := e.used()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.options.Clock()
@@ -39,6 +41,11 @@ func (e *Engine) Clusters() []ClusterInfo {
 		info := ClusterInfo{
 			Name: name, Policy: cfg.Balancing.Policy.String(), Limits: map[string]Usage{},
 			Endpoints: shared.Standings(e.options.Zone, e.seed, now),
+		}
+		for i := range info.Endpoints {
+			one := &info.Endpoints[i]
+			u := used[endpointOf{name, one.Endpoint}]
+			one.Connections, one.Active, one.Requests, one.Errors = u.Connections, u.Active, u.Requests, u.Errors
 		}
 		for over, l := range []struct {
 			limit *upstream.Limit
@@ -59,15 +66,52 @@ func (e *Engine) Clusters() []ClusterInfo {
 	return all
 }
 
-// out counts the endpoints that are out; the engine is locked.
-func (e *Engine) out() (all Out) {
-	now := e.options.Clock()
-	for name := range e.snapshot.Clusters {
-		if s := e.shared[name]; s != nil {
-			ejected, unhealthy := s.Out(now)
-			all.Ejected += uint64(ejected)
-			all.Unhealthy += uint64(unhealthy)
-		}
+// endpointOf names an endpoint of a cluster.
+type endpointOf struct{ cluster, addr string }
+
+// used is what the loops do with each endpoint, and have done.
+func (e *Engine) used() map[endpointOf]upstream.Standing {
+	all := map[endpointOf]upstream.Standing{}
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			at := func(c *cluster, a netip.AddrPort, add func(*upstream.Standing)) {
+				key := endpointOf{c.name, a.String()}
+				one := all[key]
+				add(&one)
+				all[key] = one
+			}
+			for _, c := range w.clusters {
+				c.peers(func(p *upstream.Peer) {
+					at(c, p.Addr, func(s *upstream.Standing) {
+						requests, errors := p.Counts()
+						s.Active, s.Requests, s.Errors = s.Active+p.Active(), s.Requests+requests, s.Errors+errors
+					})
+				})
+			}
+			w.eachUp(func(c *cluster, a netip.AddrPort, _ int) {
+				at(c, a, func(s *upstream.Standing) { s.Connections++ })
+			})
+		})
 	}
 	return all
+}
+
+// standings counts endpoints by how they stand, and their ejections; the engine is locked.
+func (e *Engine) standings(s *Stats) {
+	now := e.options.Clock()
+	ejections := clusterCounts{}
+	for name := range e.snapshot.Clusters {
+		shared := e.shared[name]
+		if shared == nil {
+			continue // it was not applied
+		}
+		in, ejected, unhealthy := shared.Count(now)
+		s.Out.Ejected += uint64(ejected)
+		s.Out.Unhealthy += uint64(unhealthy)
+		s.load(name).Endpoints = map[string]uint64{
+			upstream.Healthy: uint64(in), upstream.Ejected: uint64(ejected), upstream.Unhealthy: uint64(unhealthy),
+		}
+		ejections[name] = ClusterCount{Ejections: shared.Ejections()}
+	}
+	s.Upstreams = s.Upstreams.add(ejections)
 }

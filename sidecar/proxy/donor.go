@@ -96,9 +96,12 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 
 func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
-	for key, reply := range w.relayed {
+	for key, a := range w.relayed {
 		if d := w.downs[key.down]; d != nil {
-			w.fail(d, reply, FailHandover)
+			a.account.end(w, a.reply.failureCode(FailHandover), FlagOf(FailHandover))
+			w.fail(d, a.reply, FailHandover)
+		} else {
+			a.account.end(w, 0, FlagClientGone)
 		}
 	}
 	clear(w.relayed)

@@ -13,6 +13,7 @@ type downstream struct {
 	from   *config.Listener
 	fixed  *cluster // of a listener that sends everything to one
 	source source
+	caller caller
 
 	conn   *loop.Conn // nil while remote
 	remote bool       // its connection is with the donor: answers go there

@@ -48,14 +48,14 @@ func TestDubboRouteActions(t *testing.T) {
 		route   config.Route
 		want    []byte
 		retried bool
-		outcome proxy.Outcome
+		flag    proxy.Flag
 	}{
-		"aborted":             {20, config.Route{Fault: &config.Fault{Aborted: all, Status: 404}}, []byte{60, 60}, false, proxy.OutcomeOwn},
-		"delayed":             {20, config.Route{Fault: &config.Fault{Delayed: all, Delay: 20 * time.Millisecond}}, []byte{20, 20}, false, proxy.Outcome2xx},
-		"limited":             {20, config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []byte{20, 100}, false, proxy.OutcomeOwn},
-		"busy, tried again":   {100, config.Route{Retry: &config.Retry{Statuses: []int{503}}}, []byte{20, 20}, true, proxy.Outcome2xx},
-		"reset, tried again":  {0, config.Route{Retry: &config.Retry{On: config.RetryReset, AnyMethod: true}}, []byte{20, 20}, true, proxy.Outcome2xx},
-		"reset may have done": {0, config.Route{Retry: &config.Retry{On: config.RetryReset}}, []byte{20, 35}, false, proxy.OutcomeOwn},
+		"aborted":             {20, config.Route{Fault: &config.Fault{Aborted: all, Status: 404}}, []byte{60, 60}, false, proxy.FlagOf(proxy.FailFault)},
+		"delayed":             {20, config.Route{Fault: &config.Fault{Delayed: all, Delay: 20 * time.Millisecond}}, []byte{20, 20}, false, proxy.FlagNone},
+		"limited":             {20, config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []byte{20, 100}, false, proxy.FlagOf(proxy.FailLimit)},
+		"busy, tried again":   {100, config.Route{Retry: &config.Retry{Statuses: []int{503}}}, []byte{20, 20}, true, proxy.FlagNone},
+		"reset, tried again":  {0, config.Route{Retry: &config.Retry{On: config.RetryReset, AnyMethod: true}}, []byte{20, 20}, true, proxy.FlagNone},
+		"reset may have done": {0, config.Route{Retry: &config.Retry{On: config.RetryReset}}, []byte{20, 35}, false, proxy.FlagOf(proxy.FailUpstreamClosed)},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -82,8 +82,10 @@ func TestDubboRouteActions(t *testing.T) {
 				t.Errorf("statuses %d, want %d", got, tc.want)
 			}
 			stats := e.Stats()
-			count := stats.Routes[proxy.RouteName{Host: echoDubbo, Route: "r"}]
-			if (stats.Retried > 0) != tc.retried || count.Requests != 2 || count.Outcomes[tc.outcome] == 0 {
+			count := stats.Series[proxy.SeriesName{Direction: config.Outbound, Protocol: proxy.SpokenDubbo, RouteName: proxy.RouteName{Host: echoDubbo, Route: "r"}}]
+			last := proxy.CodeOf(int(tc.want[1]))
+			counted := slices.ContainsFunc(count.Codes, func(c proxy.CodeCount) bool { return c.Code == last && c.Flag == tc.flag })
+			if (stats.Retried > 0) != tc.retried || count.Ended() != 2 || !counted {
 				t.Errorf("%d retries, want some: %t; %+v", stats.Retried, tc.retried, count)
 			}
 		})

@@ -172,6 +172,7 @@ func TestDubboHopsUnderLoad(t *testing.T) {
 		total += c.got
 	}
 	stats := now.Stats()
+	allEnded(t, stats, 0)
 	t.Logf("%d requests over %d hops, %d connections moved", total, hops, stats.Moved)
 	if int(stats.Requests[1]) != total || int(stats.Answered[1]) != total || stats.Moved < hops*conns {
 		t.Errorf("clients count %d requests, the engines %d, %d answers and %d moves", total, stats.Requests[1], stats.Answered[1], stats.Moved)

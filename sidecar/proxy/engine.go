@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/route"
@@ -37,6 +38,8 @@ type Options struct {
 	Tracing *Tracing
 	// Sockets holds the listening descriptors.
 	Sockets *sockets.Set
+	// AccessLog takes a line for each request; nil for none. It is the caller's, who runs it.
+	AccessLog *accesslog.Writer
 	// Clock is monotonic.
 	Clock loop.Clock
 	Log   logr.Logger
@@ -211,23 +214,28 @@ func (e *Engine) Stats() Stats {
 		n := t.Exporter.Counts()
 		s.SpansSent, s.SpansDropped = s.SpansSent+n.Sent, s.SpansDropped+n.Dropped
 	}
-	s.Out = e.out()
+	if e.options.AccessLog != nil {
+		s.LogLost += e.options.AccessLog.Lost()
+	}
 	maps.DeleteFunc(s.Clusters, func(name string, _ uint64) bool { return e.snapshot.Clusters[name] == nil })
+	maps.DeleteFunc(s.Upstreams, func(name string, _ ClusterCount) bool { return e.snapshot.Clusters[name] == nil })
+	e.standings(&s)
 	e.mu.Unlock()
 	for i, w := range e.workers {
 		w.loop.Call(func() {
 			if i == 0 {
-				maps.DeleteFunc(s.Routes, func(name RouteName, _ RouteCount) bool { return w.routeCounts[name] == nil })
+				w.forgotten(s.Series)
 			}
-			w.countRoutes(&s)
+			w.countSeries(&s)
 			w.count.Reads, w.count.Writes = w.loop.Calls()
+			for d, t := range w.traffic {
+				w.count.Received[d], w.count.Sent[d] = t.Read, t.Written
+			}
 			s.add(&w.count)
 			for d := range w.open {
 				s.Downstream[d] += w.open[d]
 			}
-			for name, c := range w.clusters {
-				s.sent(name, c.requests)
-			}
+			w.countClusters(&s)
 			s.Upstream += uint64(len(w.ups) + len(w.pairs) + len(w.webs) + len(w.mirrorConns) + len(w.http2.ups) + len(w.http2.copies.conns))
 			for _, up := range w.ups {
 				s.Waiting += uint64(up.slots.Len())

@@ -26,6 +26,7 @@ type httpClient struct {
 	from   *config.Listener
 	fixed  *cluster
 	source source
+	caller caller
 	conn   *loop.Conn
 	x      exchange
 	rested time.Duration // since when it has no exchange
@@ -57,7 +58,9 @@ type exchange struct {
 	left     time.Duration // until due, while the connection is frozen
 	moved    uint64        // bytes that its connections had read and written when the timer was started
 	claim    claim
-	goal     goal // its route is nil once the end of the request is counted
+	goal     goal
+	code     Code // of the answer
+	flag     Flag // what is wrong
 	turn     turn
 }
 
@@ -131,6 +134,13 @@ func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	if e := x.goal.account.line; e != nil {
+		if from == x.client.conn {
+			e.In += uint64(len(b))
+		} else {
+			e.Out += uint64(len(b))
+		}
+	}
 	to.Write(b)
 	if to.Unsent() > highWater {
 		from.Pause()
@@ -179,7 +189,9 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 	x := &c.x
 	to := c.goal(req, rest)
 	to.probe = c.w.engine.shedding.Load() > 0 && probes(req.Method, req.Value)
-	c.w.shape(&to, c.from)
+	if c.w.shape(&to, c.from, SpokenHTTP1); c.w.log != nil {
+		c.logHTTP(&to, req)
+	}
 	traceparent := ""
 	if c.w.tracer != nil {
 		traceparent = c.w.tracer.web(c, req, &to)
@@ -235,7 +247,10 @@ func (c *httpClient) malformed(why error) {
 		status = format.Status
 	}
 	c.x.drop()
-	c.x.ended(OutcomeOwn)
+	if !c.x.answered {
+		c.x.code = CodeOf(status)
+	}
+	c.x.ended(FlagMalformed)
 	c.x.failSpan(spanMalformed, status)
 	if c.x.active && c.x.answered {
 		c.conn.Close(why)
@@ -275,7 +290,10 @@ func (c *httpClient) Drained(*loop.Conn) {
 func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.x.drop()
-	c.x.ended(OutcomeGone)
+	if c.x.tunnel {
+		c.x.ended(FlagNone)
+	}
+	c.x.ended(FlagClientGone)
 	c.x.goneSpan()
 	c.x.active = false
 	c.w.closed(c.from, why)

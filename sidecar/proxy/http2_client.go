@@ -16,6 +16,7 @@ type http2Client struct {
 	fixed  *cluster
 	source source
 	rested time.Duration // since when it has no stream, if it has none
+	caller caller
 }
 
 func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {

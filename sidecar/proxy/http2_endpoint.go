@@ -81,11 +81,12 @@ func (w *worker) dialHTTP2(c *cluster, h *http2Host) *http2Up {
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		up.leavePlace()
-		h.Failed(w.loop.Now())
+		c.unreached(&h.Peer, w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
 	}
 	w.count.Dialled++
+	c.count.Connections++
 	up.adopt(conn)
 	w.loop.Start(&up.watch, c.connectTimeout())
 	return up
@@ -273,7 +274,7 @@ func (u *http2Up) giveUp(why error) {
 	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *http2Up) bool { return x == u })
 	failed := why != nil && !u.proto.Settled()
 	if failed {
-		u.host.Failed(u.w.loop.Now())
+		u.cluster.unreached(&u.host.Peer, u.w.loop.Now())
 	}
 	u.proto.Each(func(s *http2.Stream) {
 		if x, _ := s.Owner.(*http2Exchange); x != nil {

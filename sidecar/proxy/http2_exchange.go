@@ -26,7 +26,9 @@ type http2Exchange struct {
 	answered bool // the response's head was passed on
 	attempt  int
 	attempts int
-	goal     goal // its route is nil once the end of the request is counted
+	goal     goal
+	code     Code // of the answer
+	flag     Flag // what is wrong
 	claim    claim
 	spoilt   int16         // status of the answer behind a delay; 0 sends the request
 	delayed  bool          // the timer is a fault's
@@ -65,7 +67,9 @@ func (x *http2Exchange) begin(f *http2.Fields) {
 		value, ok, _ := f.Values(name)
 		return value, ok
 	}))
-	w.shape(&to, x.client.from)
+	if w.shape(&to, x.client.from, x.spoken()); w.log != nil {
+		x.logHTTP2(&to, f)
+	}
 	if w.tracer != nil {
 		w.tracer.stream(x, f, &to)
 	}
@@ -138,6 +142,9 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	if x.goal.span != nil {
 		x.goal.span.Peer = up.host.Addr
 	}
+	if e := x.goal.account.line; e != nil {
+		logTries(e, x.cluster, up.host.Addr, up.used)
+	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
 	x.watchTry()
@@ -203,11 +210,15 @@ func (x *http2Exchange) accept(f *http2.Fields, status int) {
 		w.count.Errors[x.client.from.Direction]++
 	}
 	x.statusSpan(status)
+	if e := x.goal.account.line; e != nil {
+		e.Heard = w.loop.Now()
+	}
+	x.answeredWith(status)
 	x.judge(f)
 	if p := x.edits(); p != nil {
 		f.Edit(p.response2)
 	}
-	x.ended(answered(status))
+	x.part.close()
 	x.unkeep()
 }
 
@@ -229,6 +240,7 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 		return
 	}
 	x.grpcSpan(status)
+	x.code = grpcCode(status)
 	if string(status) != "0" {
 		x.w.count.Errors[x.client.from.Direction]++
 	}
@@ -266,8 +278,11 @@ func (x *http2Exchange) finish() {
 	w := x.w
 	x.over = true
 	w.loop.Cancel(&x.timer)
+	if x.response.done {
+		x.ended(FlagNone)
+	}
+	x.ended(FlagClientGone) // unless something else was its end
 	w.loop.Cancel(&x.wake.timer)
-	x.ended(OutcomeGone) // unless something else was its end
 	x.endSpan()
 	x.request.drop()
 	x.response.drop()
@@ -296,7 +311,7 @@ func (x *http2Exchange) abort(code http2.Code) {
 	if x.over {
 		return
 	}
-	x.ended(OutcomeOwn)
+	x.blame(FlagOf(FailUpstreamClosed))
 	x.failSpan(spanReset, 0)
 	x.leaveEndpoint(code)
 	x.client.reset(x.down, code)
@@ -316,7 +331,7 @@ func (x *http2Exchange) fail(status int, why Failure) {
 		return
 	}
 	x.w.count.Failed[why]++
-	x.ended(OutcomeOwn)
+	x.blame(FlagOf(why))
 	x.failSpan(why.String(), status)
 	x.leaveEndpoint(http2.Cancel)
 	if x.answered && !x.grpc {
@@ -334,7 +349,9 @@ func (x *http2Exchange) Expire() {
 		x.proceed()
 		return
 	}
-	x.failed()
+	if x.failed(); x.sent != nil {
+		x.cluster.count.Timeouts++
+	}
 	x.fail(httpTimeout, FailTimeout)
 }
 

@@ -327,6 +327,7 @@ func TestGRPCHops(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+	allEnded(t, now.Stats(), 0)
 	if s := now.Stats(); s.Malformed > 0 || s.Slow > 0 || s.Dialled > 8 {
 		t.Errorf("malformed %d, slow %d, dialled %d", s.Malformed, s.Slow, s.Dialled)
 	}

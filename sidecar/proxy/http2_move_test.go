@@ -163,6 +163,7 @@ func TestHTTP2HopsOfTheUnruly(t *testing.T) {
 	if bytes, exchanges := now.HeldHTTP2(); bytes+exchanges > 0 {
 		t.Errorf("%d bytes are held, %d exchanges are open", bytes, exchanges)
 	}
+	allEnded(t, now.Stats(), 1<<32)
 	if s := now.Stats(); s.Malformed > 0 || s.Slow > 0 {
 		t.Errorf("malformed %d, slow %d", s.Malformed, s.Slow)
 	}

@@ -78,6 +78,13 @@ func (p *http2Pipe) write(data []byte) int {
 	}
 	before := min(p.prepaid, sent)
 	p.prepaid -= before
+	if e := p.x.goal.account.line; e != nil {
+		if p.response {
+			e.Out += uint64(sent)
+		} else {
+			e.In += uint64(sent)
+		}
+	}
 	if from, s := p.from(); from != nil {
 		from.credit(s, sent-before)
 	}
@@ -183,6 +190,7 @@ func (w *worker) relieveHTTP2(p *http2Pipe, n int) bool {
 		}
 		for _, x := range stuck {
 			w.count.Slow++
+			x.blame(FlagSlow)
 			x.abort(http2.EnhanceYourCalm)
 		}
 	}
@@ -190,6 +198,7 @@ func (w *worker) relieveHTTP2(p *http2Pipe, n int) bool {
 		return true
 	}
 	w.count.Slow++
+	p.x.blame(FlagSlow)
 	p.x.abort(http2.EnhanceYourCalm)
 	return false
 }

@@ -96,7 +96,7 @@ func (x *http2Exchange) resume(s *http2PlanState) bool {
 	if t == nil {
 		return true
 	}
-	x.goal = goal{cluster: x.cluster, route: t, began: w.loop.Now() - s.age, timeout: x.timeout}
+	x.goal.cluster, x.goal.route, x.goal.timeout, x.goal.began = x.cluster, t, x.timeout, w.loop.Now()-s.age
 	if t.plan.retry == nil {
 		return true
 	}

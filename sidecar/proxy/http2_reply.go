@@ -16,6 +16,10 @@ func (x *http2Exchange) reply(status int) {
 	if x.down.LocalEnded() {
 		return
 	}
+	x.code = CodeOf(status)
+	if x.grpc {
+		x.code = CodeOf(grpcStatus(status))
+	}
 	f := &x.w.http2.fields
 	f.Reset()
 	switch {
@@ -62,6 +66,14 @@ func grpcOutcome(status []byte) upstream.Outcome {
 		return upstream.OutcomeError
 	}
 	return upstream.OutcomeOK
+}
+
+// grpcCode is the code of a grpc-status; one that is no number is unknown.
+func grpcCode(status []byte) Code {
+	if n, err := strconv.Atoi(string(status)); err == nil {
+		return CodeOf(n)
+	}
+	return CodeOf(grpcUnknown)
 }
 
 // grpcStatus says in gRPC's words what an HTTP status says, as gRPC's doc/http-grpc-status-mapping.md has it; but that our own

@@ -70,8 +70,8 @@ func TestHTTP2IsTriedAgain(t *testing.T) {
 			if n := e.Stats().Retried; (n > 0) != tc.retried || bad.seen.Load() != 1 {
 				t.Errorf("%d retries and %d requests at the bad endpoint, want 1 there and retries: %t", n, bad.seen.Load(), tc.retried)
 			}
-			counted := e.Stats().Routes[proxy.RouteName{Host: "shop.demo", Route: "r"}]
-			if sum := counted.Answered() + counted.Outcomes[proxy.OutcomeOwn]; counted.Requests != asked || sum != asked {
+			counted := endsOf(e.Stats(), "shop.demo", "r")
+			if sum := counted.answered + counted.own; counted.all != asked || sum != asked {
 				t.Errorf("the route counts %+v, want %d requests that ended", counted, asked)
 			}
 			nothingHeld(t, e)

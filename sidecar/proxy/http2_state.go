@@ -240,10 +240,8 @@ func (w *worker) releaseHTTP2(b *frozen) {
 // release forgets an exchange that has another owner.
 func (x *http2Exchange) release() {
 	x.over = true
-	if t := x.goal.route; t != nil && t.plan != nil {
-		x.goal.route = nil // the next owner counts how it ends
-	}
-	x.ended(OutcomeMoved)
+	x.goal.account.forget() // the next owner counts how it ends
+	x.part.close()
 	x.w.given(x.goal.span)
 	x.goal.span = nil
 	x.request.release()
@@ -336,6 +334,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 	x := w.newHTTP2Exchange(c, down)
 	x.grpc, x.answered, x.gone, x.cluster = s.grpc, s.answered, s.gone, w.clusterNamed(s.cluster)
 	x.goal.span = w.tracer.take(c.id, uint64(s.down))
+	x.code, x.flag = w.recorded(&x.goal.account, c.id, uint64(s.down))
 	x.attempt, x.attempts, x.timeout, x.left = int(s.attempt), config.DefaultAttempts, s.timeout, s.left
 	if len(s.head) > 0 {
 		x.head = w.loop.Pool().Append(nil, s.head)

@@ -52,7 +52,9 @@ func (x *http2Exchange) refused(f *http2.Fields) {
 	w, r := x.w, to.route.plan.redirect
 	w.location = appendLocation(w.location[:0], r, f.Authority(), f.Path())
 	w.count.Failed[FailRule]++
-	x.ended(OutcomeOwn)
+	x.code = CodeOf(r.Status)
+	x.blame(FlagOf(FailRule))
+	x.statusSpan(r.Status)
 	answer := &w.http2.fields
 	answer.Reset()
 	answer.AddStatus(r.Status)
@@ -96,10 +98,4 @@ func (x *http2Exchange) hurry() {
 	default:
 		x.delayed, x.left = false, x.timeout
 	}
-}
-
-// ended counts the end of the exchange for its route, and what it had of a budget is free again; once.
-func (x *http2Exchange) ended(o Outcome) {
-	x.goal.done(o, x.w.loop.Now())
-	x.part.close()
 }

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,22 +17,22 @@ import (
 func TestHTTP2RouteActions(t *testing.T) {
 	to, _ := shop2(t)
 	all := config.Fraction{Numerator: 1, Denominator: 1}
-	name := proxy.RouteName{Host: "shop.demo", Route: "r"}
+	name := proxy.SeriesName{Direction: config.Outbound, Protocol: proxy.SpokenHTTP2, RouteName: proxy.RouteName{Host: "shop.demo", Route: "r"}}
 	cases := map[string]struct {
 		route    config.Route
 		statuses []int
 		least    time.Duration
-		outcome  proxy.Outcome
+		flag     proxy.Flag
 		want     uint64
 	}{
-		"counted":     {config.Route{}, []int{200, 200}, 0, proxy.Outcome2xx, 2},
-		"aborted":     {config.Route{Fault: &config.Fault{Aborted: all, Status: 418}}, []int{418}, 0, proxy.OutcomeOwn, 1},
-		"delayed":     {config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond}}, []int{200}, 50 * time.Millisecond, proxy.Outcome2xx, 1},
-		"limited":     {config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []int{200, 429, 429}, 0, proxy.OutcomeOwn, 2},
-		"edited":      {config.Route{Edit: &config.Edit{Host: "h"}}, []int{200}, 0, proxy.Outcome2xx, 1},
-		"with a plan": {config.Route{Retry: &config.Retry{On: config.RetryReset}}, []int{200}, 0, proxy.Outcome2xx, 1},
+		"counted":     {config.Route{}, []int{200, 200}, 0, 0, 2},
+		"aborted":     {config.Route{Fault: &config.Fault{Aborted: all, Status: 418}}, []int{418}, 0, proxy.FlagOf(proxy.FailFault), 1},
+		"delayed":     {config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond}}, []int{200}, 50 * time.Millisecond, 0, 1},
+		"limited":     {config.Route{Limit: config.Limit{Burst: 1, Tokens: 1, Every: time.Hour}}, []int{200, 429, 429}, 0, proxy.FlagOf(proxy.FailLimit), 2},
+		"edited":      {config.Route{Edit: &config.Edit{Host: "h"}}, []int{200}, 0, 0, 1},
+		"with a plan": {config.Route{Retry: &config.Retry{On: config.RetryReset}}, []int{200}, 0, 0, 1},
 		"delayed, then aborted": {
-			config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond, Aborted: all, Status: 500}}, []int{500}, 50 * time.Millisecond, proxy.OutcomeOwn, 1,
+			config.Route{Fault: &config.Fault{Delayed: all, Delay: 50 * time.Millisecond, Aborted: all, Status: 500}}, []int{500}, 50 * time.Millisecond, proxy.FlagOf(proxy.FailFault), 1,
 		},
 	}
 	for title, tc := range cases {
@@ -51,9 +52,9 @@ func TestHTTP2RouteActions(t *testing.T) {
 			if took := time.Since(began); took < tc.least {
 				t.Errorf("it took %s, want %s", took, tc.least)
 			}
-			got := e.Stats().Routes[name]
-			if got.Requests != uint64(len(tc.statuses)) || got.Outcomes[tc.outcome] != tc.want {
-				t.Errorf("%+v, want %d of %s", got, tc.want, tc.outcome)
+			got, last := e.Stats().Series[name], proxy.CodeOf(tc.statuses[len(tc.statuses)-1])
+			if n := got.Ended(); n != uint64(len(tc.statuses)) || !slices.Contains(got.Codes, proxy.CodeCount{Code: last, Flag: tc.flag, N: tc.want}) {
+				t.Errorf("%+v, want %d of %s with flag %s", got, tc.want, last, tc.flag)
 			}
 		})
 	}

@@ -50,11 +50,12 @@ func (w *worker) dialHTTP(c *cluster, h *webHost) *httpConn {
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		up.leavePlace()
-		h.Failed(w.loop.Now())
+		c.unreached(&h.Peer, w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
 	}
 	w.count.Dialled++
+	c.count.Connections++
 	up.conn = conn
 	w.webs[conn.ID] = up
 	w.loop.Start(&up.idle, c.connectTimeout())
@@ -163,7 +164,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 	u.leavePlace()
 	u.host.Conns = slices.DeleteFunc(u.host.Conns, func(x *httpConn) bool { return x == u })
 	if !u.opened && why != nil {
-		u.host.Failed(w.loop.Now())
+		u.cluster.unreached(&u.host.Peer, w.loop.Now())
 	}
 	x := u.x
 	if x == nil {

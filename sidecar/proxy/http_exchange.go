@@ -52,11 +52,14 @@ func (x *exchange) send() {
 	if x.goal.span != nil {
 		x.goal.span.Peer = x.up.host.Addr
 	}
+	if e := x.goal.account.line; e != nil {
+		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
+	}
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
 		x.stop()
-		x.ended(Outcome2xx)
+		x.code = CodeOf(200)
 		x.statusSpan(200)
 		w.scratch = http1.AppendTunnel(w.scratch[:0])
 		x.client.conn.Write(w.scratch)
@@ -115,7 +118,10 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
-	x.ended(answered(res.Status))
+	if e := x.goal.account.line; e != nil {
+		e.Heard = w.loop.Now()
+	}
+	x.code = CodeOf(res.Status)
 	x.statusSpan(res.Status)
 	x.answered, x.response, x.up.reusable = true, res.Body, res.Reusable()
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
@@ -148,6 +154,7 @@ func (x *exchange) body(b []byte) (int, error) {
 func (x *exchange) finish(clean bool) {
 	up, c := x.up, x.client
 	x.stop()
+	x.ended(FlagNone)
 	x.endSpan()
 	x.up, up.x, x.active = nil, nil, false
 	x.claim.release()
@@ -192,6 +199,7 @@ func (x *exchange) drop() {
 func (x *exchange) fail(status int, why Failure) {
 	c := x.client
 	c.w.count.Failed[why]++
+	x.flag = FlagOf(why)
 	x.failSpan(why.String(), status)
 	x.drop()
 	if x.answered {
@@ -203,13 +211,14 @@ func (x *exchange) fail(status int, why Failure) {
 
 // reply answers a request ourselves, before anything of an answer was passed on.
 func (x *exchange) reply(status int) {
+	x.code = CodeOf(status)
 	x.answer(func(dst []byte, closing bool) []byte { return http1.AppendReply(dst, status, x.Minor, closing) })
 }
 
 // answer is reply with an answer that is written by its caller.
 func (x *exchange) answer(write func(dst []byte, closing bool) []byte) {
 	c := x.client
-	x.ended(OutcomeOwn)
+	x.ended(x.flag)
 	x.endSpan()
 	closing := !x.request.Done() || !x.KeepAlive || x.closing
 	c.w.scratch = write(c.w.scratch[:0], closing)

@@ -81,10 +81,11 @@ func (w *worker) mirrorConn(c *cluster) *mirrorConn {
 	conn, err := w.connect(c, h.Addr, m)
 	if err != nil {
 		m.place.Give()
-		h.Failed(w.loop.Now())
+		c.unreached(&h.Peer, w.loop.Now())
 		return nil
 	}
 	w.count.Dialled++
+	c.count.Connections++
 	m.conn = conn
 	w.mirrorConns[conn.ID] = m
 	w.loop.Start(&m.timer, c.connectTimeout())

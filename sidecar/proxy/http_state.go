@@ -190,10 +190,8 @@ func (w *worker) releaseHTTP(b *frozen) {
 			delete(w.webs, up.conn.ID)
 			up.leavePlace()
 		}
-		if t := c.x.goal.route; t != nil && t.plan != nil {
-			c.x.goal.route = nil // the next owner counts how it ends
-		}
-		c.x.ended(OutcomeMoved)
+		c.x.goal.account.forget() // the next owner counts how it ends
+		c.x.ended(FlagNone)
 		w.given(c.x.goal.span)
 		w.givenAway(c.from)
 	}
@@ -212,6 +210,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.claim.readmit(x.cluster, x.goal.priority)
 		x.resume(w, e)
 		x.goal.span = w.tracer.take(s.image.ID, 0)
+		x.code, x.flag = w.recorded(&x.goal.account, s.image.ID, 0)
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}
@@ -253,7 +252,7 @@ func (x *exchange) resume(w *worker, e *exchangeState) {
 	if t == nil {
 		return
 	}
-	x.goal = goal{cluster: x.cluster, route: t, began: w.loop.Now() - e.age, priority: x.goal.priority}
+	x.goal = goal{cluster: x.cluster, route: t, account: account{began: w.loop.Now() - e.age}, priority: x.goal.priority}
 	if t.plan.retry == nil {
 		return
 	}

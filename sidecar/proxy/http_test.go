@@ -315,6 +315,7 @@ func TestHTTPHopsUnderLoad(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	stats := now.Stats()
+	allEnded(t, stats, 0)
 	t.Logf("%d requests over %d hops, %d connections moved", total.Load(), hops, stats.Moved)
 	if int64(stats.Requests[config.Outbound]) != total.Load() {
 		t.Errorf("the clients count %d requests, the engines %d", total.Load(), stats.Requests[config.Outbound])

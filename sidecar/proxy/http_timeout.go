@@ -42,6 +42,9 @@ func (x *exchange) bytes() uint64 {
 func (x *exchange) Expire() {
 	if x.due > 0 && x.client.w.loop.Now() >= x.due || x.bytes() == x.moved {
 		x.claim.tell(upstream.OutcomeGateway, x.client.w.loop.Now())
+		if x.up != nil {
+			x.cluster.count.Timeouts++
+		}
 		x.fail(httpTimeout, FailTimeout)
 		return
 	}

@@ -43,6 +43,7 @@ func (t *turn) Expire() {
 		x.connect()
 	case turnTry:
 		x.claim.tell(upstream.OutcomeGateway, x.client.w.loop.Now())
+		x.cluster.count.Timeouts++
 		if r := x.goal.retry(); !x.again(r.WantsSlow()) {
 			x.fail(httpTimeout, FailTimeout)
 		}
@@ -102,6 +103,7 @@ func (x *exchange) again(wanted bool) bool {
 	x.claim.leave()
 	w.count.Retried++
 	retried(x.goal.span)
+	x.cluster.count.Retries++
 	if up := x.up; up != nil {
 		x.turn.failed = up.host.Addr
 		x.up, up.x = nil, nil
@@ -165,17 +167,14 @@ func (x *exchange) whole(req *http1.Request, rest []byte) int {
 	}
 	x.head = x.client.w.loop.Pool().Append(x.head, rest[:n])
 	x.request, x.repeat = body, true
+	if e := x.goal.account.line; e != nil {
+		e.In += uint64(n)
+	}
 	return n
 }
 
 // maxRetryBody is the largest body that is kept to be sent again; all of it has to be there with the head.
 const maxRetryBody = 64 << 10
-
-// ended counts the end of the exchange for its route, and what it had of a budget is free again; once.
-func (x *exchange) ended(o Outcome) {
-	x.goal.done(o, x.client.w.loop.Now())
-	x.turn.part.close()
-}
 
 // stop cancels what x is about to do.
 func (x *exchange) stop() {
@@ -207,6 +206,7 @@ func (x *exchange) edits() *plan {
 func (x *exchange) redirect(req *http1.Request, r *config.Redirect) {
 	w := x.client.w
 	w.count.Failed[FailRule]++
+	x.flag, x.code = FlagOf(FailRule), CodeOf(r.Status)
 	x.statusSpan(r.Status)
 	w.location = appendLocation(w.location[:0], r, req.Target.Authority, req.Target.Path)
 	x.answer(func(dst []byte, closing bool) []byte {

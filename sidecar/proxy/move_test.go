@@ -139,6 +139,7 @@ func TestHopsUnderLoad(t *testing.T) {
 		if stats.Requests[1] < last.Requests[1] || stats.Answered[1] < last.Answered[1] {
 			t.Errorf("counters went back: %+v after %+v", stats.Counters, last.Counters)
 		}
+		neverBack(t, last, stats)
 		last = stats
 	}
 	close(stop)
@@ -149,6 +150,7 @@ func TestHopsUnderLoad(t *testing.T) {
 		total += c.got
 	}
 	stats := now.Stats()
+	allEnded(t, stats, 0)
 	t.Logf("%d requests over %d hops, %d connections moved", total, hops, stats.Moved)
 	if int(stats.Requests[1]) != total || int(stats.Answered[1]) != total {
 		t.Errorf("clients count %d requests, the engines %d and %d answers", total, stats.Requests[1], stats.Answered[1])

@@ -62,9 +62,6 @@ func (w *worker) sheds(to *goal, n int) bool {
 		return false
 	}
 	w.count.Shed[at]++
-	if to.route != nil {
-		to.route.count.Requests++
-	}
 	to.end(httpUnavailable, FailShed)
 	return true
 }

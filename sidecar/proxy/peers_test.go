@@ -174,12 +174,16 @@ func newEngine(t testing.TB, generation int64, loops int) (*proxy.Engine, *socke
 	t.Helper()
 	set := &sockets.Set{}
 	start := time.Now()
+	clock := func() time.Duration { return time.Since(start) }
+	log := testLog(t, clock)
 	e, err := proxy.New(proxy.Options{
-		Loops: loops, Generation: generation, Sockets: set, NodeID: "test", Tracing: tracingOf(),
-		Clock: func() time.Duration { return time.Since(start) },
+		Loops: loops, Generation: generation, Sockets: set, NodeID: "test", Tracing: tracingOf(), AccessLog: log, Clock: clock,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if log != nil {
+		go log.Run()
 	}
 	if err := e.Start(); err != nil {
 		t.Fatal(err)

@@ -71,10 +71,10 @@ func changes2(all []config.Change) []http2.Change {
 	return out
 }
 
-// shape counts a request that comes from a listener, and does what is due before it is sent anywhere: what an overload asks for, limits, then faults.
+// shape opens the account of a request that comes from a listener, and does what is due before it is sent anywhere: what an overload asks for, limits, then faults.
 // A request that it ends has no cluster afterwards.
-func (w *worker) shape(to *goal, from *config.Listener) {
-	to.began = w.loop.Now()
+func (w *worker) shape(to *goal, from *config.Listener, s Spoken) {
+	w.enter(to, from, s)
 	if n := w.engine.shedding.Load(); n > 0 && w.sheds(to, int(n)) {
 		return
 	}
@@ -86,7 +86,6 @@ func (w *worker) shape(to *goal, from *config.Listener) {
 	if to.route == nil {
 		return
 	}
-	to.route.count.Requests++
 	if p := to.route.plan; p != nil && to.why != FailLimit {
 		w.follow(p, to)
 	}

@@ -1,15 +1,10 @@
 package proxy
 
 import (
-	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/route"
 )
 
 func TestBucket(t *testing.T) {
@@ -76,56 +71,5 @@ func TestPause(t *testing.T) {
 		if longest > most || longest < most*9/10 || least > most/10 {
 			t.Errorf("before try %d: from %s to %s, want up to %s", nth, least, longest, most)
 		}
-	}
-}
-
-// TestRouteCountsAreBounded has more routes than are counted by themselves, and keeps what is known when the table changes.
-func TestRouteCountsAreBounded(t *testing.T) {
-	hosts := func(n int) *route.Table {
-		all := map[string]*config.Host{}
-		for i := range n {
-			key := fmt.Sprintf("h%04d", i)
-			all[key] = &config.Host{Name: key, Routes: []config.Route{{Name: "r", Status: 200}, {Name: "r", Status: 201}, {Status: 202}}}
-		}
-		return route.Compile(all)
-	}
-	w := newWorker(&Engine{}, 0, nil)
-	w.retarget(hosts(maxRouteCounts/2 + 10)) // two names each
-	for i := range w.targets {
-		w.targets[i].count.Requests++
-	}
-	w.retarget(hosts(maxRouteCounts/2 + 20))
-	var s Stats
-	w.countRoutes(&s)
-	other := s.Routes[OtherRoutes]
-	if len(s.Routes) != maxRouteCounts+1 || other.Requests != 30 || s.Routes[RouteName{"h0000", "r"}].Requests != 2 || s.Routes[RouteName{"h0000", "#2"}].Requests != 1 {
-		t.Errorf("%d routes are counted, others %d, the first %+v", len(s.Routes), other.Requests, s.Routes[RouteName{"h0000", "r"}])
-	}
-}
-
-func TestRouteCountsTravel(t *testing.T) {
-	var c Counters
-	name := RouteName{"com.x.Pay:1.0", "payments/gray/0"}
-	one := RouteCount{Requests: 2, Total: time.Second}
-	one.done(Outcome2xx, 3*time.Millisecond)
-	one.done(OutcomeOwn, time.Hour)
-	c.Routes = c.Routes.add(routeCounts{name: one})
-	warm := c
-	c.Routes = c.Routes.add(routeCounts{name: {Requests: 1}})
-	since := c
-	since.sub(&warm)
-	b, err := json.Marshal([]Counters{warm, since})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []Counters
-	if err := json.Unmarshal(b, &got); err != nil {
-		t.Fatal(err)
-	}
-	got[0].add(&got[1])
-	want := one
-	want.Requests = 3
-	if diff := cmp.Diff(routeCounts{name: want}, got[0].Routes); diff != "" {
-		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }

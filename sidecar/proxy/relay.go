@@ -22,7 +22,15 @@ const (
 	relayBody
 	// relaySpans, donor to candidate: spans of requests, ahead of their connections.
 	relaySpans
+	// relayRecords, donor to candidate: the accounts of requests, ahead of their connections.
+	relayRecords
 )
+
+// awaited is a request that the candidate answers, and whose end it counts, as long as it lives.
+type awaited struct {
+	reply rpcReply
+	account
+}
 
 // relayed names a request that the candidate answers for a client of the donor.
 type relayed struct {
@@ -60,7 +68,7 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 	if r.kind != relayGone {
 		r.frame = d.bytes()
 	}
-	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relaySpans
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayRecords
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
@@ -71,14 +79,14 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 		return
 	}
 	if f.kind != rpcOneway {
-		w.relayed[relayed{d.id, f.reply.id}] = f.reply
+		w.relayed[relayed{d.id, f.reply.id}] = awaited{f.reply, to.account}
 	}
 	if to.span != nil {
 		w.tracer.relay(d, f, to)
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
-	to.done(OutcomeMoved, w.loop.Now())
+	to.account.forget()
 	to.call.end()
 }
 
@@ -136,7 +144,11 @@ func (w *worker) fromDonor(r relayState, home int) {
 		}
 		d := w.remote(r.down, home, &r.listener)
 		to := w.goal(d, f)
-		to.route = nil // the donor has counted it, and has done what its route wants
+		w.enter(&to, d.from, rpcSpoken(f.reply.protocol))
+		if w.log != nil {
+			w.logRPC(&to, d, f)
+		}
+		to.route = nil // the donor has done what its route wants
 		to.span = w.tracer.take(r.down, f.reply.id)
 		w.dispatch(d, f, to)
 	case relayAnswer:
@@ -149,6 +161,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		w.takeBody(r.frame)
 	case relaySpans:
 		w.tracer.takeSpans(r.frame)
+	case relayRecords:
+		w.takeRecords(r.frame)
 	case relayGone:
 		if d := w.downs[r.down]; d != nil && d.remote {
 			d.gone = true

@@ -23,7 +23,9 @@ const (
 func (w *worker) request(d *downstream, f rpcFrame) {
 	w.count.Requests[d.from.Direction]++
 	to := w.goal(d, f)
-	w.shape(&to, d.from)
+	if w.shape(&to, d.from, rpcSpoken(f.reply.protocol)); w.log != nil {
+		w.logRPC(&to, d, f)
+	}
 	if w.tracer != nil {
 		w.tracer.rpc(d, f, &to)
 	}
@@ -109,6 +111,10 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
+		if e := to.account.line; e != nil {
+			logTries(e, up.cluster, up.host.Addr, up.used)
+		}
+		to.account.end(w, 0, FlagNone) // nobody says more
 		to.endSpan(up.used)
 		to.call.end() // nothing comes back
 		return
@@ -127,7 +133,10 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	up.cluster.requests++
 	v.down, v.reply = d, f.reply
 	v.claim.place(&up.host.Peer, up.used)
-	v.route, v.began, v.span = to.route, to.began, to.span
+	v.route, v.account, v.span = to.route, to.account, to.span
+	if e := v.account.line; e != nil {
+		logTries(e, up.cluster, up.host.Addr, up.used)
+	}
 	if v.call = to.call; v.call != nil {
 		v.call.sent(v, to)
 	}
@@ -152,11 +161,14 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 	}
 	v.claim.tell(f.outcome, w.loop.Now())
 	if c := v.call; c != nil && c.againAfter(f) {
-		v.call, v.route, v.span = nil, nil, nil
+		v.elsewhere()
 		up.free(v)
 		return
 	}
-	v.ended(answered(f.httpStatus()))
+	if e := v.account.line; e != nil {
+		e.Heard, e.Out = w.loop.Now(), uint64(len(f.raw))
+	}
+	v.ended(f.code(), FlagNone)
 	v.answerSpan(f)
 	to := v.reply
 	d := up.free(v)
@@ -191,7 +203,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 
 // refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
 func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
-	to.done(OutcomeOwn, w.loop.Now())
+	to.refused(w, f)
 	w.failSpan(to, false)
 	switch {
 	case f.kind == rpcOneway:
@@ -269,7 +281,7 @@ func (w *worker) again(k kept) {
 	}
 	f, err := keptFrame(k.frame)
 	if err != nil || k.unwanted(f) {
-		k.to.done(OutcomeGone, w.loop.Now())
+		k.to.account.end(w, 0, FlagClientGone)
 		w.failSpan(&k.to, true)
 		k.to.call.end()
 		return

@@ -27,8 +27,8 @@ type goal struct {
 	hash     uint64 // for a cluster that balances by it; 0 for none
 	priority config.Priority
 
-	route *target       // nil for what no route has chosen
-	began time.Duration // when the request came
+	route *target // nil for what no route has chosen
+	account
 	delay time.Duration // before anything else happens to it
 	call  *call         // of a request that is sent again; see call.go
 	span  *trace.Span   // nil for none; see trace.go
@@ -52,19 +52,29 @@ type target struct {
 	mirror   *cluster
 	places   *places
 	name     RouteName
-	count    *RouteCount
+	tallies  *tallies
 	plan     *plan // what the route does besides; nil for most
 }
 
 // places are a loop's places in the choices of one route. They outlive snapshots, which come whenever an endpoint does.
 type places struct{ split, mirror, delay, abort, backoff route.Sequence }
 
+// straight names the clusters that listeners send everything to.
+func straight(all []config.Listener) (names []string) {
+	for i := range all {
+		if all[i].Cluster != "" {
+			names = append(names, all[i].Cluster)
+		}
+	}
+	return names
+}
+
 // retarget makes the targets of a new table.
-func (w *worker) retarget(routes *route.Table) {
+func (w *worker) retarget(routes *route.Table, straight []string) {
 	known := w.places
 	w.routes, w.places, w.planned = routes, map[string]*places{}, map[string]*target{}
 	w.targets = make([]target, routes.Len())
-	w.recount(routes)
+	w.recount(routes, straight)
 	routes.Each(func(r *route.Route) {
 		t := target{name: nameOf(r)}
 		for _, name := range r.Clusters {
@@ -82,7 +92,7 @@ func (w *worker) retarget(routes *route.Table) {
 			}
 			w.places[r.Key] = t.places
 		}
-		if t.count = w.routeCounts[nameOf(r)]; r.Acts() {
+		if t.tallies = w.tallies[nameOf(r)]; r.Acts() {
 			t.plan = w.newPlan(r, t.places)
 			w.planned[r.Key] = &w.targets[r.Index]
 		}

@@ -35,7 +35,7 @@ func BenchmarkGoal(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			w := newWorker(&Engine{}, 0, nil)
 			w.clusters["a"], w.clusters["b"] = &cluster{name: "a"}, &cluster{name: "b"}
-			w.retarget(route.Compile(map[string]*config.Host{service: {Name: service, Routes: routes}}))
+			w.retarget(route.Compile(map[string]*config.Host{service: {Name: service, Routes: routes}}), nil)
 			d := &downstream{w: w, from: &config.Listener{Protocol: config.Bolt, Direction: config.Outbound}}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -18,13 +18,19 @@ var dubboStatuses = [...]int{
 	dubbo.StatusServiceNotFound: 404, dubbo.StatusExhausted: 503,
 }
 
+// status is a response's own.
+func (r rpcFrame) status() int {
+	if r.reply.protocol == config.Dubbo {
+		return int(dubbo.Seen(r.raw).Status())
+	}
+	return int(bolt.Seen(r.raw).Status())
+}
+
 // httpStatus is what a response's status is taken for; what has nothing better is an error of the server.
 func (r rpcFrame) httpStatus() int {
-	known, s := boltStatuses[:], 0
+	known, s := boltStatuses[:], r.status()
 	if r.reply.protocol == config.Dubbo {
-		known, s = dubboStatuses[:], int(dubbo.Seen(r.raw).Status())
-	} else {
-		s = int(bolt.Seen(r.raw).Status())
+		known = dubboStatuses[:]
 	}
 	if s < len(known) && known[s] != 0 {
 		return known[s]

@@ -65,12 +65,18 @@ type arrival struct {
 	fd   int
 	id   uint64
 	conn *loop.Conn
+	// traffic counts the bytes of a new descriptor.
+	traffic *loop.Traffic
 }
 
 // add gives the connection its handler.
 func (a arrival) add(l *loop.Loop, h loop.Handler) (*loop.Conn, error) {
 	if a.conn == nil {
-		return l.Add(a.fd, a.id, h)
+		conn, err := l.Add(a.fd, a.id, h)
+		if conn != nil {
+			conn.Traffic = a.traffic
+		}
+		return conn, err
 	}
 	a.conn.Handler = h
 	return a.conn, nil
@@ -80,7 +86,11 @@ func (a arrival) add(l *loop.Loop, h loop.Handler) (*loop.Conn, error) {
 // it does not come up. h sets the deadline.
 func (w *worker) connect(c *cluster, addr netip.AddrPort, h loop.Handler) (*loop.Conn, error) {
 	if c.Config.TLS == nil {
-		return w.loop.Dial(addr, w.engine.nextID(), h)
+		conn, err := w.loop.Dial(addr, w.engine.nextID(), h)
+		if err == nil {
+			conn.Traffic = &c.traffic
+		}
+		return conn, err
 	}
 	s := &shaking{w: w, inner: h, cluster: c.name, context: w.engine.contexts.Load().clusters[c.name]}
 	if s.context == nil {
@@ -94,7 +104,7 @@ func (w *worker) connect(c *cluster, addr netip.AddrPort, h loop.Handler) (*loop
 		return nil, err
 	}
 	conn.Shake()
-	s.conn = conn
+	s.conn, conn.Traffic = conn, &c.traffic
 	w.shakes.all[conn.ID] = s
 	return conn, nil
 }

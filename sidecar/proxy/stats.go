@@ -83,8 +83,17 @@ type Counters struct {
 	Unwelcome    uint64             // client connections that were refused because of one
 	IdleClosed   uint64             // connections without a request that were closed because of one
 
-	// Routes counts by route, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
-	Routes routeCounts `json:",omitempty"`
+	Received ByDirection // bytes from clients, as they are on the wire
+	Sent     ByDirection // and to them
+
+	Logged  uint64 // lines of the access log, written or about to be
+	LogFull uint64 // those for which there was no room
+	LogLost uint64 // those that could not be written
+
+	// Series counts requests that have ended, up to a bound; see OtherRoutes. A route that no configuration names any more leaves it.
+	Series seriesCounts `json:",omitempty"`
+	// Upstreams counts what has become of connections to the endpoints of a cluster, by its name, like Clusters.
+	Upstreams clusterCounts `json:",omitempty"`
 	// Clusters counts the requests that were sent to endpoints, by the name of the cluster. A cluster that no configuration
 	// names any more leaves it.
 	Clusters map[string]uint64 `json:",omitempty"`
@@ -97,6 +106,8 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 		fn(&c.Requests[d], &o.Requests[d])
 		fn(&c.Answered[d], &o.Answered[d])
 		fn(&c.Errors[d], &o.Errors[d])
+		fn(&c.Received[d], &o.Received[d])
+		fn(&c.Sent[d], &o.Sent[d])
 	}
 	for f := range c.Failed {
 		fn(&c.Failed[f], &o.Failed[f])
@@ -130,11 +141,15 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	}
 	fn(&c.Unwelcome, &o.Unwelcome)
 	fn(&c.IdleClosed, &o.IdleClosed)
+	fn(&c.Logged, &o.Logged)
+	fn(&c.LogFull, &o.LogFull)
+	fn(&c.LogLost, &o.LogLost)
 }
 
 func (c *Counters) add(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c += *o })
-	c.Routes = c.Routes.add(o.Routes)
+	c.Series = c.Series.add(o.Series)
+	c.Upstreams = c.Upstreams.add(o.Upstreams)
 	c.Clusters = maps.Clone(c.Clusters) // a Counters that was copied shares it
 	for name, n := range o.Clusters {
 		c.sent(name, n)
@@ -144,7 +159,8 @@ func (c *Counters) add(o *Counters) {
 // sub takes away an earlier reading.
 func (c *Counters) sub(o *Counters) {
 	c.each(o, func(c, o *uint64) { *c -= *o })
-	c.Routes = c.Routes.sub(o.Routes)
+	c.Series = c.Series.sub(o.Series)
+	c.Upstreams = c.Upstreams.sub(o.Upstreams)
 	c.Clusters = maps.Clone(c.Clusters)
 	for name, n := range o.Clusters {
 		if now, ok := c.Clusters[name]; ok {
@@ -171,6 +187,7 @@ type Stats struct {
 	Upstream   uint64      // open upstream connections
 	Waiting    uint64      // requests that wait for an answer
 	Out        Out         // endpoints that get no requests now
+	Load       map[string]*ClusterLoad
 }
 
 // ConnInfo describes one connection for people.

@@ -29,6 +29,8 @@ type pair struct {
 	timeout  loop.Timer
 	claim    claim // of the cluster's connections
 	over     bool  // nothing is passed on any more; what was queued is still sent
+	flag     Flag  // what is wrong
+	account
 }
 
 // side is one end of a pair, as its connection's handler.
@@ -48,6 +50,7 @@ func (w *worker) newPair(a arrival, from *config.Listener) {
 		return
 	}
 	w.pairs[a.id] = p
+	p.enter()
 	conn.Pause() // nothing is read before there is someone to give it to
 	if !p.over {
 		p.connect()
@@ -62,7 +65,7 @@ func (p *pair) connect() {
 	p.attempt++
 	p.cluster = p.w.clusters[p.from.Cluster]
 	if p.cluster == nil || p.cluster.Len() == 0 {
-		p.w.count.Failed[FailNoEndpoint]++
+		p.failed(FailNoEndpoint)
 		p.end(nil)
 		return
 	}
@@ -76,8 +79,24 @@ func (p *pair) connect() {
 		return
 	}
 	p.w.count.Dialled++
+	p.cluster.count.Connections++
 	p.up = up
 	p.w.loop.Start(&p.timeout, p.cluster.connectTimeout())
+}
+
+// enter makes the account of the pair's connection.
+func (p *pair) enter() {
+	to := goal{cluster: p.w.clusters[p.from.Cluster]}
+	if p.w.enter(&to, p.from, SpokenTCP); p.w.log != nil {
+		p.logTCP(&to)
+	}
+	p.account = to.account
+}
+
+// failed counts why a client has got nobody to talk to.
+func (p *pair) failed(why Failure) {
+	p.w.count.Failed[why]++
+	p.flag = FlagOf(why)
 }
 
 // choose picks the endpoint of the next attempt; false when there is none to be had. Of what a policy could hash, a plain
@@ -88,16 +107,19 @@ func (p *pair) choose() bool {
 		hash = hashPeer(p.down.FD())
 	}
 	if p.host = p.cluster.PickFor(now, hash); p.host == nil {
-		p.w.count.Failed[FailNoEndpoint]++
+		p.failed(FailNoEndpoint)
 		return false
 	}
 	if !p.w.take(p.cluster.limits.Connections, OverConnections) {
-		p.w.count.Failed[FailBusy]++
+		p.failed(FailBusy)
 		return false
 	}
 	p.claim.request = p.cluster.limits.Connections
 	p.claim.place(&p.host.Peer, now)
 	p.addr = p.host.Addr
+	if e := p.account.line; e != nil {
+		logTries(e, p.cluster, p.addr, now)
+	}
 	return true
 }
 
@@ -116,12 +138,12 @@ func (p *pair) unreachable(why error) {
 	p.w.loop.Cancel(&p.timeout)
 	p.claim.release()
 	p.up = nil
-	p.host.Failed(p.w.loop.Now())
+	p.cluster.unreached(&p.host.Peer, p.w.loop.Now())
 	if p.attempt < config.DefaultAttempts {
 		p.connect()
 		return
 	}
-	p.w.count.Failed[FailConnect]++
+	p.failed(FailConnect)
 	p.end(why)
 }
 
@@ -134,6 +156,7 @@ func (p *pair) Expire() {
 	for _, c := range p.legs() {
 		if c.Stalled() >= lastPatience {
 			p.w.count.Slow++
+			p.flag = FlagSlow
 			c.Close(loop.ErrSlow)
 		}
 	}
@@ -156,6 +179,9 @@ func (s side) Connected(*loop.Conn) {
 	s.w.loop.Cancel(&s.timeout)
 	s.host.Worked()
 	s.claim.tell(upstream.OutcomeOK, s.w.loop.Now())
+	if e := s.account.line; e != nil {
+		e.Heard = s.w.loop.Now()
+	}
 	s.down.Resume()
 }
 
@@ -209,6 +235,12 @@ func (s side) Closed(c *loop.Conn, why error) {
 	case !s.client && c.Connecting():
 		s.unreachable(why)
 	default:
+		if why != nil && s.flag == FlagNone {
+			s.flag = FlagOf(FailUpstreamClosed)
+			if s.client {
+				s.flag = FlagClientGone
+			}
+		}
 		s.end(why)
 	}
 }
@@ -237,6 +269,10 @@ func (p *pair) settle(why error) {
 	case p.w.pairs[p.down.ID] == p:
 		p.w.loop.Cancel(&p.timeout)
 		delete(p.w.pairs, p.down.ID)
+		if e := p.account.line; e != nil {
+			e.In, e.Out = p.down.Totals()
+		}
+		p.account.end(p.w, 0, p.flag)
 		p.w.closed(p.from, why)
 	}
 }

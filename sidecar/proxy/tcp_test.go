@@ -89,6 +89,14 @@ func TestTheLastBytesOfAPairMove(t *testing.T) {
 		t.Errorf("the client read %d bytes, %v; want %d", len(got), err, size)
 	}
 	until(t, "the client is gone", func() bool { return to.Stats().Downstream[config.Inbound] == 0 })
+	for name, c := range to.Stats().Series {
+		if name.Protocol != proxy.SpokenTCP || c.Ended() != 1 || c.Codes[0].Flag != proxy.FlagNone {
+			t.Errorf("%+v: %+v", name, c)
+		}
+	}
+	if n := len(to.Stats().Series); n != 1 {
+		t.Errorf("%d series, want the one connection's", n)
+	}
 }
 
 func TestLeavingWaitsForTheLastBytes(t *testing.T) {

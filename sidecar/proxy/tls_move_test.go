@@ -80,6 +80,7 @@ func hopsUnderLoad(t *testing.T, version uint16) {
 		total += c.got
 	}
 	stats := now.Stats()
+	allEnded(t, stats, 0)
 	t.Logf("%d requests over %d hops, %d connections moved", total, hops, stats.Moved)
 	if int(stats.Answered[1]) != total || stats.Distrusted+stats.HandshakesFailed > 0 {
 		t.Errorf("clients count %d answers, the engines %d; %d distrusted, %d handshakes failed",

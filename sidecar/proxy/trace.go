@@ -2,9 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"net/netip"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
@@ -81,7 +78,7 @@ func (t *tracer) begin(from *config.Listener, c *loop.Conn, to *goal, system tra
 	}
 	s.Start, s.System, s.Kind, s.Listener = to.began, system, trace.Client, from.Name
 	if from.Direction == config.Inbound {
-		s.Kind, s.Peer = trace.Server, peerOf(c)
+		s.Kind, s.Peer = trace.Server, peerOf(c.FD())
 	}
 	if to.route != nil {
 		s.RouteHost, s.Route = to.route.name.Host, to.route.name.Route
@@ -91,21 +88,6 @@ func (t *tracer) begin(from *config.Listener, c *loop.Conn, to *goal, system tra
 	}
 	to.span = s
 	return s
-}
-
-// peerOf is who is connected; no address when nobody is any more.
-func peerOf(c *loop.Conn) (at netip.AddrPort) {
-	addr, err := unix.Getpeername(c.FD())
-	if err != nil {
-		return at
-	}
-	switch a := addr.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return at
 }
 
 // rpc begins the span of a Bolt or Dubbo request, which its goal was made for just now. What has no place for our span's id goes on

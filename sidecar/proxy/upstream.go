@@ -40,6 +40,9 @@ type cluster struct {
 	seed     uint64
 
 	requests uint64 // sent to its endpoints; copies are not counted
+	count    ClusterCount
+	traffic  loop.Traffic
+	straight *tallies // of what listeners send here; nil until it is looked up
 }
 
 // connectTimeout is how long an endpoint of the cluster may take to accept a connection.
@@ -83,28 +86,18 @@ type waiting struct {
 	mirror bool
 	claim  claim
 	call   *call   // nil for what is not sent again
-	route  *target // that counts how it ends; nil when nobody does any more
-	began  time.Duration
-	span   *trace.Span   // nil for none
-	left   time.Duration // of timer, while the connection is frozen
+	route  *target // that has sent it; nil when its end is known
+	account
+	span *trace.Span   // nil for none
+	left time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
 	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span = up, slot, nil, false, false, nil, nil, nil
+	v.account.forget()
 	v.claim.release()
 	return v
-}
-
-// ended counts the end of a request by a route, once; what a client does not wait for any more has ended by that.
-func (v *waiting) ended(o Outcome) {
-	if v.route != nil {
-		if v.down == nil || v.down.gone {
-			o = OutcomeGone
-		}
-		v.route.count.done(o, v.up.w.loop.Now()-v.began)
-		v.route = nil
-	}
 }
 
 // done returns the client that waited, if one still does, and ends its claim on the answer.
@@ -133,9 +126,16 @@ func (u *upConn) free(v *waiting) *downstream {
 
 // Expire answers with a timeout, and keeps the id out of use until the late answer has come or never will.
 func (v *waiting) Expire() {
+	if !v.beat && !v.mirror && v.down != nil {
+		v.up.cluster.count.Timeouts++
+	}
+	v.timedOut()
+}
+
+func (v *waiting) timedOut() {
 	w, mirror := v.up.w, v.mirror
 	v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
-	v.ended(OutcomeOwn)
+	v.ended(v.reply.failureCode(FailTimeout), FlagOf(FailTimeout))
 	v.failSpan(FailTimeout)
 	d := v.done()
 	switch {
@@ -192,11 +192,12 @@ func (w *worker) dial(c *cluster, h *host, p config.Protocol) *upConn {
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
 		up.place.Give()
-		h.Failed(w.loop.Now())
+		c.unreached(&h.Peer, w.loop.Now())
 		w.engine.log.V(1).Info("cannot open an upstream connection", "cluster", c.name, "reason", err.Error())
 		return nil
 	}
 	w.count.Dialled++
+	c.count.Connections++
 	up.adopt(conn)
 	w.loop.Start(&up.watch, c.connectTimeout())
 	return up
@@ -231,7 +232,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		case !k.unwanted(f):
 			u.w.send(u, k.down, f, &k.to)
 		default:
-			k.to.done(OutcomeGone, u.heard)
+			k.to.account.end(u.w, 0, FlagClientGone)
 			u.w.failSpan(&k.to, true)
 			k.to.call.end()
 		}
@@ -338,7 +339,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 			"waiting", u.slots.Len(), "reason", why.Error())
 	}
 	if !u.opened && why != nil {
-		u.host.Failed(w.loop.Now())
+		u.cluster.unreached(&u.host.Peer, w.loop.Now())
 	}
 	queue := u.queue
 	u.queue = nil
@@ -358,9 +359,9 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 		}
 		again := v.call != nil && v.call.againLost()
 		if again {
-			v.call, v.route, v.span = nil, nil, nil
+			v.elsewhere()
 		}
-		v.ended(OutcomeOwn)
+		v.ended(v.reply.failureCode(FailUpstreamClosed), FlagOf(FailUpstreamClosed))
 		v.failSpan(FailUpstreamClosed)
 		if d := u.free(v); d != nil && !again {
 			w.fail(d, v.reply, FailUpstreamClosed)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"sync/atomic"
 
+	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
@@ -36,12 +37,14 @@ type worker struct {
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
 
-	boltView    boltView // what routes look at; they keep nothing between calls
-	dubboView   dubboView
-	httpView    httpView
-	serviceKey  []byte // of a Dubbo request
-	hostName    []byte // for hostKey
-	routeCounts map[RouteName]*RouteCount
+	boltView   boltView // what routes look at; they keep nothing between calls
+	dubboView  dubboView
+	httpView   httpView
+	serviceKey []byte // of a Dubbo request
+	hostName   []byte // for hostKey
+	tallies    map[RouteName]*tallies
+	log        *accesslog.Ring                   // nil when nothing is logged
+	traffic    [config.Outbound + 1]loop.Traffic // of clients
 
 	tracer *tracer // nil without tracing
 
@@ -66,10 +69,11 @@ type worker struct {
 	pending     int    // frozen batches with upstream connections that are not committed
 	parked      []kept // requests that wait for those
 	parkedBytes int
-	relayed     map[relayed]rpcReply
+	relayed     map[relayed]awaited
 	frozen      map[uint64]*frozen
 	// On both sides: where frames for the other generation go; nil without a handover.
-	relay func(handover.Relay)
+	relay   func(handover.Relay)
+	records map[recordPlace]accountState // of requests whose connections have not come yet
 	// On the side of the candidate: what was prepared, by batch.
 	prepared map[uint64][]restored
 	sabotage sabotage
@@ -80,12 +84,16 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		engine: e, index: index, loop: l, routes: route.Compile(nil),
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
-		relayed: map[relayed]rpcReply{}, frozen: map[uint64]*frozen{},
-		prepared: map[uint64][]restored{}, mirrorConns: map[uint64]*mirrorConn{},
+		relayed: map[relayed]awaited{}, frozen: map[uint64]*frozen{},
+		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, mirrorConns: map[uint64]*mirrorConn{},
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
 		calls: map[*call]struct{}{},
 	}
 	w.tracer = newTracer(w, e.options.Tracing)
+	w.recount(w.routes, nil)
+	if e.options.AccessLog != nil {
+		w.log = e.options.AccessLog.Ring()
+	}
 	return w
 }
 
@@ -108,7 +116,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 			w.configure(c, &config.Cluster{Name: name})
 		}
 	}
-	w.retarget(routes)
+	w.retarget(routes, straight(s.Listeners))
 	w.tracer.update(s)
 	w.limits = map[string]*bucket{}
 	for i := range s.Listeners {
@@ -156,7 +164,7 @@ func (w *worker) retire(gone []*host) {
 
 // accepted takes a client's new connection.
 func (w *worker) accepted(fd int, from *config.Listener) {
-	a := arrival{fd: fd, id: w.engine.nextID()}
+	a := arrival{fd: fd, id: w.engine.nextID(), traffic: &w.traffic[from.Direction]}
 	w.count.Accepted[from.Direction]++
 	w.opened(from)
 	if from.ProxyProtocol {

@@ -90,6 +90,11 @@ func Check(b *bootstrap.Bootstrap) error {
 	if b.TerminationGraceSeconds < 0 {
 		bad("terminationGraceSeconds: %d is negative", b.TerminationGraceSeconds)
 	}
+	if b.AccessLog != nil {
+		if _, err := AccessFilter(b.AccessLog); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return errors.Join(errs...)
 }
 

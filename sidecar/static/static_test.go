@@ -85,7 +85,7 @@ func TestParseReportsEveryMistakeWithItsLine(t *testing.T) {
 		"unknown fields": {
 			in: "node: {id: x, colour: red}\nadmn: y\n",
 			want: `f:1: unknown field "colour"; known here: container, generation, id, inPlace, ip, namespace, pod, version, zone
-f:2: unknown field "admn"; known here: admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, overload, slot, static, terminationGraceSeconds, tracing`,
+f:2: unknown field "admn"; known here: accessLog, admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, overload, slot, static, terminationGraceSeconds, tracing`,
 		},
 		"wrong kinds": {
 			in: "node: here\nloops: many\nstatic:\n  listeners: {}\n  clusters:\n  - name: [a]\n",
@@ -97,7 +97,7 @@ f:6: want a string, have a list`,
 		"a field twice":       {in: "loops: 1\nloops: 2\n", want: "f:2: field \"loops\" is there twice, first in line 1"},
 		"an alias":            {in: "node: &n {id: x}\nhandover: *n\n", want: "f:2: aliases are not supported"},
 		"an empty file":       {in: "", want: "f: the file is empty"},
-		"JSON, as well":       {in: "{\"node\": {\"id\": 1},\n \"x\": 2}", want: `f:2: unknown field "x"; known here: admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, overload, slot, static, terminationGraceSeconds, tracing`},
+		"JSON, as well":       {in: "{\"node\": {\"id\": 1},\n \"x\": 2}", want: `f:2: unknown field "x"; known here: accessLog, admin, handover, loops, memoryLimitBytes, meshAPI, node, operator, overload, slot, static, terminationGraceSeconds, tracing`},
 		"what is not YAML":    {in: "a: b: c", want: "f: yaml: mapping values are not allowed in this context"},
 		"null leaves a field": {in: "operator: null\nloops: ~\n", want: ""},
 	}

@@ -70,6 +70,7 @@ func (s *Shared) ejectLocked(cfg *config.Outlier, v *Vital, now time.Duration) {
 	}
 	v.times = min(v.times+1, maxTimes)
 	v.ejections++
+	s.ejections.Add(1)
 	if s.Ejected != nil {
 		s.Ejected.Add(1)
 	}

@@ -120,7 +120,7 @@ func TestEjectionsAreSharedAndSurviveSnapshots(t *testing.T) {
 			}
 		}
 	}
-	if out, sick := shared.Out(1); out != 1 || sick != 0 || count.Load() != 1 {
+	if _, out, sick := shared.Count(1); out != 1 || sick != 0 || count.Load() != 1 {
 		t.Errorf("out %d, unhealthy %d, ejections %d; want 1, 0, 1", out, sick, count.Load())
 	}
 	none := cluster(3)

@@ -24,8 +24,10 @@ type Peer struct {
 	zone   int32 // place in the roster's zones
 	sick   bool  // as the configuration says
 
-	active   int   // requests without an answer
-	credit   int64 // of its turn
+	active   int    // requests without an answer
+	requests uint64 // ever sent
+	errors   uint64 // of those, the ones that the endpoint has failed, and connections that could not be opened
+	credit   int64  // of its turn
 	latency  latency
 	failures int
 	restTill time.Duration
@@ -45,13 +47,25 @@ const (
 )
 
 // Begin counts a request that is sent to the endpoint; End the end of it, whatever that is.
-func (p *Peer) Begin() { p.active++ }
+func (p *Peer) Begin() {
+	p.active++
+	p.requests++
+}
 
 // End undoes Begin.
 func (p *Peer) End() { p.active-- }
 
+// Active is the number of requests without an answer.
+func (p *Peer) Active() int { return p.active }
+
+// Counts are the requests that were ever sent to the endpoint, and how often it has failed.
+func (p *Peer) Counts() (requests, errors uint64) { return p.requests, p.errors }
+
 // Report tells how a request has ended. took is the time to the answer, 0 when that is not known.
 func (p *Peer) Report(o Outcome, now, took time.Duration) {
+	if o != OutcomeOK {
+		p.errors++
+	}
 	if p.roster == nil {
 		return
 	}

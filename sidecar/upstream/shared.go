@@ -15,10 +15,11 @@ type Shared struct {
 	// Ejected counts the ejections of several clusters; nil counts them nowhere.
 	Ejected *atomic.Uint64
 
-	limits  limits
-	outlier atomic.Pointer[config.Outlier]
-	epoch   atomic.Uint64 // changes when a verdict on an endpoint does
-	swept   atomic.Int64  // when success rates were compared last
+	limits    limits
+	outlier   atomic.Pointer[config.Outlier]
+	epoch     atomic.Uint64 // changes when a verdict on an endpoint does
+	swept     atomic.Int64  // when success rates were compared last
+	ejections atomic.Uint64 // ever
 
 	mu     sync.Mutex // what follows
 	cfg    *config.Cluster
@@ -81,19 +82,50 @@ func (s *Shared) Limits(cfg *config.Cluster) Limits { return s.limits.of(cfg) }
 // Idle says that nothing of the cluster is counted: it can be forgotten when no configuration names it.
 func (s *Shared) Idle() bool { return s.limits.idle() }
 
-// Out counts the endpoints that are ejected at now, and those that a check has found unhealthy.
-func (s *Shared) Out(now time.Duration) (ejected, unhealthy int) {
+// How an endpoint may stand.
+const (
+	Healthy   = "healthy"
+	Unhealthy = "unhealthy" // as the configuration or a check says
+	Ejected   = "ejected"
+)
+
+// Count counts the endpoints of the configuration: those that are well, those that are ejected at now, and those that are
+// unhealthy.
+func (s *Shared) Count(now time.Duration) (well, ejected, unhealthy int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.vitals {
+	if s.cfg == nil {
+		return 0, 0, 0
+	}
+	for _, t := range s.cfg.Traits {
+		if t.Unhealthy {
+			unhealthy++
+		}
+	}
+	for a, v := range s.vitals {
 		switch {
+		case s.cfg.Traits[a].Unhealthy:
 		case v.unhealthy.Load():
 			unhealthy++
 		case v.ejected(now):
 			ejected++
 		}
 	}
-	return ejected, unhealthy
+	return max(len(s.cfg.Endpoints)-ejected-unhealthy, 0), ejected, unhealthy
+}
+
+// Ejections counts them, ever.
+func (s *Shared) Ejections() uint64 { return s.ejections.Load() }
+
+// health of an endpoint; the mutex is held.
+func (s *Shared) health(a netip.AddrPort, now time.Duration) string {
+	switch v := s.vitals[a]; {
+	case s.cfg.Traits[a].Unhealthy || v != nil && v.unhealthy.Load():
+		return Unhealthy
+	case v != nil && v.ejected(now):
+		return Ejected
+	}
+	return Healthy
 }
 
 // vital of an endpoint; nil when there is none.
@@ -139,6 +171,12 @@ type Standing struct {
 	Ejections uint64 `json:"ejections,omitempty"`
 	// EjectedFor is what is left of an ejection.
 	EjectedFor string `json:"ejectedFor,omitempty"`
+	// Connections to it and requests without an answer now; requests that were sent to it and its failures, since this
+	// process began.
+	Connections int    `json:"connections"`
+	Active      int    `json:"active"`
+	Requests    uint64 `json:"requests"`
+	Errors      uint64 `json:"errors"`
 }
 
 // Standings describes the endpoints that the loops use.
@@ -151,15 +189,12 @@ func (s *Shared) Standings(zone string, seed uint64, now time.Duration) []Standi
 	var all []Standing
 	for _, a := range Subset(s.cfg, zone, seed) {
 		t, v := s.cfg.Traits[a], s.vitals[a]
-		one := Standing{Endpoint: address.String(a), Weight: max(t.Weight, 1), Zone: t.Zone, Health: "healthy"}
+		one := Standing{Endpoint: address.String(a), Weight: max(t.Weight, 1), Zone: t.Zone, Health: s.health(a, now)}
 		if v != nil {
 			one.Ejections = v.ejections
 		}
-		switch {
-		case t.Unhealthy || v != nil && v.unhealthy.Load():
-			one.Health = "unhealthy"
-		case v != nil && v.ejected(now):
-			one.Health, one.EjectedFor = "ejected", (time.Duration(v.ejectedTill.Load()) - now).Round(time.Millisecond).String()
+		if one.Health == Ejected {
+			one.EjectedFor = (time.Duration(v.ejectedTill.Load()) - now).Round(time.Millisecond).String()
 		}
 		all = append(all, one)
 	}

@@ -21,7 +21,7 @@ func sidecar(t *testing.T, status int, state string) *httptest.Server {
 		_, _ = io.WriteString(w, state)
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "# HELP x\ngo_goroutines 7\naxle_build_info{version=\"v1\"} 1\naxle_requests_total 5\n")
+		_, _ = io.WriteString(w, "# HELP x\ngo_goroutines 7\naxle_build_info{version=\"v1\"} 1\naxle_downstream_requests_total 5\n")
 	})
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
@@ -71,7 +71,7 @@ func TestHandlerShowsTheSidecarsOwnMetrics(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := View{State: State{Serving, "v1", 3}, Metrics: []string{`axle_build_info{version="v1"} 1`, "axle_requests_total 5"}}
+	want := View{State: State{Serving, "v1", 3}, Metrics: []string{`axle_build_info{version="v1"} 1`, "axle_downstream_requests_total 5"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("view (-want +got):\n%s", diff)
 	}
