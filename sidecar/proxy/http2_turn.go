@@ -95,6 +95,9 @@ func (x *http2Exchange) hurry() {
 		x.fail(httpUnavailable, FailBusy)
 	default:
 		x.delayed, x.left, x.claim.request = false, x.timeout, c.limits.Requests
+		if x.goal.mirror != nil {
+			x.w.count.MirrorDropped++
+		}
 	}
 }
 

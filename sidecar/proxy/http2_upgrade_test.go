@@ -234,3 +234,46 @@ func TestProgramsThatOfferHTTP2(t *testing.T) {
 		})
 	}
 }
+
+// TestAnOfferAmidAMove comes when the connections to endpoints have moved and its own has not, or when none has and none does.
+func TestAnOfferAmidAMove(t *testing.T) {
+	for name, moves := range map[string]bool{"it moves": true, "it stays": false} {
+		t.Run(name, func(t *testing.T) {
+			to, _ := shop2(t)
+			addr := freePort(t)
+			s := http2Snapshot(addr, to)
+			e := started(t, 1, s)
+			c := web2(t, addr)
+			whole := stuck(t, c, 1)
+			late, err := net.Dial("tcp", addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = late.Close() }()
+			_ = late.SetDeadline(time.Now().Add(10 * time.Second))
+			until(t, "both clients are there", func() bool { return e.Stats().Downstream[config.Outbound] == 2 })
+			w := begin(t, e, s)
+			b := w.freeze(t, 1)
+			if moves {
+				w.commit(t, b)
+			} else {
+				w.donor.Thaw(b.ID)
+			}
+			write(t, late, []byte(offer("POST", "", "first")))
+			write(t, late, behind101())
+			time.Sleep(20 * time.Millisecond) // it is read, and waits
+			if moves {
+				w.commit(t, w.freeze(t, 1))
+				w.freeze(t, 0)
+				w.candidate.Done()
+			} else {
+				w.abort()
+			}
+			got, err := upgraded(late)
+			if diff := cmp.Diff([]string{"1  first", "3  second"}, got); diff != "" || err != nil {
+				t.Errorf("%v, (-want +got):\n%s", err, diff)
+			}
+			whole()
+		})
+	}
+}
