@@ -253,7 +253,7 @@ func TestAnOfferAmidAMove(t *testing.T) {
 			_ = late.SetDeadline(time.Now().Add(10 * time.Second))
 			until(t, "both clients are there", func() bool { return e.Stats().Downstream[config.Outbound] == 2 })
 			w := begin(t, e, s)
-			b := w.freeze(t, 1)
+			b := w.freeze(t, 2)
 			if moves {
 				w.commit(t, b)
 			} else {
