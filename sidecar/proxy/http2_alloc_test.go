@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // answerEach2 answers every request that has ended, without allocating.
@@ -56,6 +58,15 @@ func answerEach2(conn net.Conn, answer []byte) {
 
 // TestAnHTTP2RequestAllocatesNothing counts the system calls, too: what streams of one connection send goes together.
 func TestAnHTTP2RequestAllocatesNothing(t *testing.T) {
+	plan := planned // limits, retries whose requests are kept, header changes, another host and path
+	plan.Split, plan.Sticky, plan.Cluster, plan.Fault = nil, "", "shop", nil
+	for name, route := range map[string]config.Route{"plain": {Cluster: "shop"}, "by a route with a plan": plan} {
+		t.Run(name, func(t *testing.T) { http2AllocatesNothing(t, route) })
+	}
+}
+
+func http2AllocatesNothing(t *testing.T, route config.Route) {
+	t.Helper()
 	body := []byte(strings.Repeat("0123456789", 100))
 	for name, trailers := range map[string]bool{"a body at the end": false, "trailers at the end": true} {
 		once := newHTTP2Script() // without a dynamic table: each time the same bytes
@@ -87,7 +98,9 @@ func http2Costs(t *testing.T, body, answer []byte) {
 		}
 	}()
 	addr := freePort(t)
-	e := started(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
+	s := http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort())
+	s.Hosts["shop.demo"].Routes[0] = route
+	e := started(t, 1, s)
 	conn, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -148,6 +149,35 @@ func TestWhatIsTooMuchStays(t *testing.T) {
 			until(t, "no request is open", func() bool { return e.Stats().Waiting == 0 })
 			now = hop(t, now, 1, s)
 			now.Stop()
+		})
+	}
+}
+
+// TestAConnectionIsNoHeavierThanItWeighs, so that a batch within the bound is one that a handover carries.
+func TestAConnectionIsNoHeavierThanItWeighs(t *testing.T) {
+	for name, route := range map[string]config.Route{"plain": {Cluster: "shop"}, "by a plan": http2Plan(time.Hour)} {
+		t.Run(name, func(t *testing.T) {
+			ws, to := waiting(t)
+			addr := freePort(t)
+			s := http2Snapshot(addr, to)
+			s.Hosts["shop.demo"].Routes[0] = route
+			e := started(t, 1, s)
+			ws.ask(t, addr, 50, 1000)
+			until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 50 })
+			weight := e.WeightHTTP2()
+			w := begin(t, e, s)
+			b := w.freeze(t, 51)
+			size := 0
+			for _, c := range b.Conns {
+				size += len(c.State)
+			}
+			if t.Logf("%d bytes, weighed as %d", size, weight); size > weight || weight > 3*size {
+				t.Errorf("%d bytes were weighed as %d", size, weight)
+			}
+			w.commit(t, b)
+			w.freeze(t, 0)
+			w.candidate.Done()
+			ws.answered(t)
 		})
 	}
 }

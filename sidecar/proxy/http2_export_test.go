@@ -7,6 +7,17 @@ func (e *Engine) BoundHTTP2(conns, bytes int) {
 	}
 }
 
+// WeightHTTP2 is how heavy the connections are that have to move together.
+func (e *Engine) WeightHTTP2() (n int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() {
+			size, _, _ := w.openHTTP2(&frozen{})
+			n += size
+		})
+	}
+	return n
+}
+
 // HeldHTTP2 is how many bytes of bodies wait in all loops, and how many exchanges are not over, for tests in the other package.
 func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	for _, w := range e.workers {

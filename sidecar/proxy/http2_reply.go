@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
+	"github.com/axlemesh/axle/sidecar/codec/soap"
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/route"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
@@ -159,10 +161,33 @@ func (x *http2Exchange) decide(f *http2.Fields) (to goal) {
 		to.hash = to.cluster.hash(nil, &w.http2.view, &c.source, c.conn)
 		return to
 	}
-	r := w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view)
+	r, is := x.soap(f)
+	if !is {
+		r = w.routes.Match(w.hostKey(f.Authority()), f.Method(), &w.http2.view)
+	}
 	w.decide(&to, r, &w.http2.view)
 	to.hash = to.cluster.hash(r, &w.http2.view, &c.source, c.conn)
 	return to
+}
+
+// soap returns the route of a call whose header says which it is, if a route names its service; r is nil when none of those takes
+// it. The body, which comes later, is not looked at.
+func (x *http2Exchange) soap(f *http2.Fields) (r *route.Route, is bool) {
+	media := f.ContentType()
+	if x.grpc || len(media) == 0 || string(f.Method()) != "POST" {
+		return nil, false
+	}
+	req := soap.Request{Method: f.Method(), ContentType: media}
+	req.Action, req.HasAction, _ = f.Values("soapaction")
+	call, ok := soap.Find(&req)
+	if !ok {
+		return nil, false
+	}
+	routes := x.w.routes.Named(call.Service)
+	if routes == nil {
+		return nil, false
+	}
+	return route.Match(routes, call.Operation, &x.w.http2.view), true
 }
 
 // grpcTimeout reads at most eight digits and a unit; 0 when it is nothing of that.

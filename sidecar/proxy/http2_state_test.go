@@ -33,6 +33,8 @@ func FuzzHTTP2State(f *testing.F) {
 	x := w.newHTTP2Exchange(c, c.proto.Stream(1))
 	x.cluster, x.head = w.clusterNamed("shop"), []byte("head")
 	x.response.trailers, x.response.end = []byte("trailers"), true
+	w.planned = map[string]*target{"r": {plan: &plan{key: "r", attempts: 3, retry: &config.Retry{On: config.RetryReset}, budget: &budget{}}}}
+	x.goal.route, x.kept.on = w.planned["r"], true
 	fresh := len(c.proto.AppendBinary(nil))
 	f.Add(c.state()[fresh:])
 	f.Fuzz(func(t *testing.T, b []byte) {

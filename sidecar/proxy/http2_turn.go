@@ -97,5 +97,8 @@ func (x *http2Exchange) hurry() {
 		x.fail(httpUnavailable, FailBusy)
 	default:
 		x.delayed, x.left = false, x.timeout
+		if x.goal.mirror != nil {
+			x.w.count.MirrorDropped++
+		}
 	}
 }

@@ -60,3 +60,47 @@ func TestSOAPIsRoutedByServiceAndOperation(t *testing.T) {
 		})
 	}
 }
+
+// TestSOAPOverHTTP2 is routed by its header only.
+func TestSOAPOverHTTP2(t *testing.T) {
+	at := map[string]*origin{}
+	to := map[string]netip.AddrPort{}
+	for _, name := range []string{"web", "quotes", "refunds"} {
+		at[name] = newOrigin(t, statusOnly(200))
+		to[name] = at[name].addr
+	}
+	addr := freePort(t)
+	s := ruled(addr, config.HTTP2, to, config.Route{Cluster: "web"})
+	s.Hosts["urn:quotes"] = &config.Host{Name: "urn:quotes", Routes: []config.Route{
+		{Matches: []config.Match{{Name: config.MatchMethod, Kind: config.MatchExact, Value: "Refund"}}, Cluster: "refunds"},
+		{Matches: []config.Match{{Name: config.MatchPath, Kind: config.MatchPrefix, Value: "/soap"}}, Cluster: "quotes"},
+	}}
+	started(t, 1, s)
+	c := web2(t, addr)
+	for name, tc := range map[string]struct{ contentType, action, want string }{
+		"SOAP 1.1":              {"text/xml; charset=utf-8", `"urn:quotes:Get"`, "quotes"},
+		"its operation":         {"text/xml", `"urn:quotes:Refund"`, "refunds"},
+		"SOAP 1.2":              {`application/soap+xml; action="urn:quotes:Refund"`, "", "refunds"},
+		"a service of nobody's": {"text/xml", `"urn:nobody:Get"`, "web"},
+		"without an action":     {"text/xml", `""`, "web"},
+		"no SOAP":               {"application/json", `"urn:quotes:Get"`, "web"},
+	} {
+		before := at[tc.want].seen.Load()
+		req, err := http.NewRequest(http.MethodPost, "http://shop.demo/soap", strings.NewReader("<x/>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", tc.contentType)
+		if tc.action != "" {
+			req.Header.Set("SOAPAction", tc.action)
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if at[tc.want].seen.Load() != before+1 {
+			t.Errorf("%s: it is not at %s", name, tc.want)
+		}
+	}
+}

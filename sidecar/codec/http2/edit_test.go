@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,10 +19,10 @@ func TestEdit(t *testing.T) {
 			request, func(f *Fields) { f.Edit([]Change{NewChange(Set, "X", "new")}) },
 			[]string{":method: GET", ":path: /api/a?b", ":authority: a", "z: z", "x: new"},
 		},
-		"add": {request, func(f *Fields) { f.Edit([]Change{NewChange(Add, "X", "3")}) }, append(request[:len(request):len(request)], "x: 3")},
+		"add": {request, func(f *Fields) { f.Edit([]Change{NewChange(Add, "X", "3")}) }, slices.Concat(request, []string{"x: 3"})},
 		"absent": {
 			request, func(f *Fields) { f.Edit([]Change{NewChange(Absent, "x", "3"), NewChange(Absent, "B", "4")}) },
-			append(request[:len(request):len(request)], "b: 4"),
+			slices.Concat(request, []string{"b: 4"}),
 		},
 		"remove, before anything is added": {
 			request, func(f *Fields) { f.Edit([]Change{NewChange(Add, "X", "3"), NewChange(Remove, "x", "")}) },

@@ -137,6 +137,9 @@ func (f *Fields) Status() int {
 	return n
 }
 
+// ContentType of the message, nil when it has none.
+func (f *Fields) ContentType() []byte { return f.value(idContentType) }
+
 // GRPC says that the content type is one of gRPC's.
 func (f *Fields) GRPC() bool {
 	const grpc = "application/grpc"
