@@ -112,6 +112,25 @@ func TestShedding(t *testing.T) {
 	}
 }
 
+// TestEasing leaves out a part of one priority, and nothing of those above it.
+func TestEasing(t *testing.T) {
+	server := serve(t, nil)
+	addr := freePort(t)
+	e := started(t, 1, ruled(addr, config.Bolt, map[string]netip.AddrPort{"v1": server.addr}, ranked...))
+	e.Relieve(overload.Actions{Least: config.PriorityDefault, Easing: 0.25})
+	got := map[string]int{}
+	for range 200 {
+		for _, route := range []string{"low", "default", "high"} {
+			if m, err := askOnce(t, addr, boltWith(echoService, "r", route, "prio", "")); err != nil || m.status != 0 {
+				got[route]++
+			}
+		}
+	}
+	if got["low"] != 200 || got["default"] < 20 || got["default"] > 90 || got["high"] != 0 {
+		t.Errorf("of 200 each are shed: %v; want all of low and a quarter of the default priority", got)
+	}
+}
+
 // shedHTTP asks over HTTP. Who is shed is told when to come again.
 func shedHTTP(c *http.Client) func(route, lowered string) string {
 	return func(route, lowered string) string {
