@@ -46,7 +46,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	target := regexp.MustCompile("`make ([a-z0-9-]+)[^`]*`")
 	tests := sources(t, true, ".")
 	code := sources(t, false, "sidecar", "controllers")
-	names := sources(t, false, "api/v1alpha1", "controllers", "webhook")
+	names := sources(t, false, "api/v1alpha1", "controllers", "webhook", "sidecar/xds")
 	makefile := read(t, "../Makefile")
 	roots := []string{"api", "charts", "config", "controllers", "docs", "hack", "sidecar", "webhook"}
 	for _, doc := range documents {

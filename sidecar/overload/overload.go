@@ -94,9 +94,12 @@ const (
 	minInterval = 20 * time.Millisecond
 	// gap is how far a resource has to be below where a state begins for that to end.
 	gap = 0.05
-	// calmFor is for how long, and settleFor how long after a handover nothing is done about its cost: two processes that share
-	// a container, and memory that nobody has collected yet.
-	calmFor   = 2 * time.Second
+	// calmFor is how long that has to last. It doubles, up to mostCalm, when a state comes back soon after it has ended: what was
+	// shed has not gone away.
+	calmFor  = 2 * time.Second
+	mostCalm = 16 * time.Second
+	// settleFor is how long after a handover nothing is done about its cost: two processes that share a container, and memory
+	// that nobody has collected yet.
 	settleFor = 5 * time.Second
 	// cpuMemory is how long a full loop takes to look so: what is that old weighs 1/e of what is new.
 	cpuMemory = 3 * time.Second
@@ -113,6 +116,9 @@ type Actions struct {
 	Refuse    bool
 	// Least is the lowest priority that is still served; above PriorityHigh for none.
 	Least config.Priority
+	// Easing is the part of the requests of priority Least, from 0 to 1, that are left out all the same: what was shed comes
+	// back bit by bit, or all of it would be here again before anybody had looked.
+	Easing float64
 }
 
 // Everything is served.
@@ -147,6 +153,9 @@ type standing struct {
 	state State
 	part  float64
 	calm  time.Duration // since when a lower state would do; 0 while none would
+	wait  time.Duration // as calmFor
+	ended time.Duration // when it got better last, from
+	from  State
 }
 
 // New makes a manager to whom all is calm.
@@ -173,12 +182,16 @@ func (m *Manager) Look(now time.Duration, read [resources]Reading, handing bool)
 			s.state = to
 		}
 		v.State[r], v.Part[r] = s.state, s.part
-		v.Actions.add(s.state, Resource(r))
+		v.Actions.add(s.state, steps, Resource(r))
+		v.Actions.ease(s, now)
 		if first := steps.First(); s.state > Calm || first > 0 && s.part > first-near {
 			v.Next = max(m.cfg.Interval/4, minInterval)
 		}
 	}
 	v.Actions.CloseIdle = v.Actions.CloseIdle && !handing
+	if v.Actions.Easing > 0 {
+		v.Next = max(m.cfg.Interval/4, minInterval)
+	}
 	m.looked = now
 	return v
 }
@@ -200,6 +213,12 @@ func (m *Manager) part(r Resource, read Reading, now time.Duration) float64 {
 func (m *Manager) step(s *standing, steps *Steps, now time.Duration) State {
 	to := steps.at(s.part)
 	if to > s.state && !m.held {
+		switch {
+		case s.wait == 0 || now-s.ended > 2*mostCalm:
+			s.wait = calmFor
+		case s.ended > 0 && now-s.ended < s.wait:
+			s.wait = min(2*s.wait, mostCalm)
+		}
 		s.calm = 0
 		return to
 	}
@@ -210,10 +229,10 @@ func (m *Manager) step(s *standing, steps *Steps, now time.Duration) State {
 	if s.calm == 0 {
 		s.calm = now
 	}
-	if now-s.calm < calmFor {
+	if now-s.calm < s.wait {
 		return s.state
 	}
-	s.calm = now
+	s.calm, s.ended, s.from = now, now, s.state
 	return steps.below(s.state)
 }
 
@@ -247,11 +266,33 @@ func (s *Steps) First() float64 {
 	return 0
 }
 
-// add does what a state asks for. To close or to refuse connections frees no CPU: whoever is turned away comes again.
-func (a *Actions) add(s State, r Resource) {
-	a.CloseIdle = a.CloseIdle || s >= CloseIdle && r != CPU
-	a.Refuse = a.Refuse || s >= Refuse && r != CPU
-	if s >= ShedLow {
-		a.Least = max(a.Least, config.PriorityLow+config.Priority(s-ShedLow)+1)
+// add does what a state asks for, but for what is to be done never. To close or to refuse connections frees no CPU: whoever is
+// turned away comes again.
+func (a *Actions) add(s State, steps *Steps, r Resource) {
+	does := func(step State) bool { return s >= step && steps[step] > 0 }
+	a.CloseIdle = a.CloseIdle || does(CloseIdle) && r != CPU
+	a.Refuse = a.Refuse || does(Refuse) && r != CPU
+	if s < ShedLow {
+		return
+	}
+	if least := config.PriorityLow + config.Priority(s-ShedLow) + 1; least > a.Least {
+		a.Least, a.Easing = least, 0
+	}
+}
+
+// ease leaves out a part of what a resource had shed until a moment ago; less and less of it.
+func (a *Actions) ease(s *standing, now time.Duration) {
+	if s.ended == 0 || s.from < ShedLow || s.state >= s.from || now-s.ended >= s.wait {
+		return
+	}
+	least, left := config.PriorityLow, 1-float64(now-s.ended)/float64(s.wait)
+	if s.state >= ShedLow {
+		least += config.Priority(s.state-ShedLow) + 1
+	}
+	switch {
+	case least > a.Least:
+		a.Least, a.Easing = least, left
+	case least == a.Least:
+		a.Easing = max(a.Easing, left)
 	}
 }

@@ -48,6 +48,14 @@ func TestStates(t *testing.T) {
 			{1 * second, 83, false, overload.ShedLow}, {2 * second, 99, true, overload.ShedLow}, {3 * second, 20, true, overload.ShedLow},
 			{5 * second, 20, true, overload.Refuse},
 		},
+		"what comes back at once is shed for longer": {
+			{1 * second, 83, false, overload.ShedLow}, {2 * second, 20, false, overload.ShedLow}, {4 * second, 20, false, overload.Refuse},
+			{5 * second, 83, false, overload.ShedLow}, {6 * second, 20, false, overload.ShedLow}, {8 * second, 20, false, overload.ShedLow},
+			{10 * second, 20, false, overload.Refuse}, {11 * second, 83, false, overload.ShedLow}, {12 * second, 20, false, overload.ShedLow},
+			{19 * second, 20, false, overload.ShedLow}, {20 * second, 20, false, overload.Refuse}, {28 * second, 20, false, overload.CloseIdle},
+			{36 * second, 20, false, overload.Calm}, {80 * second, 83, false, overload.ShedLow}, {81 * second, 20, false, overload.ShedLow},
+			{83 * second, 20, false, overload.Refuse},
+		},
 		"what nobody knows is no reason": {{1 * second, -1, false, overload.Calm}},
 	}
 	for name, looks := range cases {
@@ -94,6 +102,37 @@ func TestActions(t *testing.T) {
 				t.Errorf("actions (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestWhatWasShedComesBackBitByBit within as long as it took to believe in the calm.
+func TestWhatWasShedComesBackBitByBit(t *testing.T) {
+	m := overload.New(overload.Config{Steps: [3]overload.Steps{overload.Memory: {overload.ShedLow: 0.5, overload.ShedDefault: 0.8}}})
+	for _, l := range []struct {
+		at   time.Duration
+		part float64
+		want overload.Actions
+	}{
+		{1 * second, 0.9, overload.Actions{Least: config.PriorityHigh}}, {2 * second, 0.6, overload.Actions{Least: config.PriorityHigh}},
+		{4 * second, 0.6, overload.Actions{Least: config.PriorityDefault, Easing: 1}},
+		{5 * second, 0.6, overload.Actions{Least: config.PriorityDefault, Easing: 0.5}},
+		{6 * second, 0.6, overload.Actions{Least: config.PriorityDefault}}, {7 * second, 0.1, overload.Actions{Least: config.PriorityDefault}},
+		{9 * second, 0.1, overload.Actions{Least: config.PriorityLow, Easing: 1}}, {10500 * time.Millisecond, 0.1, overload.Actions{Least: config.PriorityLow, Easing: 0.25}},
+		{11 * second, 0.1, overload.Everything()}, {11 * second, 0.9, overload.Actions{Least: config.PriorityHigh}},
+	} {
+		v := m.Look(l.at, [3]overload.Reading{overload.Memory: {Used: l.part, Limit: 1}}, false)
+		if diff := cmp.Diff(l.want, v.Actions); diff != "" {
+			t.Errorf("at %s (-want +got):\n%s", l.at, diff)
+		}
+	}
+}
+
+// TestStepsThatNeverCome are left out when a later one is reached; who sheds a priority sheds those below it.
+func TestStepsThatNeverCome(t *testing.T) {
+	m := overload.New(overload.Config{Steps: [3]overload.Steps{overload.Memory: {overload.ShedDefault: 0.5}}})
+	v := m.Look(time.Minute, [3]overload.Reading{overload.Memory: {Used: 1, Limit: 1}}, false)
+	if diff := cmp.Diff(overload.Actions{Least: config.PriorityHigh}, v.Actions); diff != "" {
+		t.Errorf("actions (-want +got):\n%s", diff)
 	}
 }
 

@@ -19,7 +19,7 @@ func (e *Engine) Calls() (bytes int, open int64) {
 func (e *Engine) Work(d time.Duration) {
 	w := e.workers[0]
 	w.loop.Call(func() {
-		for begin := e.options.Clock(); e.options.Clock()-begin < d; { //nolint:revive // that is its work
+		for begin := e.options.Clock(); e.options.Clock()-begin < d; {
 		}
 	})
 }

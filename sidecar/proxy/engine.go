@@ -62,7 +62,7 @@ type Engine struct {
 	buckets  sync.Map      // of *bucket, by what it limits
 	budgets  sync.Map      // of *budget, by route.Route.Key
 	refusing atomic.Bool   // new clients; see overload.go
-	shedding atomic.Int32  // how many priorities, from the lowest
+	shedding atomic.Int32  // how many priorities, from the lowest, in parts of whole
 
 	mu        sync.Mutex // what follows
 	serving   bool

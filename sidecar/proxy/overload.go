@@ -12,6 +12,9 @@ import (
 // priorities is how many there are.
 const priorities = int(config.PriorityHigh-config.PriorityLow) + 1
 
+// whole is one priority, of those that are shed.
+const whole = 1 << 16
+
 // retryAfter is how many seconds an HTTP client that was turned away should wait.
 const retryAfter = 1
 
@@ -25,7 +28,7 @@ const (
 // Relieve does what an overload asks for. It returns at once; loops close what is idle when they come to it.
 func (e *Engine) Relieve(a overload.Actions) {
 	e.refusing.Store(a.Refuse)
-	e.shedding.Store(int32(a.Least.Index()))
+	e.shedding.Store(int32((float64(a.Least.Index()) + a.Easing) * whole))
 	if !a.CloseIdle {
 		return
 	}
@@ -54,12 +57,17 @@ func (e *Engine) Busy() func(now time.Duration) float64 {
 	}
 }
 
-// sheds leaves a request out that is among the n lowest priorities. What is answered here anyway, and what asks whether
-// somebody is well, is not.
+// sheds leaves a request out that is among the lowest priorities, n of them in parts of whole: of the last one, chance decides.
+// What is answered here anyway, and what asks whether somebody is well, is not left out.
 func (w *worker) sheds(to *goal, n int) bool {
 	at := to.priority.Index()
-	if at >= n || to.cluster == nil || to.probe {
+	if at*whole >= n || to.cluster == nil || to.probe {
 		return false
+	}
+	if (at+1)*whole > n {
+		if w.chance++; at*whole+int(mix(w.chance)%whole) >= n {
+			return false
+		}
 	}
 	w.count.Shed[at]++
 	to.end(httpUnavailable, FailShed)

@@ -89,7 +89,6 @@ func TestShedding(t *testing.T) {
 			s.Hosts[echoDubbo] = &config.Host{Name: echoDubbo, Routes: ranked}
 			e := started(t, 2, s)
 			ask := tc.ask(t, addr)
-			shed := [3]uint64{}
 			for _, least := range []config.Priority{config.PriorityLow, config.PriorityDefault, config.PriorityHigh, config.PriorityHigh + 1, config.PriorityLow} {
 				e.Relieve(sheds(least))
 				got := ""
@@ -100,7 +99,7 @@ func TestShedding(t *testing.T) {
 					t.Errorf("with %s as the least: %s, want %s", least, got, expected[least])
 				}
 			}
-			shed = [3]uint64{4 + 4 + 4, 2 + 2, 2} // as those rows have it, by the priority that was asked with
+			shed := [3]uint64{4 + 4 + 4, 2 + 2, 2} // as those rows have it, by the priority that was asked with
 			stats := e.Stats()
 			if diff := cmp.Diff(shed, stats.Shed); diff != "" {
 				t.Errorf("shed (-want +got):\n%s", diff)
@@ -109,6 +108,25 @@ func TestShedding(t *testing.T) {
 				t.Errorf("%d failures are counted, want 18", n)
 			}
 		})
+	}
+}
+
+// TestEasing leaves out a part of one priority, and nothing of those above it.
+func TestEasing(t *testing.T) {
+	server := serve(t, nil)
+	addr := freePort(t)
+	e := started(t, 1, ruled(addr, config.Bolt, map[string]netip.AddrPort{"v1": server.addr}, ranked...))
+	e.Relieve(overload.Actions{Least: config.PriorityDefault, Easing: 0.25})
+	got := map[string]int{}
+	for range 200 {
+		for _, route := range []string{"low", "default", "high"} {
+			if m, err := askOnce(t, addr, boltWith(echoService, "r", route, "prio", "")); err != nil || m.status != 0 {
+				got[route]++
+			}
+		}
+	}
+	if got["low"] != 200 || got["default"] < 20 || got["default"] > 90 || got["high"] != 0 {
+		t.Errorf("of 200 each are shed: %v; want all of low and a quarter of the default priority", got)
 	}
 }
 
@@ -220,9 +238,11 @@ func TestClosingIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	rpc.settle(t)
-	if res, err := http.ReadResponse(bufio.NewReader(idle), nil); err != nil || res.StatusCode != 200 {
+	res, err := http.ReadResponse(bufio.NewReader(idle), nil)
+	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("%+v, %v", res, err)
 	}
+	_ = res.Body.Close()
 	relieve := func() {
 		e.Relieve(overload.Actions{CloseIdle: true, Least: config.PriorityLow})
 		e.Stats() // the loop has done it

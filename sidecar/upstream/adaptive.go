@@ -93,8 +93,10 @@ func (a *Adaptive) Give() {
 	}
 }
 
-// Held is how many places are taken, and Limit how many there are for requests of the default priority.
-func (a *Adaptive) Held() int64  { return a.held.Load() }
+// Held is how many places are taken.
+func (a *Adaptive) Held() int64 { return a.held.Load() }
+
+// Limit is how many there are for requests of the default priority.
 func (a *Adaptive) Limit() int64 { return a.limit.Load() }
 
 // Observe takes the latency of a request that has ended, well or not. A failure never makes a server look faster.

@@ -19,7 +19,7 @@ const priorityMetadata = "axlemesh.io/priority"
 
 // adaptiveMetadata is the key of a cluster's typed filter metadata with Envoy's AdaptiveConcurrency. Envoy has that for a
 // listener, where it bounds what comes in; here it bounds what goes to a cluster.
-const adaptiveMetadata = "axlemesh.io/adaptive_concurrency"
+const adaptiveMetadata = "axlemesh.io/adaptive-concurrency"
 
 func translatePriority(p corev3.RoutingPriority, m *corev3.Metadata, out *config.Route) error {
 	if p == corev3.RoutingPriority_HIGH {

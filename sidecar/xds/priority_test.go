@@ -84,7 +84,7 @@ func TestTranslateAdaptive(t *testing.T) {
 		"nothing said": {in: &adaptivev3.AdaptiveConcurrency{}, err: "gradient_controller_config: it is missing"},
 		"too slow":     {in: slow, err: "adaptive: the window 1h0m0s is not between 10ms and 1m"},
 		"in the past":  {in: past, err: "min_rtt_calc_params.interval: -1ns is negative"},
-		"another type": {in: &clusterv3.Cluster{}, err: "metadata.typed_filter_metadata[axlemesh.io/adaptive_concurrency]: "},
+		"another type": {in: &clusterv3.Cluster{}, err: "metadata.typed_filter_metadata[axlemesh.io/adaptive-concurrency]: "},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
