@@ -50,7 +50,7 @@ type Source struct {
 	mu     sync.Mutex // one Service at a time: what was read last is what is in force
 	wanted map[types.NamespacedName][]Subset
 	// upstreams are what is in force for the ports of Services that have any.
-	upstreams map[types.NamespacedName]map[int32]*axlev1.Upstream
+	upstreams map[types.NamespacedName]map[int32]InForce
 }
 
 // Setup makes the manager keep the store current, on the leader and elsewhere.
@@ -157,9 +157,9 @@ func (s *Source) want(name types.NamespacedName, subsets []Subset) {
 }
 
 // use notes how the endpoints of a Service are used: those of its subsets, too.
-func (s *Source) use(name types.NamespacedName, by map[int32]*axlev1.Upstream) {
+func (s *Source) use(name types.NamespacedName, by map[int32]InForce) {
 	if s.upstreams == nil {
-		s.upstreams = map[types.NamespacedName]map[int32]*axlev1.Upstream{}
+		s.upstreams = map[types.NamespacedName]map[int32]InForce{}
 	}
 	if len(by) == 0 {
 		delete(s.upstreams, name)

@@ -38,7 +38,7 @@ type Resources struct {
 	Reports []Report
 	Subsets []Subset
 	// Upstreams are what is in force for the Service's ports: its subsets need it, too.
-	Upstreams map[int32]*axlev1.Upstream
+	Upstreams map[int32]InForce
 }
 
 // ClusterName of one port of a Service.
@@ -96,7 +96,7 @@ func Generate(s Scene) Resources {
 
 // edsCluster keeps requests in the caller's zone when the Service asks for that (spec.trafficDistribution), and uses its endpoints as
 // up says.
-func edsCluster(name string, svc *corev1.Service, port corev1.ServicePort, up *axlev1.Upstream) *clusterv3.Cluster {
+func edsCluster(name string, svc *corev1.Service, port corev1.ServicePort, up InForce) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},

@@ -27,7 +27,7 @@ type compiler struct {
 	problems map[place][]problem
 	subsets  map[Subset]bool
 	// What is in force for the Service's ports, and whose it is.
-	upstreams map[int32]*axlev1.Upstream
+	upstreams map[int32]InForce
 	owners    map[int32]*axlev1.TrafficRule
 }
 

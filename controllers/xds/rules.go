@@ -19,7 +19,7 @@ type compiled struct {
 	hosts     []*routev3.VirtualHost
 	reports   []Report
 	subsets   []Subset
-	upstreams map[int32]*axlev1.Upstream // by port
+	upstreams map[int32]InForce // by port
 }
 
 // candidate is one match of a rule for one service key.
@@ -48,7 +48,7 @@ func compile(s *Scene) compiled {
 	slices.SortStableFunc(rules, older)
 	c := &compiler{
 		Scene: s, subsets: map[Subset]bool{}, problems: map[place][]problem{},
-		owners: map[int32]*axlev1.TrafficRule{}, upstreams: map[int32]*axlev1.Upstream{},
+		owners: map[int32]*axlev1.TrafficRule{}, upstreams: map[int32]InForce{},
 	}
 	for _, rule := range rules {
 		invalid := invalid(rule)

@@ -19,7 +19,7 @@ type Provider struct {
 	Service *corev1.Service
 	Slices  []*discoveryv1.EndpointSlice
 	// Upstreams in force, by port; Subsets looks at them. Generate finds them.
-	Upstreams map[int32]*axlev1.Upstream
+	Upstreams map[int32]InForce
 }
 
 // Pod is what an endpoint depends on. Way gives its mesh port by application port, see Way.

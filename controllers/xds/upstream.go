@@ -13,12 +13,16 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
+
+// ruleKey is where a cluster's metadata names the rule whose upstream it has, for people.
+const ruleKey = "rule"
 
 // Names that only our sidecars know.
 const (
@@ -61,7 +65,7 @@ func (c *compiler) own(rule *axlev1.TrafficRule, parent int, ports []corev1.Serv
 	}
 	asked := false
 	for _, p := range ports {
-		c.owners[p.Port], c.upstreams[p.Port] = rule, up
+		c.owners[p.Port], c.upstreams[p.Port] = rule, InForce{nameOf(rule).String(), up}
 		report.Clusters = append(report.Clusters, ClusterName(c.Service.Namespace, c.Service.Name, p.Port))
 		asked = asked || protocolOf(p) == protocolHTTP
 	}
@@ -83,11 +87,22 @@ func (c *compiler) parentPorts(port int32) []corev1.ServicePort {
 	return all
 }
 
-// apply makes a cluster use its endpoints as an Upstream says; nil says nothing.
-func apply(up *axlev1.Upstream, svc *corev1.Service, port corev1.ServicePort, c *clusterv3.Cluster) {
+// InForce is an upstream that is in force for a port, and the TrafficRule that it is of. The zero value is none.
+type InForce struct {
+	Rule     string // NAMESPACE/NAME
+	Upstream *axlev1.Upstream
+}
+
+// apply makes a cluster use its endpoints as an upstream says. It names the rule, too: a cluster that becomes a rule's, or another rule's, is
+// sent and acknowledged anew even where nothing else of it changes.
+func apply(by InForce, svc *corev1.Service, port corev1.ServicePort, c *clusterv3.Cluster) {
+	up := by.Upstream
 	if up == nil {
 		return
 	}
+	c.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: {
+		Fields: map[string]*structpb.Value{ruleKey: structpb.NewStringValue(by.Rule)},
+	}}}
 	if up.ConnectTimeout != nil {
 		c.ConnectTimeout = durationpb.New(up.ConnectTimeout.Duration)
 	}

@@ -10,6 +10,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
@@ -72,6 +73,16 @@ func TestAnUpstreamThatAsksNobody(t *testing.T) {
 	r = Generate(mesh(ruled(t, "gray", time.Hour, "upstream: {healthCheck: {http: {path: /}}}")))
 	if f := r.Reports[0].Resolved; !f.OK {
 		t.Errorf("resolved %+v", f)
+	}
+}
+
+// TestAnUpstreamThatChangesNothing is sent and acknowledged all the same: else its rule would wait for ever.
+func TestAnUpstreamThatChangesNothing(t *testing.T) {
+	before := Generate(mesh()).Clusters[0]
+	after := Generate(mesh(ruled(t, "gray", time.Hour, onlyRPC+"upstream: {connectTimeout: 1s}"))).Clusters[0]
+	other := Generate(mesh(ruled(t, "green", time.Hour, onlyRPC+"upstream: {connectTimeout: 1s}"))).Clusters[0]
+	if before.GetName() != after.GetName() || proto.Equal(before, after) || proto.Equal(after, other) {
+		t.Errorf("%v\n%v\n%v", before, after, other)
 	}
 }
 

@@ -17,9 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	// Extensions inside resources are only written out when their types are known.
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
-
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 )
 
