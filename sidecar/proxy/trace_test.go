@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -297,9 +298,7 @@ func TestSpansOfTwoSidecarsHangTogether(t *testing.T) {
 		[]string{"rpc_trace_context.sofaTraceId", sofaTrace, "rpc_trace_context.sofaRpcId", "0.1.2", "rpc_trace_context.sofaCallerApp", "checkout"},
 		"00" + sofaTrace, "", "sibling", "",
 	}}
-	for name, c := range rpc {
-		bolt[name] = c
-	}
+	maps.Copy(bolt, rpc)
 	all := map[string]map[string]chain{"http1": web, "http2": web, "grpc": web, "bolt": bolt, "bolt with a checksum": bolt, "dubbo": rpc}
 	for name, speak := range speakers {
 		for context, want := range all[name] {
