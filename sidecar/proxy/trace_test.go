@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,18 +176,18 @@ func serveGRPCWire(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPor
 
 func serveBoltWire(sum bool) func(*testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
 	return func(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
-		size := 0
+		var size atomic.Int64
 		idAt := 5
 		if sum {
 			idAt = 6
 		}
-		to, seen := wire(t, func() int { return size }, func(b []byte) []byte { return frame(0, binary.BigEndian.Uint32(b[idAt:]), "", nil) })
+		to, seen := wire(t, func() int { return int(size.Load()) }, func(b []byte) []byte { return frame(0, binary.BigEndian.Uint32(b[idAt:]), "", nil) })
 		return to, func(t *testing.T, addr netip.AddrPort, pairs ...string) string {
 			request := headed(77, []byte("body"), append(pairs, "sofa_head_method_name", "pay", "service", echoService)...)
 			if sum {
 				request = version2(request, true)
 			}
-			size = len(request)
+			size.Store(int64(len(request)))
 			answer := 20
 			if sum {
 				answer = 22
@@ -202,11 +203,11 @@ func serveBoltWire(sum bool) func(*testing.T) (netip.AddrPort, func(*testing.T, 
 }
 
 func serveDubboWire(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
-	size := 0
-	to, seen := wire(t, func() int { return size }, func(b []byte) []byte { return dubboFrame(flagResponse, 20, binary.BigEndian.Uint64(b[4:]), nil) })
+	var size atomic.Int64
+	to, seen := wire(t, func() int { return int(size.Load()) }, func(b []byte) []byte { return dubboFrame(flagResponse, 20, binary.BigEndian.Uint64(b[4:]), nil) })
 	return to, func(t *testing.T, addr netip.AddrPort, pairs ...string) string {
 		request := dubboFrame(flagRequest, 0, 7, dubboCall(echoDubbo, "pay", []byte("arg"), pairs...))
-		size = len(request)
+		size.Store(int64(len(request)))
 		got := called(t, addr, request, 16, seen)
 		copy(got[4:12], request[4:])
 		return rpcSeen(t, request, got, pairs)
