@@ -98,8 +98,12 @@ func TestATunnelHasASpan(t *testing.T) {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	write(t, conn, []byte("GET /upgrade HTTP/1.1\r\nHost: shop.demo\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("%+v, %v", res, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("status %d", res.StatusCode)
 	}
 	give(t, from, next)
 	time.Sleep(20 * time.Millisecond)
