@@ -189,7 +189,9 @@ func (x *exchange) forward(req *http1.Request, n int, traceparent string) {
 	if p := x.edits(); p != nil {
 		req.Edit(p.request)
 		f.Authority, f.Rewrite = p.edit.Host, rewrite(req.Target.Path, p.edit.Prefix, p.edit.With)
-		room += p.room
+		if room += p.room; p.traces {
+			f.Traceparent = ""
+		}
 	}
 	x.head = req.AppendForward(x.client.w.loop.Pool().Take(room), &f)
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type plan struct {
 	request, response   []http1.Change // of edit
 	request2, response2 []http2.Change // likewise
 	room                int            // that a request's head needs beyond what it has
+	traces              bool           // it changes the traceparent of requests: ours is not added
 }
 
 func (w *worker) newPlan(r *route.Route, at *places) *plan {
@@ -43,6 +45,7 @@ func (w *worker) newPlan(r *route.Route, at *places) *plan {
 		p.room = len(r.Edit.Host) + len(r.Edit.With)
 		for _, c := range p.request {
 			p.room += len(c.Name) + len(c.Value) + len(": \r\n")
+			p.traces = p.traces || strings.EqualFold(c.Name, "traceparent")
 		}
 	}
 	return p

@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,18 +176,18 @@ func serveGRPCWire(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPor
 
 func serveBoltWire(sum bool) func(*testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
 	return func(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
-		size := 0
+		var size atomic.Int64
 		idAt := 5
 		if sum {
 			idAt = 6
 		}
-		to, seen := wire(t, func() int { return size }, func(b []byte) []byte { return frame(0, binary.BigEndian.Uint32(b[idAt:]), "", nil) })
+		to, seen := wire(t, func() int { return int(size.Load()) }, func(b []byte) []byte { return frame(0, binary.BigEndian.Uint32(b[idAt:]), "", nil) })
 		return to, func(t *testing.T, addr netip.AddrPort, pairs ...string) string {
 			request := headed(77, []byte("body"), append(pairs, "sofa_head_method_name", "pay", "service", echoService)...)
 			if sum {
 				request = version2(request, true)
 			}
-			size = len(request)
+			size.Store(int64(len(request)))
 			answer := 20
 			if sum {
 				answer = 22
@@ -201,11 +203,11 @@ func serveBoltWire(sum bool) func(*testing.T) (netip.AddrPort, func(*testing.T, 
 }
 
 func serveDubboWire(t *testing.T) (netip.AddrPort, func(*testing.T, netip.AddrPort, ...string) string) {
-	size := 0
-	to, seen := wire(t, func() int { return size }, func(b []byte) []byte { return dubboFrame(flagResponse, 20, binary.BigEndian.Uint64(b[4:]), nil) })
+	var size atomic.Int64
+	to, seen := wire(t, func() int { return int(size.Load()) }, func(b []byte) []byte { return dubboFrame(flagResponse, 20, binary.BigEndian.Uint64(b[4:]), nil) })
 	return to, func(t *testing.T, addr netip.AddrPort, pairs ...string) string {
 		request := dubboFrame(flagRequest, 0, 7, dubboCall(echoDubbo, "pay", []byte("arg"), pairs...))
-		size = len(request)
+		size.Store(int64(len(request)))
 		got := called(t, addr, request, 16, seen)
 		copy(got[4:12], request[4:])
 		return rpcSeen(t, request, got, pairs)
@@ -297,9 +299,7 @@ func TestSpansOfTwoSidecarsHangTogether(t *testing.T) {
 		[]string{"rpc_trace_context.sofaTraceId", sofaTrace, "rpc_trace_context.sofaRpcId", "0.1.2", "rpc_trace_context.sofaCallerApp", "checkout"},
 		"00" + sofaTrace, "", "sibling", "",
 	}}
-	for name, c := range rpc {
-		bolt[name] = c
-	}
+	maps.Copy(bolt, rpc)
 	all := map[string]map[string]chain{"http1": web, "http2": web, "grpc": web, "bolt": bolt, "bolt with a checksum": bolt, "dubbo": rpc}
 	for name, speak := range speakers {
 		for context, want := range all[name] {

@@ -31,7 +31,7 @@ func (s *Span) appendAttributes(b []byte) []byte {
 		b = appendString(b, spanAttributes, "error.type", e)
 	}
 	if s.Retries > 0 && !s.rpc() {
-		b = appendInt(b, spanAttributes, "http.request.resend_count", int64(s.Retries))
+		b = appendInt(b, "http.request.resend_count", int64(s.Retries))
 	}
 	text("sofa.trace_id", SOFATrace)
 	text("sofa.rpc_id", SOFACall)
@@ -43,11 +43,11 @@ func (s *Span) appendStatus(b []byte) []byte {
 	switch {
 	case s.Status < 0:
 	case s.System == GRPC:
-		return appendInt(b, spanAttributes, "rpc.grpc.status_code", int64(s.Status))
+		return appendInt(b, "rpc.grpc.status_code", int64(s.Status))
 	case s.rpc():
 		return appendString(b, spanAttributes, "rpc.response.status_code", strconv.Itoa(int(s.Status)))
 	default:
-		return appendInt(b, spanAttributes, "http.response.status_code", int64(s.Status))
+		return appendInt(b, "http.response.status_code", int64(s.Status))
 	}
 	return b
 }
@@ -60,7 +60,7 @@ func (s *Span) appendPeer(b []byte) []byte {
 		return appendString(b, spanAttributes, "client.address", s.Peer.Addr().String())
 	}
 	b = appendString(b, spanAttributes, "network.peer.address", s.Peer.Addr().String())
-	return appendInt(b, spanAttributes, "network.peer.port", int64(s.Peer.Port()))
+	return appendInt(b, "network.peer.port", int64(s.Peer.Port()))
 }
 
 // appendOwn writes what only this sidecar knows.
@@ -74,10 +74,10 @@ func (s *Span) appendOwn(b []byte) []byte {
 		}
 	}
 	if s.Retries > 0 {
-		b = appendInt(b, spanAttributes, "axle.retries", int64(s.Retries))
+		b = appendInt(b, "axle.retries", int64(s.Retries))
 	}
 	if s.Moved {
-		b = appendTrue(b, spanAttributes, "axle.moved")
+		b = appendTrue(b, "axle.moved")
 	}
 	return b
 }

@@ -175,16 +175,16 @@ func appendString[V string | []byte](b []byte, field protowire.Number, key strin
 	return append(b, value...)
 }
 
-// appendInt writes a KeyValue with an integer.
-func appendInt(b []byte, field protowire.Number, key string, value int64) []byte {
-	b = appendKey(b, field, key, protowire.SizeTag(valueInt)+protowire.SizeVarint(uint64(value)))
+// appendInt writes an attribute of a span that is an integer.
+func appendInt(b []byte, key string, value int64) []byte {
+	b = appendKey(b, spanAttributes, key, protowire.SizeTag(valueInt)+protowire.SizeVarint(uint64(value)))
 	b = protowire.AppendTag(b, valueInt, protowire.VarintType)
 	return protowire.AppendVarint(b, uint64(value))
 }
 
-// appendTrue writes a KeyValue that is true.
-func appendTrue(b []byte, field protowire.Number, key string) []byte {
-	b = appendKey(b, field, key, protowire.SizeTag(valueBool)+1)
+// appendTrue writes an attribute of a span that is true.
+func appendTrue(b []byte, key string) []byte {
+	b = appendKey(b, spanAttributes, key, protowire.SizeTag(valueBool)+1)
 	b = protowire.AppendTag(b, valueBool, protowire.VarintType)
 	return protowire.AppendVarint(b, 1)
 }
