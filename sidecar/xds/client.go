@@ -95,15 +95,15 @@ func (c *Client) Import(lastGood []byte) error {
 	return nil
 }
 
-// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet. A snapshot is delivered at
-// once when that changes it.
+// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet. Where a snapshot was delivered
+// that this changes, another one follows at once.
 func (c *Client) Lend(lastGood []byte) error {
 	from := NewStore()
 	if _, err := from.Import(lastGood); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	changed := c.session.store.lend(from)
+	changed := c.session.store.lend(from) && c.delivered
 	c.mu.Unlock()
 	if changed {
 		c.deliver()

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"crypto/fips140"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
+	record "github.com/axlemesh/axle/sidecar/codec/tls"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -152,6 +154,8 @@ func transport(s *corev3.TransportSocket, m proto.Message) (plain bool, err erro
 	switch {
 	case s == nil, typed.GetTypeUrl() == typeRawBuffer:
 		return true, nil
+	case fips140.Enforced():
+		return false, record.ErrFIPS
 	case !typed.MessageIs(m):
 		return false, fmt.Errorf("typed_config: %q is unsupported: use %s", typed.GetTypeUrl(), m.ProtoReflect().Descriptor().Name())
 	}

@@ -56,7 +56,7 @@ type host struct {
 	sources map[int]labels
 }
 
-// translateListener reads a Listener: one address, one filter chain, one filter.
+// translateListener reads a Listener: one address, one filter chain, or the same one with TLS and without, one filter.
 func translateListener(l *listenerv3.Listener) (entrance, error) {
 	out := entrance{Listener: config.Listener{Name: l.GetName()}, caller: translateCaller(l.GetMetadata())}
 	var err error
@@ -71,8 +71,8 @@ func translateListener(l *listenerv3.Listener) (entrance, error) {
 	default:
 		return out, fmt.Errorf("traffic_direction: %s: set INBOUND or OUTBOUND", l.GetTrafficDirection())
 	}
-	if n := len(l.GetFilterChains()); n != 1 {
-		return out, fmt.Errorf("filter_chains: send exactly 1, not %d", n)
+	if out.tls, err = listenerTLS(l.GetFilterChains()); err != nil {
+		return out, err
 	}
 	filters := l.GetFilterChains()[0].GetFilters()
 	if len(filters) != 1 {
@@ -81,8 +81,7 @@ func translateListener(l *listenerv3.Listener) (entrance, error) {
 	if err := translateFilter(filters[0], &out.Listener); err != nil {
 		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
 	}
-	out.tls, err = downstreamTLS(l.GetFilterChains()[0].GetTransportSocket())
-	return out, within("filter_chains[0].transport_socket", err)
+	return out, nil
 }
 
 // translateFilter takes the protocol from the filter's name, and from its configuration where requests go: all to one
