@@ -70,15 +70,15 @@ func span(b []byte, units int) int {
 		if at >= len(b) {
 			return -1
 		}
-		size, counts := 1, 1
-		switch c := b[at]; {
-		case c < 0x80:
+		if b[at] < 0x80 {
 			n := max(ascii(b[at:], units), 1)
 			at += n
 			units -= n
 			continue
+		}
+		size, counts := 2, 1
+		switch c := b[at]; {
 		case c >= 0xc0 && c < 0xe0:
-			size = 2
 		case c >= 0xe0 && c < 0xf0:
 			size = 3
 		case c >= 0xf0 && c < 0xf8:
