@@ -234,6 +234,7 @@ func TestAccessLog(t *testing.T) {
 				}
 				_, _ = conn.Write([]byte("POST /slow HTTP/1.1\r\nHost: shop.demo\r\nContent-Length: 1\r\n\r\nx"))
 				time.Sleep(200 * time.Millisecond)
+				_ = conn.(*net.TCPConn).SetLinger(0) // it is not read while it waits: only a reset is noticed at once
 				_ = conn.Close()
 			},
 			func(t *testing.T, addr netip.AddrPort) *config.Snapshot {
