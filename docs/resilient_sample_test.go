@@ -106,6 +106,11 @@ func TestResilientSample(t *testing.T) {
 			t.Errorf("the metrics lack %s", line)
 		}
 	}
+	eventually(t, "the access log has what the limit and the fault have answered", func() bool {
+		b, _ := os.ReadFile(filepath.Join(p.dir, "run/axle/resilient.json"))
+		log := string(b)
+		return strings.Count(log, `"status":429`) == 2 && strings.Count(log, `"status":503,"flags":"fault"`) == 1
+	})
 }
 
 // answer serves HTTP at address.

@@ -8,7 +8,7 @@ import (
 // ringSize is how many lines of one loop may wait to be written. It is a power of two.
 const ringSize = 2048
 
-// maxSpare bounds the entries that a loop keeps besides.
+// maxSpare bounds the entries that a loop keeps besides; so many are made at once.
 const maxSpare = 64
 
 // Filter says which requests are logged.
@@ -77,14 +77,25 @@ func (r *Ring) Take() *Entry {
 
 // TakeMoved returns an entry for a request that another process has sampled.
 func (r *Ring) TakeMoved() *Entry {
-	var e *Entry
-	if n := len(r.spare); n > 0 {
-		e, r.spare = r.spare[n-1], r.spare[:n-1]
-	} else if e = r.free.pop(); e == nil {
-		e = &Entry{text: make([]byte, 0, maxText)}
+	e := r.free.pop()
+	if e == nil {
+		if len(r.spare) == 0 {
+			r.grow()
+		}
+		last := len(r.spare) - 1
+		e, r.spare = r.spare[last], r.spare[:last]
 	}
 	e.reset()
 	return e
+}
+
+// grow makes entries, many at once.
+func (r *Ring) grow() {
+	entries, text := make([]Entry, maxSpare), make([]byte, maxSpare*maxText)
+	for i := range entries {
+		entries[i].text = text[i*maxText : i*maxText : (i+1)*maxText]
+		r.spare = append(r.spare, &entries[i])
+	}
 }
 
 // Put gives an entry back whose request has ended. logged says that its line will be written, dropped that it would have

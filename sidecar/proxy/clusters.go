@@ -83,8 +83,8 @@ func (e *Engine) used() map[endpointOf]upstream.Standing {
 			for _, c := range w.clusters {
 				c.peers(func(p *upstream.Peer) {
 					at(c, p.Addr, func(s *upstream.Standing) {
-						requests, errors := p.Counts()
-						s.Active, s.Requests, s.Errors = s.Active+p.Active(), s.Requests+requests, s.Errors+errors
+						requests, failed := p.Counts()
+						s.Active, s.Requests, s.Errors = s.Active+p.Active(), s.Requests+requests, s.Errors+failed
 					})
 				})
 			}

@@ -117,4 +117,8 @@ func TestBytesAreCounted(t *testing.T) {
 		t.Errorf("load %+v", l)
 	}
 	allEnded(t, s, 0)
+	one := e.Clusters()[0].Endpoints[0]
+	if one.Connections != 1 || one.Active != 0 || one.Requests != 3 || one.Errors != 0 {
+		t.Errorf("/clusters shows %+v", one)
+	}
 }

@@ -94,16 +94,19 @@ func allocatesNothing(t *testing.T, text, end, want string, route config.Route) 
 	}
 	ask(200) // pools fill up
 	var before, after runtime.MemStats
-	const requests = 2000
+	requests := 2000
+	if logTo != nil {
+		requests = 10_000 // a writer that is late has the loop make entries, 2048 at most, 64 at once
+	}
 	counted := e.Stats()
 	runtime.ReadMemStats(&before)
 	ask(requests)
 	runtime.ReadMemStats(&after)
 	calls := e.Stats()
-	if per := float64(after.Mallocs-before.Mallocs) / requests; per > 0.01 {
+	if per := float64(after.Mallocs-before.Mallocs) / float64(requests); per > 0.01 {
 		t.Errorf("%.3f allocations per request, want 0", per)
 	}
-	reads, writes := float64(calls.Reads-counted.Reads)/requests, float64(calls.Writes-counted.Writes)/requests
+	reads, writes := float64(calls.Reads-counted.Reads)/float64(requests), float64(calls.Writes-counted.Writes)/float64(requests)
 	if reads > 2.01 || writes > 2.01 {
 		t.Errorf("%.2f reads and %.2f writes per request, want one of each on either side", reads, writes)
 	}
