@@ -50,7 +50,7 @@ func TestTheDumpHasNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.offered.key = once
-	block := &config.TLS{Certificate: file, Key: file, Trust: file, Name: "shop"}
+	block := &config.TLS{Certificates: []config.Certificate{config.Pair(file, file)}, Trust: config.PEM{File: file}, Name: "shop"}
 	a.gate = newGate(func(*config.Snapshot) error { return nil }, a.Log)
 	if err := a.gate.now(&config.Snapshot{
 		Listeners: []config.Listener{{Name: "in", TLS: block}},

@@ -76,12 +76,12 @@ func http2AllocatesNothing(t *testing.T, route config.Route) {
 		if trailers {
 			once.headers(1, true, 0, "grpc-status= 0", "grpc-message= ")
 		}
-		t.Run(name, func(t *testing.T) { http2Costs(t, body, once.Bytes()) })
+		t.Run(name, func(t *testing.T) { http2Costs(t, body, once.Bytes(), route) })
 	}
 }
 
-// http2Costs has requests with a body answered so.
-func http2Costs(t *testing.T, body, answer []byte) {
+// http2Costs has requests with a body, which the route takes, answered so.
+func http2Costs(t *testing.T, body, answer []byte, route config.Route) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
