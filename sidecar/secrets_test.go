@@ -95,7 +95,7 @@ func (m *mesh) client(port int, account string) func() (net.Conn, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(m.cert)
 	return func() (net.Conn, error) {
-		d := &net.Dialer{Timeout: 10 * time.Second}
+		d := &net.Dialer{Timeout: 2 * time.Second}
 		return tls.DialWithDialer(d, "tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{RootCAs: pool, ServerName: "pay.test", Certificates: []tls.Certificate{pair}})
 	}
 }

@@ -93,10 +93,16 @@ func (c candidate) Warm(state []byte) error {
 	}
 	c.app.mu.Lock()
 	c.app.handovers = w.Handovers
-	if c.app.lastGood == nil {
+	inherited := c.app.lastGood == nil && len(w.LastGood) > 0
+	if inherited {
 		c.app.lastGood = w.LastGood
 	}
 	c.app.mu.Unlock()
+	if inherited && c.app.Supervisor != nil { // a crash may come before the control plane has sent anything
+		if err := c.app.Supervisor.Keep(keepXDS, w.LastGood); err != nil {
+			c.app.Log.Error(err, "A restart of the proxy would not find its configuration")
+		}
+	}
 	return c.app.gate.now(fallback)
 }
 
