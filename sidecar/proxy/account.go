@@ -52,14 +52,14 @@ func (v *waiting) ended(code Code, flag Flag) {
 	if v.down == nil || v.down.gone {
 		flag = FlagClientGone
 	}
-	v.account.end(v.up.w, code, flag)
+	v.end(v.up.w, code, flag)
 	v.route = nil
 }
 
 // elsewhere says that the request goes on as a call: its end is not here.
 func (v *waiting) elsewhere() {
 	v.call, v.route, v.span = nil, nil, nil
-	v.account.forget()
+	v.forget()
 }
 
 // code is a response's own status.

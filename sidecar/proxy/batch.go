@@ -164,7 +164,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	}
 	for _, p := range b.pairs {
 		p.over = true
-		p.account.forget()
+		p.forget()
 		p.claim.release()
 		delete(w.pairs, p.down.ID)
 		w.givenAway(p.from)
