@@ -94,5 +94,5 @@ func (v *waiting) given() {
 		v.ended(0, FlagClientGone)
 	}
 	v.route = nil
-	v.account.forget()
+	v.forget()
 }

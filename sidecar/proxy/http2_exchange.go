@@ -123,7 +123,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.waited()
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.cluster, up.host.Addr, up.used)
 	}
 	p := &x.request
@@ -162,7 +162,7 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 		if status >= 500 {
 			w.count.Errors[x.client.from.Direction]++
 		}
-		if e := x.goal.account.line; e != nil {
+		if e := x.goal.line; e != nil {
 			e.Heard = w.loop.Now()
 		}
 		x.answeredWith(status)

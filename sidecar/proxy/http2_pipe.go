@@ -75,7 +75,7 @@ func (p *http2Pipe) write(data []byte) int {
 		sent += n
 		p.done = p.done || last
 	}
-	if e := p.x.goal.account.line; e != nil {
+	if e := p.x.goal.line; e != nil {
 		if p.response {
 			e.Out += uint64(sent)
 		} else {

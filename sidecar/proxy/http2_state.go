@@ -216,7 +216,7 @@ func (w *worker) releaseHTTP2(b *frozen) {
 // release forgets an exchange that has another owner.
 func (x *http2Exchange) release() {
 	x.over = true
-	x.goal.account.forget() // the next owner counts how it ends
+	x.goal.forget() // the next owner counts how it ends
 	x.request.release()
 	x.response.release()
 	x.forget()

@@ -49,7 +49,7 @@ func (x *exchange) send() {
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
 	}
 	if x.Connect {
@@ -114,7 +114,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.Heard = w.loop.Now()
 	}
 	x.code = CodeOf(res.Status)
