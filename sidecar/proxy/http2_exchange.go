@@ -142,7 +142,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	if x.goal.span != nil {
 		x.goal.span.Peer = up.host.Addr
 	}
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.cluster, up.host.Addr, up.used)
 	}
 	p := &x.request
@@ -210,7 +210,7 @@ func (x *http2Exchange) accept(f *http2.Fields, status int) {
 		w.count.Errors[x.client.from.Direction]++
 	}
 	x.statusSpan(status)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.Heard = w.loop.Now()
 	}
 	x.answeredWith(status)

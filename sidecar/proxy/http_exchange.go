@@ -52,7 +52,7 @@ func (x *exchange) send() {
 	if x.goal.span != nil {
 		x.goal.span.Peer = x.up.host.Addr
 	}
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
 	}
 	if x.Connect {
@@ -118,7 +118,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.Heard = w.loop.Now()
 	}
 	x.code = CodeOf(res.Status)

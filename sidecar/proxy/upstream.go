@@ -95,7 +95,7 @@ type waiting struct {
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
 	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span = up, slot, nil, false, false, nil, nil, nil
-	v.account.forget()
+	v.forget()
 	v.claim.release()
 	return v
 }
