@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string) error {
 	fs.DurationVar(&cfg.Steady, "steady", 10*time.Second, "time before the first upgrade")
 	fs.DurationVar(&cfg.Between, "between", 500*time.Millisecond, "time between two upgrades")
 	fs.StringVar(&cfg.Sidecar, "sidecar", "", "sidecar binary; built from this tree when empty")
+	fs.StringVar(&cfg.Other, "other", "", "another release's binary, which every second generation runs: upgrades there and back")
 	fs.StringVar(&cfg.Source, "C", ".", "root of the source tree")
 	fs.BoolVar(&cfg.Verbose, "v", false, "show what the sidecars log")
 	if err := fs.Parse(args); err != nil {

@@ -91,7 +91,11 @@ func (s *storm) launch(ctx context.Context, generation int) (*sidecar, error) {
 		args = append(args, "--takeover")
 	}
 	g := &sidecar{generation: generation, log: name + ".log", done: make(chan struct{})}
-	g.cmd = exec.CommandContext(ctx, s.binary, args...)
+	binary := s.binary
+	if s.cfg.Other != "" && generation%2 == 0 {
+		binary = s.cfg.Other
+	}
+	g.cmd = exec.CommandContext(ctx, binary, args...)
 	g.cmd.Cancel = func() error { return g.cmd.Process.Signal(syscall.SIGTERM) }
 	g.cmd.WaitDelay = 5 * time.Second
 	log, err := os.Create(g.log)

@@ -24,9 +24,11 @@ type Config struct {
 	Steady, Between time.Duration
 	// Sidecar is the binary; it is built from Source when empty, sabotaged as Break says.
 	Sidecar, Source, Break string
-	Verbose                bool
-	Out                    io.Writer
-	Now                    func() time.Time
+	// Other is the binary of every second generation, such as another release's; empty for one binary in all.
+	Other   string
+	Verbose bool
+	Out     io.Writer
+	Now     func() time.Time
 }
 
 // The names of the latency windows.
