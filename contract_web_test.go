@@ -118,6 +118,10 @@ func TestEditsReachTheRequest(t *testing.T) {
 		},
 		"the whole path":     {rule: "{rewrite: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}", edit: &config.Edit{With: "/a"}},
 		"a prefix that is /": {rule: "{matches: [{path: {value: /}}], rewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}", edit: &config.Edit{Prefix: "/", With: "/v2/"}},
+		"the longest for it": {
+			rule: "{matches: [{path: {value: /}}], rewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /" + strings.Repeat("a", 1023) + "}}}",
+			edit: &config.Edit{Prefix: "/", With: "/" + strings.Repeat("a", 1023) + "/"},
+		},
 		"a redirect of the whole path": {
 			rule: "{redirect: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}", redirect: &config.Redirect{With: "/a", Status: 302},
 		},
