@@ -302,3 +302,18 @@ func TestTicketKeysReachNoDisk(t *testing.T) {
 		t.Errorf("the key is where it should not be, or not where it should; %v", err)
 	}
 }
+
+// TestWhatWaitsIsToldInOrder, the same each time: a page that changes says that something has changed.
+func TestWhatWaitsIsToldInOrder(t *testing.T) {
+	s := NewStore()
+	fill(t, s, "1", inbound(), edsCluster("pay"))
+	fill(t, s, "2", secured(bySecrets("", "web")), securedCluster("pay", "pay.test", bySecrets("trust")))
+	want := `listener "inbound/15200" waits for secret "web"; its last version stays
+cluster "pay" waits for secret "trust"; its last version stays`
+	for range 20 {
+		_, err := s.Snapshot()
+		if diff := cmp.Diff(want, err.Error()); diff != "" {
+			t.Fatalf("what waits (-want +got):\n%s", diff)
+		}
+	}
+}
