@@ -59,6 +59,7 @@ func TestTheWebSampleReachesTheRequest(t *testing.T) {
 		"a path that has moved":         {req: got{"/old/cart", nil}, name: "moved"},
 		"the batch":                     {caller: "batch", req: got{"/", nil}, name: "batch", clusters: 1},
 		"where it may not go":           {caller: "batch", req: got{"/admin/users", nil}, name: "not-for-batch", status: 403},
+		"however long its path is":      {caller: "batch", req: got{"/admin/" + strings.Repeat("a", 2*config.MaxRegexValue), nil}, name: "not-for-batch", status: 403},
 		"where others may":              {caller: "till", req: got{"/admin/users", nil}, name: "default", clusters: 1},
 		"and those that nobody knows":   {req: got{"/admin", nil}, name: "default", clusters: 1},
 		"the more specific match wins":  {caller: "batch", req: got{"/shop", beta}, name: "beta", clusters: 2},
@@ -117,6 +118,10 @@ func TestEditsReachTheRequest(t *testing.T) {
 		},
 		"the whole path":     {rule: "{rewrite: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}", edit: &config.Edit{With: "/a"}},
 		"a prefix that is /": {rule: "{matches: [{path: {value: /}}], rewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}", edit: &config.Edit{Prefix: "/", With: "/v2/"}},
+		"the longest for it": {
+			rule: "{matches: [{path: {value: /}}], rewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /" + strings.Repeat("a", 1023) + "}}}",
+			edit: &config.Edit{Prefix: "/", With: "/" + strings.Repeat("a", 1023) + "/"},
+		},
 		"a redirect of the whole path": {
 			rule: "{redirect: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}", redirect: &config.Redirect{With: "/a", Status: 302},
 		},

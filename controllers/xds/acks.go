@@ -245,7 +245,11 @@ func (a *acks) count(parts []part) Count {
 			continue
 		}
 		all = append(all, h)
-		_, _ = hash.Write([]byte(p.kind + "\n" + p.name + "\n" + h.version + "\n")) // never fails
+		name := p.name
+		if p.kind != resource.VirtualHostType { // replicas of the release before know hosts alone, and have to agree while they are replaced
+			name = p.kind + "\n" + name
+		}
+		_, _ = hash.Write([]byte(name + "\n" + h.version + "\n")) // never fails
 	}
 	if len(all) == 0 {
 		return Count{}

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"testing"
@@ -225,5 +227,20 @@ func TestAServiceKeyOfAnOlderServiceIsLost(t *testing.T) {
 	}
 	if !slices.Contains(told, gray) {
 		t.Error("nobody was told")
+	}
+}
+
+// TestReplicasOfTwoReleasesAgree: while the operator is upgraded, rules without an upstream stay Programmed.
+func TestReplicasOfTwoReleasesAgree(t *testing.T) {
+	a := newAcks(func([]part) {})
+	host, cluster := part{resource.VirtualHostType, "pay.payments"}, part{resource.ClusterType, "pay.payments"}
+	a.want(host, "v1")
+	a.want(cluster, "v1")
+	sum := sha256.Sum256([]byte("pay.payments\nv1\n")) // what the release before has
+	if got, want := a.count([]part{host}).Version, hex.EncodeToString(sum[:8]); got != want {
+		t.Errorf("version %s, want %s", got, want)
+	}
+	if a.count([]part{host}).Version == a.count([]part{cluster}).Version {
+		t.Error("a host and a cluster look alike")
 	}
 }

@@ -52,7 +52,7 @@ const (
 	maxChanges     = 64
 	maxHeaderName  = 128
 	maxHeaderValue = 4 << 10
-	maxRewrite     = 1 << 10
+	maxRewrite     = 1<<10 + 1 // a TrafficRule has 1 KiB, and gets a slash behind that where it replaces /
 )
 
 // untouchable headers frame a message, belong to one connection, or say where it goes: changing them would break it.

@@ -96,6 +96,7 @@ const (
 	MatchSuffix
 	MatchContains
 	MatchRange
+	MatchSegments // by the parts of a path between slashes: /a is how /a and /a/b begin, and not /ab
 )
 
 // Match is a condition on the method, the path, the query or a header of a request. What a request does not have never
@@ -160,7 +161,7 @@ func (m Match) Validate() error {
 			errs = append(errs, fmt.Errorf("present compares with no value, such as %q", m.Value))
 		}
 	case MatchExact:
-	case MatchPrefix:
+	case MatchPrefix, MatchSegments:
 		if m.Value == "" {
 			errs = append(errs, errors.New("an empty prefix is what present is for"))
 		}

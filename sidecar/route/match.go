@@ -237,6 +237,9 @@ func (m *match) fits(value []byte) bool {
 		return bytes.Equal(value, m.value)
 	case config.MatchPrefix:
 		return bytes.HasPrefix(value, m.value)
+	case config.MatchSegments:
+		rest, ok := bytes.CutPrefix(value, m.value)
+		return ok && (len(rest) == 0 || rest[0] == '/')
 	case config.MatchSuffix:
 		return bytes.HasSuffix(value, m.value)
 	case config.MatchContains:

@@ -101,6 +101,11 @@ func TestMatchOnWhatARequestHas(t *testing.T) {
 		"absent":                             {[]config.Match{inverse(header(config.MatchPresent, ""))}, "", request{}, true},
 		"not absent":                         {[]config.Match{inverse(header(config.MatchPresent, ""))}, "", user(""), false},
 		"a path":                             {[]config.Match{{Name: config.MatchPath, Kind: config.MatchPrefix, Value: "/a"}}, "", request{path: "/a/b"}, true},
+		"a path by its parts":                {onPath("/a.b"), "", request{path: "/a.b/c"}, true},
+		"all of its parts":                   {onPath("/a.b"), "", request{path: "/a.b"}, true},
+		"not a part of a part":               {onPath("/a.b"), "", request{path: "/a.bc"}, false},
+		"not what is written like them":      {onPath("/a.b"), "", request{path: "/axb"}, false},
+		"a long path by its parts":           {onPath("/a"), "", request{path: "/a/" + strings.Repeat("b", config.MaxRegexValue)}, true},
 		"a path where there is none":         {[]config.Match{{Name: config.MatchPath}}, "", request{}, false},
 		"a path is no header":                {[]config.Match{{Name: config.MatchPath}}, "", request{headers: map[string]string{":path": "/"}}, false},
 		"a method by regex":                  {[]config.Match{{Name: config.MatchMethod, Kind: config.MatchRegex, Value: "get.*"}}, "getPrice", request{}, true},
@@ -151,4 +156,8 @@ func TestEveryRouteHasItsIndex(t *testing.T) {
 	if len(seen) != table.Len() || !seen[0] || !seen[1] || !seen[2] {
 		t.Errorf("indexes %v of %d routes, want 0 to 2", seen, table.Len())
 	}
+}
+
+func onPath(segments string) []config.Match {
+	return []config.Match{{Name: config.MatchPath, Kind: config.MatchSegments, Value: segments}}
 }

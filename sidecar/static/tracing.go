@@ -16,6 +16,8 @@ func checkTracing(t *bootstrap.Tracing) (errs []error) {
 	switch u, err := url.Parse(t.Endpoint); {
 	case err != nil:
 		bad("endpoint: it is no URL") // err has the URL, and that may have a password
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "": // it is not shown, either
+		bad("endpoint: it has a query or a fragment: the collector gets no credentials")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path == "":
 		bad("endpoint: %q is no URL of a collector: use one as http://127.0.0.1:4318/v1/traces", u.Redacted())
 	case u.User != nil:

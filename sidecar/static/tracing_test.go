@@ -35,6 +35,8 @@ func TestMistakesInTracing(t *testing.T) {
 		"no path":             {in: &bootstrap.Tracing{Endpoint: "http://127.0.0.1:4318"}, want: "use one as http://127.0.0.1:4318/v1/traces"},
 		"another scheme":      {in: &bootstrap.Tracing{Endpoint: "grpc://127.0.0.1:4317/x"}, want: "is no URL of a collector"},
 		"a password":          {in: &bootstrap.Tracing{Endpoint: "http://me:secret@127.0.0.1:4318/v1/traces"}, want: "the collector gets no credentials"},
+		"a token":             {in: &bootstrap.Tracing{Endpoint: good + "?token=secret"}, want: "it has a query or a fragment: the collector gets no credentials"},
+		"a token, elsewhere":  {in: &bootstrap.Tracing{Endpoint: good + "#secret"}, want: "it has a query or a fragment"},
 		"more than all":       {in: &bootstrap.Tracing{Endpoint: good, SamplePercent: 101}, want: "tracing.samplePercent: 101 is not between 0 and 100"},
 		"less than none":      {in: &bootstrap.Tracing{Endpoint: good, SamplePercent: -1}, want: "tracing.samplePercent: -1 is not between 0 and 100"},
 		"nothing of the sort": {in: &bootstrap.Tracing{Endpoint: good, SamplePercent: math.NaN()}, want: "tracing.samplePercent: NaN"},

@@ -158,7 +158,7 @@ func TestTranslateActions(t *testing.T) {
 			in: path(func(m *routev3.RouteMatch) {
 				m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/a.b"}
 			}),
-			want: config.Route{Cluster: "c", Matches: onPath(config.MatchRegex, `/a\.b(?:/.*)?`), Edit: &config.Edit{Prefix: "/a.b", With: "/z"}},
+			want: config.Route{Cluster: "c", Matches: onPath(config.MatchSegments, "/a.b"), Edit: &config.Edit{Prefix: "/a.b", With: "/z"}},
 		},
 		"another whole path": {
 			in: route(func(_ *routev3.Route, a *routev3.RouteAction) {

@@ -3,7 +3,6 @@ package xds
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -149,7 +148,7 @@ func translatePath(m *routev3.RouteMatch) (path *config.Match, prefix string, er
 	case *routev3.RouteMatch_Path:
 		return match(config.MatchExact, how.Path), "", nil
 	case *routev3.RouteMatch_PathSeparatedPrefix:
-		return match(config.MatchRegex, regexp.QuoteMeta(how.PathSeparatedPrefix)+"(?:/.*)?"), how.PathSeparatedPrefix, nil
+		return match(config.MatchSegments, how.PathSeparatedPrefix), how.PathSeparatedPrefix, nil
 	case *routev3.RouteMatch_SafeRegex:
 		if err := only(how.SafeRegex, "regex", "google_re2"); err != nil {
 			return nil, "", inside("safe_regex", err)

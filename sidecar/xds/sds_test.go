@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
@@ -282,4 +283,37 @@ func FuzzSecret(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTicketKeysReachNoDisk: we resume nothing, but the same keys open the tickets of other proxies.
+func TestTicketKeysReachNoDisk(t *testing.T) {
+	const key = "a key that other proxies have, too"
+	l := secured(bySecrets("", "web"))
+	l.FilterChains[0].TransportSocket = socketOf(&tlsv3.DownstreamTlsContext{
+		CommonTlsContext: bySecrets("", "web"),
+		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_SessionTicketKeys{
+			SessionTicketKeys: &tlsv3.TlsSessionTicketKeys{Keys: []*corev3.DataSource{inline(key)}},
+		},
+	})
+	s := NewStore()
+	fill(t, s, "1", l, certSecret("web", pairs()[0]))
+	exported, err := s.Export()
+	if err != nil || !bytes.Contains(exported.All, []byte(key)) || bytes.Contains(exported.Keyless, []byte(key)) {
+		t.Errorf("the key is where it should not be, or not where it should; %v", err)
+	}
+}
+
+// TestWhatWaitsIsToldInOrder, the same each time: a page that changes says that something has changed.
+func TestWhatWaitsIsToldInOrder(t *testing.T) {
+	s := NewStore()
+	fill(t, s, "1", inbound(), edsCluster("pay"))
+	fill(t, s, "2", secured(bySecrets("", "web")), securedCluster("pay", "pay.test", bySecrets("trust")))
+	want := `listener "inbound/15200" waits for secret "web"; its last version stays
+cluster "pay" waits for secret "trust"; its last version stays`
+	for range 20 {
+		_, err := s.Snapshot()
+		if diff := cmp.Diff(want, err.Error()); diff != "" {
+			t.Fatalf("what waits (-want +got):\n%s", diff)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -89,10 +90,14 @@ func validation(name string, v *tlsv3.CertificateValidationContext) (*trust, err
 	return out, nil
 }
 
-// bundle wants certificates, all of them readable: one that is left out of a bundle is missed when it is too late.
+// bundle wants certificates, all of them readable: one that is left out of a bundle is missed when it is too late. Roots are public,
+// and treated so: a key has no business among them.
 func bundle(b []byte) error {
 	n := 0
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return errors.New("there is a private key in it")
+		}
 		if block.Type != "CERTIFICATE" {
 			continue
 		}

@@ -3,6 +3,7 @@ package xds
 import (
 	"bytes"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -233,4 +234,22 @@ func FuzzUpdate(f *testing.F) {
 			t.Errorf("what was exported cannot be imported: %v, %v", problems, err)
 		}
 	})
+}
+
+// TestALastGoodOfTheFirstFormatIsRead: what a release without secrets has left, with the sample of a TrafficRule in it.
+func TestALastGoodOfTheFirstFormatIsRead(t *testing.T) {
+	b, err := os.ReadFile("testdata/lastgood-1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore()
+	if problems, err := s.Import(b); problems != nil || err != nil {
+		t.Fatalf("import: %v, %v", problems, err)
+	}
+	if snap := snapshot(t, s); len(snap.Listeners) != 4 || len(snap.Clusters) != 7 || len(snap.Hosts["com.x.Pay:1.0"].Routes) < 3 {
+		t.Errorf("snapshot %+v", snap)
+	}
+	if exported, err := s.Export(); err != nil || !bytes.Equal(exported.All, b) {
+		t.Errorf("it is written in another way now, which that release has to read when it comes back; %v", err)
+	}
 }

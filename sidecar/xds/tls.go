@@ -32,6 +32,7 @@ type tlsBlock struct {
 	server       bool
 	certificates []string
 	trust        string // "" for none
+	tickets      bool   // keys of tickets came with it, which have no use here
 }
 
 // secrets are all names.
@@ -46,7 +47,7 @@ func (b *tlsBlock) secrets() []string {
 }
 
 // keys says that a key came with the context.
-func (b *tlsBlock) keys() bool { return b != nil && len(b.Certificates) > 0 }
+func (b *tlsBlock) keys() bool { return b != nil && (len(b.Certificates) > 0 || b.tickets) }
 
 // resolve puts in what the secrets have. What is missing of them, and what does not go together, is in the block's Waiting.
 func (b *tlsBlock) resolve(held map[string]resource) *config.TLS {
@@ -105,7 +106,7 @@ func downstreamTLS(s *corev3.TransportSocket) (*tlsBlock, error) {
 		"full_scan_certs_on_sni_mismatch"); err != nil {
 		return nil, inside("typed_config", err)
 	}
-	b := &tlsBlock{server: true}
+	b := &tlsBlock{server: true, tickets: len(d.GetSessionTicketKeys().GetKeys()) > 0}
 	if err := commonTLS(d.GetCommonTlsContext(), b); err != nil {
 		return nil, inside("typed_config.common_tls_context", err)
 	}

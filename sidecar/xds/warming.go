@@ -110,9 +110,9 @@ func (s *Store) waiting(snap *config.Snapshot) error {
 	for _, name := range slices.Sorted(maps.Keys(snap.Clusters)) {
 		say("cluster", name, snap.Clusters[name].TLS, "")
 	}
-	for what, typeURL := range map[string]string{"listener": TypeListener, "cluster": TypeCluster} {
+	for _, typeURL := range []string{TypeListener, TypeCluster} {
 		for _, name := range slices.Sorted(maps.Keys(s.warming[typeURL])) {
-			say(what, name, s.warming[typeURL][name].block().resolve(s.types[TypeSecret]), "; its last version stays")
+			say(strings.ToLower(short(typeURL)), name, s.warming[typeURL][name].block().resolve(s.types[TypeSecret]), "; its last version stays")
 		}
 	}
 	return errors.Join(errs...)
