@@ -39,6 +39,7 @@ func (x *http2Exchange) reply(status int) {
 		code, message := grpcStatus(status), grpcMessage(status)
 		if x.goal.why == FailShed {
 			code, message = grpcExhausted, "the sidecar is overloaded"
+			x.code = CodeOf(code)
 		}
 		f.Add("grpc-status", strconv.Itoa(code))
 		f.Add("grpc-message", "axle: "+message)
