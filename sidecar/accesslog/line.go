@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // Field is one field of a line.
@@ -31,6 +33,9 @@ var fields = []Field{
 	{"endpoint", "of the last try", func(b []byte, e *Entry, _ time.Time) []byte {
 		if !e.Endpoint.IsValid() {
 			return b
+		}
+		if _, unix := address.UnixName(e.Endpoint); unix {
+			return quoted(b, address.String(e.Endpoint))
 		}
 		return append(e.Endpoint.AppendTo(append(b, '"')), '"')
 	}},
