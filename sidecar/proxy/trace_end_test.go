@@ -208,4 +208,13 @@ func TestHowAGRPCSpanEnds(t *testing.T) {
 		t.Fatalf("got %+v", spans)
 	}
 	spans[0].want(t, "rpc.grpc.status_code=12\naxle.failure=no_route\nerror.type=no_route")
+	c = traced(t, 100)
+	addr = freePort(t)
+	e = started(t, 1, http2Snapshot(addr, to))
+	e.Relieve(sheds(config.PriorityHigh + 1))
+	callWithStatus(t, dialGRPC(t, addr, "shop.demo"), codes.OK)
+	if spans = c.all(t, e); len(spans) != 1 {
+		t.Fatalf("got %+v", spans)
+	}
+	spans[0].want(t, "rpc.grpc.status_code=8\naxle.failure=shed\nerror.type=shed")
 }
