@@ -57,7 +57,7 @@ var fields = []Field{
 	{"bytes_out", "to the client, likewise; of an answer of the sidecar's own nothing is counted", func(b []byte, e *Entry, _ time.Time) []byte { return strconv.AppendUint(b, e.Out, 10) }},
 	{"duration_us", "from the request to its end, in microseconds", func(b []byte, e *Entry, _ time.Time) []byte { return strconv.AppendInt(b, e.Took.Microseconds(), 10) }},
 	{"upstream_us", "from the last try to the beginning of its answer (tcp: to the open connection), in microseconds", func(b []byte, e *Entry, _ time.Time) []byte {
-		if e.Sent == 0 || e.Heard < e.Sent {
+		if e.Sent == 0 || e.Heard == 0 || e.Heard < e.Sent {
 			return b
 		}
 		return strconv.AppendInt(b, (e.Heard - e.Sent).Microseconds(), 10)
