@@ -112,5 +112,5 @@ func (v *waiting) given() {
 		v.up.w.given(v.span)
 	}
 	v.route = nil
-	v.account.forget()
+	v.forget()
 }

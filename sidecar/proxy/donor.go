@@ -98,10 +98,10 @@ func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
 	for key, a := range w.relayed {
 		if d := w.downs[key.down]; d != nil {
-			a.account.end(w, a.reply.failureCode(FailHandover), FlagOf(FailHandover))
+			a.end(w, a.reply.failureCode(FailHandover), FlagOf(FailHandover))
 			w.fail(d, a.reply, FailHandover)
 		} else {
-			a.account.end(w, 0, FlagClientGone)
+			a.end(w, 0, FlagClientGone)
 		}
 	}
 	clear(w.relayed)

@@ -33,29 +33,28 @@ func TestAnAnsweredStreamNeedsNoPlan(t *testing.T) {
 			addr := freePort(t)
 			tc.route.Name, tc.route.Cluster = "r", "v1"
 			e := started(t, 1, ruled(addr, config.HTTP2, map[string]netip.AddrPort{"v1": o.addr}, tc.route))
-			read := make(chan *http.Response, 1)
+			begun, done := make(chan struct{}), make(chan struct{})
 			go func() {
+				defer close(done)
 				res, err := web2(t, addr).Get("http://shop.demo/")
-				if err != nil {
+				if close(begun); err != nil {
 					t.Error(err)
+					return
 				}
-				read <- res
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
 			}()
 			<-asked
 			if n := e.PlansHTTP2(); (n > 0) != tc.needs {
 				t.Errorf("before the answer %d bytes are written", n)
 			}
 			close(head)
-			res := <-read
-			if res == nil {
-				t.FailNow()
-			}
+			<-begun
 			if n := e.PlansHTTP2(); n > 0 {
 				t.Errorf("behind the head of the answer %d bytes are written", n)
 			}
 			close(body)
-			_, _ = io.Copy(io.Discard, res.Body)
-			_ = res.Body.Close()
+			<-done
 		})
 	}
 }
