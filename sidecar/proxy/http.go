@@ -134,7 +134,7 @@ func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		if from == x.client.conn {
 			e.In += uint64(len(b))
 		} else {

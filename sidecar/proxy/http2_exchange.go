@@ -140,7 +140,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
 	x.goal.span.SentTo(up.host.Addr)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.cluster, up.host.Addr, up.used)
 	}
 	p := &x.request
@@ -208,7 +208,7 @@ func (x *http2Exchange) accept(f *http2.Fields, status int) {
 		w.count.Errors[x.client.from.Direction]++
 	}
 	x.statusSpan(status)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.Heard = w.loop.Now()
 	}
 	x.answeredWith(status)

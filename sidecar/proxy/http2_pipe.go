@@ -78,7 +78,7 @@ func (p *http2Pipe) write(data []byte) int {
 	}
 	before := min(p.prepaid, sent)
 	p.prepaid -= before
-	if e := p.x.goal.account.line; e != nil {
+	if e := p.x.goal.line; e != nil {
 		if p.response {
 			e.Out += uint64(sent)
 		} else {

@@ -240,7 +240,7 @@ func (w *worker) releaseHTTP2(b *frozen) {
 // release forgets an exchange that has another owner.
 func (x *http2Exchange) release() {
 	x.over = true
-	x.goal.account.forget() // the next owner counts how it ends
+	x.goal.forget() // the next owner counts how it ends
 	x.part.close()
 	x.w.given(x.goal.span)
 	x.goal.span = nil

@@ -50,7 +50,7 @@ func (x *exchange) send() {
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
 	x.goal.span.SentTo(x.up.host.Addr)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
 	}
 	if x.Connect {
@@ -116,7 +116,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	}
 	x.forget()
 	w.loop.Cancel(&x.turn.timer)
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.Heard = w.loop.Now()
 	}
 	x.code = CodeOf(res.Status)

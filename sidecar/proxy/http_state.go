@@ -190,7 +190,7 @@ func (w *worker) releaseHTTP(b *frozen) {
 			delete(w.webs, up.conn.ID)
 			up.leavePlace()
 		}
-		c.x.goal.account.forget() // the next owner counts how it ends
+		c.x.goal.forget() // the next owner counts how it ends
 		c.x.ended(FlagNone)
 		w.given(c.x.goal.span)
 		w.givenAway(c.from)

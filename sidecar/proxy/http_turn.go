@@ -169,7 +169,7 @@ func (x *exchange) whole(req *http1.Request, rest []byte) int {
 	}
 	x.head = x.client.w.loop.Pool().Append(x.head, rest[:n])
 	x.request, x.repeat = body, true
-	if e := x.goal.account.line; e != nil {
+	if e := x.goal.line; e != nil {
 		e.In += uint64(n)
 	}
 	return n

@@ -75,7 +75,7 @@ func (w *worker) line(to *goal, from *config.Listener, c *caller) *accesslog.Ent
 		return nil
 	}
 	e.Listener, e.Client = from.Name, c.addr
-	to.account.line = e
+	to.line = e
 	return e
 }
 

@@ -86,7 +86,7 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 	}
 	r := relayState{kind: relayRequest, down: d.id, listener: *d.from, frame: f.raw}
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
-	to.account.forget()
+	to.forget()
 	to.call.end()
 }
 

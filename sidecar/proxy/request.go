@@ -109,7 +109,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)
-		if e := to.account.line; e != nil {
+		if e := to.line; e != nil {
 			logTries(e, up.cluster, up.host.Addr, up.used)
 		}
 		to.account.end(w, 0, FlagNone) // nobody says more
@@ -132,7 +132,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	v.down, v.reply = d, f.reply
 	v.claim.place(&up.host.Peer, up.used)
 	v.route, v.account, v.span = to.route, to.account, to.span
-	if e := v.account.line; e != nil {
+	if e := v.line; e != nil {
 		logTries(e, up.cluster, up.host.Addr, up.used)
 	}
 	if v.call = to.call; v.call != nil {
@@ -163,7 +163,7 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		up.free(v)
 		return
 	}
-	if e := v.account.line; e != nil {
+	if e := v.line; e != nil {
 		e.Heard, e.Out = w.loop.Now(), uint64(len(f.raw))
 	}
 	v.ended(f.code(), FlagNone)

@@ -117,7 +117,7 @@ func (p *pair) choose() bool {
 	p.claim.request = p.cluster.limits.Connections
 	p.claim.place(&p.host.Peer, now)
 	p.addr = p.host.Addr
-	if e := p.account.line; e != nil {
+	if e := p.line; e != nil {
 		logTries(e, p.cluster, p.addr, now)
 	}
 	return true
@@ -179,7 +179,7 @@ func (s side) Connected(*loop.Conn) {
 	s.w.loop.Cancel(&s.timeout)
 	s.host.Worked()
 	s.claim.tell(upstream.OutcomeOK, s.w.loop.Now())
-	if e := s.account.line; e != nil {
+	if e := s.line; e != nil {
 		e.Heard = s.w.loop.Now()
 	}
 	s.down.Resume()
@@ -269,7 +269,7 @@ func (p *pair) settle(why error) {
 	case p.w.pairs[p.down.ID] == p:
 		p.w.loop.Cancel(&p.timeout)
 		delete(p.w.pairs, p.down.ID)
-		if e := p.account.line; e != nil {
+		if e := p.line; e != nil {
 			e.In, e.Out = p.down.Totals()
 		}
 		p.account.end(p.w, 0, p.flag)

@@ -96,7 +96,7 @@ type waiting struct {
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
 	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span, v.told = up, slot, nil, false, false, nil, nil, nil, false
-	v.account.forget()
+	v.forget()
 	v.claim.release()
 	return v
 }
