@@ -127,6 +127,7 @@ func (u *upConn) state() *connState {
 }
 
 func (w *worker) thaw(b *frozen) {
+	w.keepSpans()
 	for _, up := range b.ups {
 		w.loop.Start(&up.watch, beatEvery)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })
