@@ -282,3 +282,35 @@ func TestAnEntryAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a line", n)
 	}
 }
+
+// TestARequestOlderThanTheProcess: the clock of the next process began when that did.
+func TestARequestOlderThanTheProcess(t *testing.T) {
+	for name, tc := range map[string]struct {
+		heard time.Duration
+		want  string
+	}{
+		"answered":     {8 * time.Second, `"upstream_us":3000000,`},
+		"not answered": {0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := full()
+			e.Sent, e.Heard = 5*time.Second, tc.heard
+			var twice Entry
+			twice.reset()
+			moved := &Entry{}
+			moved.reset()
+			if err := moved.Moved(e.Move(nil, 10*time.Second), time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if err := twice.Moved(moved.Move(nil, time.Second), time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range []*Entry{moved, &twice} {
+				line := string(e.appendLine(nil, noon))
+				if !strings.Contains(line, tc.want) || tc.want == "" && strings.Contains(line, "upstream_us") {
+					t.Errorf("want %s in %s", tc.want, line)
+				}
+			}
+		})
+	}
+}

@@ -130,11 +130,15 @@ func (e *Entry) Moved(b []byte, now time.Duration) error {
 		b = b[n:]
 		return v
 	}
-	at := func(ago uint64) time.Duration {
+	at := func(ago uint64) time.Duration { // which may be before the clock here began
 		if ago == 0 {
 			return 0
 		}
-		return max(now-time.Duration(ago-1), 1)
+		since := time.Duration(ago - 1)
+		if bad = bad || since < 0; since != now {
+			return now - since
+		}
+		return 1
 	}
 	e.Listener, e.Cluster = string(bytes()), string(bytes())
 	for _, a := range []*netip.AddrPort{&e.Endpoint, &e.Client} {

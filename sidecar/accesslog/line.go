@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // Field is one field of a line.
@@ -32,6 +34,9 @@ var fields = []Field{
 		if !e.Endpoint.IsValid() {
 			return b
 		}
+		if _, unix := address.UnixName(e.Endpoint); unix {
+			return quoted(b, address.String(e.Endpoint))
+		}
 		return append(e.Endpoint.AppendTo(append(b, '"')), '"')
 	}},
 	{"client", "address of the client's end of its connection", func(b []byte, e *Entry, _ time.Time) []byte {
@@ -52,7 +57,7 @@ var fields = []Field{
 	{"bytes_out", "to the client, likewise; of an answer of the sidecar's own nothing is counted", func(b []byte, e *Entry, _ time.Time) []byte { return strconv.AppendUint(b, e.Out, 10) }},
 	{"duration_us", "from the request to its end, in microseconds", func(b []byte, e *Entry, _ time.Time) []byte { return strconv.AppendInt(b, e.Took.Microseconds(), 10) }},
 	{"upstream_us", "from the last try to the beginning of its answer (tcp: to the open connection), in microseconds", func(b []byte, e *Entry, _ time.Time) []byte {
-		if e.Sent == 0 || e.Heard < e.Sent {
+		if e.Sent == 0 || e.Heard == 0 || e.Heard < e.Sent {
 			return b
 		}
 		return strconv.AppendInt(b, (e.Heard - e.Sent).Microseconds(), 10)

@@ -110,6 +110,7 @@ func (u *upConn) state() *connState {
 			w.loop.Cancel(&v.call.timer)
 		}
 		state := waitingState{slot: slot.ID(), reply: v.reply, beat: v.beat, left: v.left}
+		v.told = v.down != nil && !v.down.gone
 		switch {
 		case v.mirror:
 			state.left += lateFor // nobody waits for its answer there, which must not meet another request either
@@ -126,6 +127,7 @@ func (u *upConn) state() *connState {
 }
 
 func (w *worker) thaw(b *frozen) {
+	w.keepSpans()
 	for _, up := range b.ups {
 		w.loop.Start(&up.watch, beatEvery)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })

@@ -103,9 +103,9 @@ func (v *waiting) run() {
 	}
 }
 
-// given forgets a request that the next owner has now, which counts its end; a client that has gone is not known there.
+// given forgets a request that the next owner has now, which counts its end; one whose client had gone before is not known there.
 func (v *waiting) given() {
-	if v.down == nil || v.down.gone {
+	if !v.told {
 		v.ended(0, FlagClientGone)
 		v.failSpan(FailHandover)
 	} else {

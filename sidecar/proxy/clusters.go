@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/axlemesh/axle/sidecar/address"
 	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
@@ -75,7 +76,7 @@ func (e *Engine) used() map[endpointOf]upstream.Standing {
 	for _, w := range e.workers {
 		w.loop.Call(func() {
 			at := func(c *cluster, a netip.AddrPort, add func(*upstream.Standing)) {
-				key := endpointOf{c.name, a.String()}
+				key := endpointOf{c.name, address.String(a)}
 				one := all[key]
 				add(&one)
 				all[key] = one

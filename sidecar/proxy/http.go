@@ -178,6 +178,10 @@ func (c *httpClient) begin(b []byte) int {
 	x.active, x.attempt = true, 0
 	x.repeat = req.Body.Done() && repeatable(req.Method)
 	if left, limited := req.MaxForwards(); limited && left == 0 {
+		if c.w.enter(&x.goal, c.from, SpokenHTTP1); c.w.log != nil {
+			c.logHTTP(&x.goal, req)
+		}
+		x.flag = FlagOf(FailRule)
 		x.reply(httpLastHop(req.Method))
 		return n
 	}

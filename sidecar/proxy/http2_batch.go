@@ -121,8 +121,8 @@ func (c *http2Client) weight() int {
 		if x.cluster != nil {
 			n += len(x.cluster.name)
 		}
-		if t := x.goal.route; t != nil && t.plan != nil {
-			n += len(t.plan.key)
+		if x.planned() {
+			n += len(x.goal.route.plan.key)
 		}
 	})
 	return n

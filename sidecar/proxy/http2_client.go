@@ -108,6 +108,10 @@ func (c *http2Client) begin(t *http2.Turn) {
 	x.request.end = t.End
 	if t.Fields.Over() {
 		w.count.Malformed++
+		if w.enter(&x.goal, c.from, SpokenHTTP2); w.log != nil {
+			x.logHTTP2(&x.goal, &t.Fields)
+		}
+		x.blame(FlagMalformed)
 		x.reply(httpFieldsTooLarge)
 		c.reset(x.down, http2.NoError)
 		x.finish()

@@ -139,9 +139,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.claim.waited()
 	x.claim.place(&up.host.Peer, up.used)
 	x.cluster.requests++
-	if x.goal.span != nil {
-		x.goal.span.Peer = up.host.Addr
-	}
+	x.goal.span.SentTo(up.host.Addr)
 	if e := x.goal.line; e != nil {
 		logTries(e, x.cluster, up.host.Addr, up.used)
 	}

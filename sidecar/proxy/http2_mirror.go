@@ -47,10 +47,11 @@ func (w *worker) http2Mirror(c *cluster) *http2Mirror {
 	conn, err := w.connect(c, h.Addr, m)
 	if err != nil {
 		m.place.Give()
-		h.Failed(w.loop.Now())
+		c.unreached(&h.Peer, w.loop.Now())
 		return nil
 	}
 	w.count.Dialled++
+	c.count.Connections++
 	m.conn = conn
 	all.conns[conn.ID] = m
 	h.Conns = append(h.Conns, m)
@@ -182,7 +183,7 @@ func (m *http2Mirror) Closed(c *loop.Conn, why error) {
 	delete(w.http2.copies.conns, c.ID)
 	m.host.Conns = slices.DeleteFunc(m.host.Conns, func(o *http2Mirror) bool { return o == m })
 	if why != nil && !m.proto.Settled() {
-		m.host.Failed(w.loop.Now())
+		m.cluster.unreached(&m.host.Peer, w.loop.Now())
 	}
 	m.giveUpQueue()
 	m.proto.Each(func(s *http2.Stream) {

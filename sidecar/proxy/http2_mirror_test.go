@@ -74,7 +74,31 @@ func TestGRPCIsMirrored(t *testing.T) {
 	if s := copies(t, e, 10); s.Mirrored != 10 {
 		t.Errorf("%d mirrored, %d dropped", s.Mirrored, s.MirrorDropped)
 	}
+	if n := e.Stats().Upstreams["m"].Connections; n != 1 {
+		t.Errorf("%d connections to the mirror are counted, want 1", n)
+	}
 	nothingCopied(t, e)
+}
+
+// TestMirrorsThatNobodyReaches are counted like every other connection.
+func TestMirrorsThatNobodyReaches(t *testing.T) {
+	for name, p := range map[string]config.Protocol{"http1": config.HTTP1, "http2": config.HTTP2} {
+		t.Run(name, func(t *testing.T) {
+			v1, addr := newOrigin(t, statusOnly(200)), freePort(t)
+			e := started(t, 1, ruled(addr, p, map[string]netip.AddrPort{"v1": v1.addr, "m": freePort(t)}, copied))
+			c := web(addr)
+			if p == config.HTTP2 {
+				c = web2(t, addr)
+			}
+			if got, err := ask2(c, "GET", "/", strings.NewReader("")); err != nil || got.status != 200 {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			until(t, "the copy is given up", func() bool { return e.Stats().MirrorDropped == 1 })
+			if up := e.Stats().Upstreams["m"]; up.Connections != 1 || up.ConnectFailures != 1 {
+				t.Errorf("counted %+v", up)
+			}
+		})
+	}
 }
 
 // TestAnHTTP2MirrorHarmsNobody has mirrors that fail in every way, under load; and a handover while they do.

@@ -82,7 +82,7 @@ func (p *http2Pipe) write(data []byte) int {
 		if p.response {
 			e.Out += uint64(sent)
 		} else {
-			e.In += uint64(sent)
+			e.In += uint64(sent - before) // what is sent again has come once
 		}
 	}
 	if from, s := p.from(); from != nil {

@@ -38,13 +38,20 @@ func (d *decoder) http2Plan(s *http2PlanState) {
 	d.bad = d.bad || s.age < 0 || s.route == "" || s.kept > maxRetryBody || s.prepaid > s.kept
 }
 
+// planned says that the route has still something to do for the exchange: once its answer has begun there is nothing more. So
+// streams that are open for hours do not keep a build away that does not know plans.
+func (x *http2Exchange) planned() bool {
+	t := x.goal.route
+	return t != nil && t.plan != nil && !x.answered && (t.plan.retry != nil || t.plan.edit != nil)
+}
+
 // plans writes down what the routes of a client's exchanges do. What is kept of requests goes ahead.
 func (c *http2Client) plans(e *encoder) {
 	var all []http2PlanState
 	c.proto.Each(func(s *http2.Stream) {
 		x := s.Owner.(*http2Exchange)
 		t := x.goal.route
-		if t == nil || t.plan == nil {
+		if !x.planned() {
 			return
 		}
 		state := http2PlanState{

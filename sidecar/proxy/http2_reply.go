@@ -20,7 +20,7 @@ func (x *http2Exchange) reply(status int) {
 	}
 	x.code = CodeOf(status)
 	if x.grpc {
-		x.code = CodeOf(grpcStatus(status))
+		x.code = CodeOf(x.grpcStatus(status))
 	}
 	f := &x.w.http2.fields
 	f.Reset()
@@ -36,14 +36,22 @@ func (x *http2Exchange) reply(status int) {
 		f.Add("content-type", "application/grpc")
 		fallthrough
 	default:
-		code, message := grpcStatus(status), grpcMessage(status)
+		message := grpcMessage(status)
 		if x.goal.why == FailShed {
-			code, message = grpcExhausted, "the sidecar is overloaded"
+			message = "the sidecar is overloaded"
 		}
-		f.Add("grpc-status", strconv.Itoa(code))
+		f.Add("grpc-status", strconv.Itoa(x.grpcStatus(status)))
 		f.Add("grpc-message", "axle: "+message)
 	}
 	x.client.headers(x.down, f, true)
+}
+
+// grpcStatus is what the sidecar's own answer with an HTTP status says in gRPC's words.
+func (x *http2Exchange) grpcStatus(status int) int {
+	if x.goal.why == FailShed {
+		return grpcExhausted
+	}
+	return grpcStatus(status)
 }
 
 // Statuses of gRPC (its doc/statuscodes.md).

@@ -86,6 +86,7 @@ func (k *http2Wake) Expire() {
 		return
 	}
 	x.failed()
+	x.cluster.count.Timeouts++
 	if r := x.goal.retry(); r == nil || !x.again(r.WantsSlow(), true) {
 		x.fail(httpTimeout, FailTimeout)
 	}
@@ -113,6 +114,8 @@ func (x *http2Exchange) again(wanted, processed bool) bool {
 		return false
 	}
 	w.count.Retried++
+	retried(x.goal.span)
+	x.cluster.count.Retries++
 	x.rewind()
 	x.wake.start(true, x.goal.route.plan.pause(x.attempt+1))
 	return true

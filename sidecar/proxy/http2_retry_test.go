@@ -70,6 +70,10 @@ func TestHTTP2IsTriedAgain(t *testing.T) {
 			if n := e.Stats().Retried; (n > 0) != tc.retried || bad.seen.Load() != 1 {
 				t.Errorf("%d retries and %d requests at the bad endpoint, want 1 there and retries: %t", n, bad.seen.Load(), tc.retried)
 			}
+			up, slow := e.Stats().Upstreams["v1"], strings.Contains(name, "too long")
+			if (up.Retries == 1) != tc.retried || (up.Timeouts == 1) != slow {
+				t.Errorf("of the cluster are counted %d retries and %d timeouts", up.Retries, up.Timeouts)
+			}
 			counted := endsOf(e.Stats(), "shop.demo", "r")
 			if sum := counted.answered + counted.own; counted.all != asked || sum != asked {
 				t.Errorf("the route counts %+v, want %d requests that ended", counted, asked)

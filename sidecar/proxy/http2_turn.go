@@ -54,7 +54,7 @@ func (x *http2Exchange) refused(f *http2.Fields) {
 	w.count.Failed[FailRule]++
 	x.code = CodeOf(r.Status)
 	x.blame(FlagOf(FailRule))
-	x.statusSpan(r.Status)
+	x.failSpan(FailRule.String(), r.Status)
 	answer := &w.http2.fields
 	answer.Reset()
 	answer.AddStatus(r.Status)

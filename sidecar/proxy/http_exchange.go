@@ -49,9 +49,7 @@ func (x *exchange) send() {
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
-	if x.goal.span != nil {
-		x.goal.span.Peer = x.up.host.Addr
-	}
+	x.goal.span.SentTo(x.up.host.Addr)
 	if e := x.goal.line; e != nil {
 		logTries(e, x.up.cluster, x.up.host.Addr, x.client.w.loop.Now())
 	}

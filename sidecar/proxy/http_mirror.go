@@ -196,7 +196,7 @@ func (m *mirrorConn) Closed(c *loop.Conn, why error) {
 	delete(w.mirrorConns, c.ID)
 	m.host.Conns = slices.DeleteFunc(m.host.Conns, func(x *mirrorConn) bool { return x == m })
 	if !m.opened && why != nil {
-		m.host.Failed(w.loop.Now())
+		m.to.mirror.unreached(&m.host.Peer, w.loop.Now())
 	}
 	if m.busy {
 		m.busy = false

@@ -81,6 +81,8 @@ func (x *exchange) refused(req *http1.Request, to *goal) bool {
 // shed answers a request that there is no room for now.
 func (x *exchange) shed() {
 	x.client.w.count.Failed[FailShed]++
+	x.flag, x.code = FlagOf(FailShed), CodeOf(httpUnavailable)
+	x.failSpan(FailShed.String(), httpUnavailable)
 	x.drop()
 	x.answer(func(dst []byte, closing bool) []byte {
 		return http1.AppendRetryLater(dst, httpUnavailable, retryAfter, x.Minor, closing)

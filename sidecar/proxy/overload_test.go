@@ -47,12 +47,14 @@ func TestShedding(t *testing.T) {
 	protocols := map[string]struct {
 		p  config.Protocol
 		to netip.AddrPort
+		// status of the answer to what was shed.
+		status int
 		// ask returns a function that tells "." for an answer, "x" for what was shed.
 		ask func(t *testing.T, addr netip.AddrPort) func(route, lowered string) string
 	}{
-		"HTTP/1.1": {config.HTTP1, origin.addr, func(t *testing.T, addr netip.AddrPort) func(string, string) string { return shedHTTP(web(addr)) }},
-		"HTTP/2":   {config.HTTP2, shop, func(t *testing.T, addr netip.AddrPort) func(string, string) string { return shedHTTP(web2(t, addr)) }},
-		"gRPC": {config.HTTP2, grpcServer, func(t *testing.T, addr netip.AddrPort) func(string, string) string {
+		"HTTP/1.1": {config.HTTP1, origin.addr, 503, func(t *testing.T, addr netip.AddrPort) func(string, string) string { return shedHTTP(web(addr)) }},
+		"HTTP/2":   {config.HTTP2, shop, 503, func(t *testing.T, addr netip.AddrPort) func(string, string) string { return shedHTTP(web2(t, addr)) }},
+		"gRPC": {config.HTTP2, grpcServer, int(codes.ResourceExhausted), func(t *testing.T, addr netip.AddrPort) func(string, string) string {
 			c := dialGRPC(t, addr, "shop.demo")
 			return func(route, lowered string) string {
 				_, err := c.UnaryCall(metadata.AppendToOutgoingContext(context.Background(), "r", route, "prio", lowered), &pb.SimpleRequest{})
@@ -65,7 +67,7 @@ func TestShedding(t *testing.T) {
 				return err.Error()
 			}
 		}},
-		"Bolt": {config.Bolt, server.addr, func(t *testing.T, addr netip.AddrPort) func(string, string) string {
+		"Bolt": {config.Bolt, server.addr, 4, func(t *testing.T, addr netip.AddrPort) func(string, string) string {
 			return func(route, lowered string) string {
 				m, err := askOnce(t, addr, boltWith(echoService, "r", route, "prio", lowered))
 				if err != nil {
@@ -74,7 +76,7 @@ func TestShedding(t *testing.T) {
 				return map[uint16]string{0: ".", 4: "x"}[m.status]
 			}
 		}},
-		"Dubbo": {config.Dubbo, dubbo, func(t *testing.T, addr netip.AddrPort) func(string, string) string {
+		"Dubbo": {config.Dubbo, dubbo, 100, func(t *testing.T, addr netip.AddrPort) func(string, string) string {
 			return func(route, lowered string) string {
 				m := talkDubbo(t, addr, 1, dubboFrame(flagRequest, 0, 7, dubboCall(echoDubbo, "pay", nil, "r", route, "prio", lowered)))[0]
 				return map[byte]string{20: ".", 100: "x"}[m.status]
@@ -106,8 +108,24 @@ func TestShedding(t *testing.T) {
 			if n := stats.Failed[proxy.FailShed]; n != 18 {
 				t.Errorf("%d failures are counted, want 18", n)
 			}
+			if diff := cmp.Diff(map[int]uint64{tc.status: 18}, shedEnds(stats)); diff != "" {
+				t.Errorf("ends of what was shed (-want +got):\n%s", diff)
+			}
 		})
 	}
+}
+
+// shedEnds counts the requests that ended because they were shed, by the status of their answer.
+func shedEnds(s proxy.Stats) map[int]uint64 {
+	all := map[int]uint64{}
+	for _, c := range s.Series {
+		for _, one := range c.Codes {
+			if one.Flag == proxy.FlagOf(proxy.FailShed) {
+				all[one.Code.Status()] += one.N
+			}
+		}
+	}
+	return all
 }
 
 // TestEasing leaves out a part of one priority, and nothing of those above it.

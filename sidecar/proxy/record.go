@@ -98,7 +98,7 @@ func (w *worker) relayRecords(b *frozen) {
 		})
 	}
 	for _, p := range b.pairs {
-		r.add(p.down.ID, 0, &p.account, 0, p.flag)
+		r.add(p.legs()[0].ID, 0, &p.account, 0, p.flag) // the client's, unless that has ended
 	}
 	for _, c := range b.clients {
 		if c.x.active {

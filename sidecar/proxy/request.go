@@ -105,9 +105,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 		return
 	}
 	up.used = w.loop.Now()
-	if to.span != nil {
-		to.span.Peer = up.host.Addr
-	}
+	to.span.SentTo(up.host.Addr)
 	if f.kind == rpcOneway {
 		up.cluster.requests++
 		up.conn.Write(f.raw)

@@ -112,7 +112,7 @@ func (x *http2Exchange) statusSpan(status int) {
 	case !x.grpc:
 		s.Status = int32(status)
 	case status != 200:
-		s.Status = int32(grpcStatus(status))
+		s.Status = int32(x.grpcStatus(status))
 	}
 }
 

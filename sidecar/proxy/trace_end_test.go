@@ -48,11 +48,11 @@ func TestHowAnHTTPSpanEnds(t *testing.T) {
 		"well":                    {answer: statusOnly(200), want: "http.request.method=PUT\nurl.path=/orders/1\nserver.address=shop.demo\nhttp.response.status_code=200\nerror.type=\naxle.failure=\nurl.query="},
 		"with the client's fault": {answer: statusOnly(404), want: "http.response.status_code=404\nerror.type=404", failed: true},
 		"with a server's fault":   {answer: statusOnly(502), want: "http.response.status_code=502\nerror.type=502\naxle.failure=", failed: true},
-		"tried again":             {answer: second, route: config.Route{Retry: retry, Attempts: 5}, want: "http.response.status_code=200\nhttp.request.resend_count=2\naxle.retries=2\nerror.type=", http1: true},
+		"tried again":             {answer: second, route: config.Route{Retry: retry, Attempts: 5}, want: "http.response.status_code=200\nhttp.request.resend_count=2\naxle.retries=2\nerror.type="},
 		"too late":                {answer: patient, route: config.Route{Timeout: 20 * time.Millisecond}, want: "http.response.status_code=504\nerror.type=timeout\naxle.failure=timeout", failed: true},
 		"by a rule":               {route: config.Route{Status: 403}, want: "http.response.status_code=403\nerror.type=403\naxle.failure=\naxle.cluster=", failed: true},
 		"by a rule, well":         {route: config.Route{Status: 204}, want: "http.response.status_code=204\nerror.type="},
-		"by a redirect":           {route: config.Route{Redirect: &config.Redirect{Status: 302, Host: "127.0.0.1", Port: 1}}, want: "http.response.status_code=302\nerror.type=", http1: true},
+		"by a redirect":           {route: config.Route{Redirect: &config.Redirect{Status: 302, Host: "127.0.0.1", Port: 1}}, want: "http.response.status_code=302\nerror.type=\naxle.failure="},
 		"by a fault":              {answer: statusOnly(200), route: config.Route{Fault: &config.Fault{Aborted: always, Status: 418}}, want: "http.response.status_code=418\naxle.failure=fault", failed: true},
 		"behind a delay":          {answer: statusOnly(200), route: config.Route{Fault: &config.Fault{Delayed: always, Delay: 10 * time.Millisecond}}, want: "http.response.status_code=200"},
 		"without its client":      {answer: patient, want: "axle.failure=client_gone\nhttp.response.status_code=", impatent: true},
@@ -208,4 +208,13 @@ func TestHowAGRPCSpanEnds(t *testing.T) {
 		t.Fatalf("got %+v", spans)
 	}
 	spans[0].want(t, "rpc.grpc.status_code=12\naxle.failure=no_route\nerror.type=no_route")
+	c = traced(t, 100)
+	addr = freePort(t)
+	e = started(t, 1, http2Snapshot(addr, to))
+	e.Relieve(sheds(config.PriorityHigh + 1))
+	callWithStatus(t, dialGRPC(t, addr, "shop.demo"), codes.OK)
+	if spans = c.all(t, e); len(spans) != 1 {
+		t.Fatalf("got %+v", spans)
+	}
+	spans[0].want(t, "rpc.grpc.status_code=8\naxle.failure=shed\nerror.type=shed")
 }

@@ -69,9 +69,20 @@ func (w *worker) relaySpans(b []byte) {
 	w.relay(handover.Relay{Loop: w.index, Data: r.write()})
 }
 
+// keepSpans takes back what was sent ahead of a batch that stays: a relay without spans.
+func (w *worker) keepSpans() {
+	if w.tracer != nil && w.relay != nil {
+		w.relaySpans(nil)
+	}
+}
+
 // takeSpans keeps what the donor sends ahead.
 func (t *tracer) takeSpans(b []byte) {
 	if t == nil {
+		return
+	}
+	if len(b) == 0 {
+		clear(t.moved)
 		return
 	}
 	d := decoder{b: b}

@@ -55,6 +55,9 @@ func TestUnixEndpointsMove(t *testing.T) {
 					}
 				})
 			}
+			if one := e.Clusters()[0].Endpoints[0]; one.Requests == 0 {
+				t.Errorf("the endpoint shows no requests: %+v", one)
+			}
 			before := ln.n.Load()
 			for range 6 {
 				time.Sleep(30 * time.Millisecond)

@@ -89,12 +89,13 @@ type waiting struct {
 	route  *target // that has sent it; nil when its end is known
 	account
 	span *trace.Span   // nil for none
+	told bool          // the next owner was, with its account and span; its client may have left since
 	left time.Duration // of timer, while the connection is frozen
 }
 
 func (v *waiting) reset(up *upConn, slot *upstream.Slot[waiting]) *waiting {
 	v.timer.Owner = v
-	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span = up, slot, nil, false, false, nil, nil, nil
+	v.up, v.slot, v.down, v.beat, v.mirror, v.call, v.route, v.span, v.told = up, slot, nil, false, false, nil, nil, nil, false
 	v.forget()
 	v.claim.release()
 	return v

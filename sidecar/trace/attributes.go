@@ -1,6 +1,10 @@
 package trace
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/axlemesh/axle/sidecar/address"
+)
 
 // systemNames name a span whose request has no name of its own.
 var systemNames = [systems]string{HTTP1: "HTTP", HTTP2: "HTTP", GRPC: "grpc", BoltRPC: "sofa_rpc", DubboRPC: "apache_dubbo"}
@@ -58,6 +62,9 @@ func (s *Span) appendPeer(b []byte) []byte {
 	}
 	if s.Kind == Server {
 		return appendString(b, spanAttributes, "client.address", s.Peer.Addr().String())
+	}
+	if name, unix := address.UnixName(s.Peer); unix {
+		return appendString(b, spanAttributes, "network.peer.address", name)
 	}
 	b = appendString(b, spanAttributes, "network.peer.address", s.Peer.Addr().String())
 	return appendInt(b, "network.peer.port", int64(s.Peer.Port()))

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/axlemesh/axle/sidecar/address"
 )
 
 // movedVersion is the first byte of a span that is written down.
@@ -65,7 +67,7 @@ func (r *Recorder) Restore(b []byte, now time.Duration) (*Span, []byte, error) {
 		}
 		s.Set(t, v)
 	}
-	if d.bad || s.Start > now || s.Peer.IsValid() && s.Peer.Addr().Zone() != "" {
+	if _, unix := address.UnixName(s.Peer); d.bad || s.Start > now || !unix && s.Peer.Addr().Zone() != "" {
 		return nil, nil, errMoved
 	}
 	return s, d.b, nil

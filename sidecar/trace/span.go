@@ -121,6 +121,13 @@ func (s *Span) End(now time.Duration) {
 	to.add(s, now)
 }
 
+// SentTo notes the endpoint that a request is sent to; nil is none, and a Server span keeps its client.
+func (s *Span) SentTo(endpoint netip.AddrPort) {
+	if s != nil && s.Kind == Client {
+		s.Peer = endpoint
+	}
+}
+
 // Fail says why there is no answer of an endpoint, and ends the span. status is HTTP's, of the answer that the sidecar gives itself; 0
 // for none, and for RPC.
 func (s *Span) Fail(why string, status int, now time.Duration) {
