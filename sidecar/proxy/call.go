@@ -143,11 +143,8 @@ func (c *call) again(wanted, processed bool) bool {
 		w.count.RetriesDenied++
 		return false
 	}
-	if l := c.to.limits().Retries; c.retry == nil {
-		if !w.take(l, OverRetries) {
-			return false
-		}
-		c.retry = l
+	if !w.occupy(&c.retry, c.to.limits().Retries, OverRetries) {
+		return false
 	}
 	w.count.Retried++
 	retried(c.to.span)

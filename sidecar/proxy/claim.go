@@ -41,6 +41,18 @@ func (w *worker) take(l *upstream.Limit, over Overflow) bool {
 	return false
 }
 
+// occupy takes a place for who has none yet, to keep. False when the limit is reached.
+func (w *worker) occupy(place **upstream.Limit, l *upstream.Limit, over Overflow) bool {
+	if *place != nil {
+		return true
+	}
+	if !w.take(l, over) {
+		return false
+	}
+	*place = l
+	return true
+}
+
 // claim is what one request holds: places in the limits of its cluster, and one at the endpoint that it was sent to. The zero
 // value holds nothing; whoever forgets a request releases its claim.
 type claim struct {

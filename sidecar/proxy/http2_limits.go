@@ -30,28 +30,12 @@ func (x *http2Exchange) mayRetry() bool {
 }
 
 func (x *http2Exchange) takeRetry() bool {
-	if x.claim.retry != nil {
-		return true
-	}
-	l := x.cluster.limits.Of(x.goal.priority).Retries
-	if !x.w.take(l, OverRetries) {
-		return false
-	}
-	x.claim.retry = l
-	return true
+	return x.w.occupy(&x.claim.retry, x.cluster.limits.Of(x.goal.priority).Retries, OverRetries)
 }
 
 // mayWait takes a place for an exchange that waits for a connection to open, or for a stream.
 func (x *http2Exchange) mayWait() bool {
-	l := x.cluster.limits.Of(x.goal.priority).Pending
-	if x.claim.pending != nil {
-		return true
-	}
-	if !x.w.take(l, OverPending) {
-		return false
-	}
-	x.claim.pending = l
-	return true
+	return x.w.occupy(&x.claim.pending, x.cluster.limits.Of(x.goal.priority).Pending, OverPending)
 }
 
 // spareHTTP2 returns a connection to any endpoint of a cluster that may open no more; nil when there is none.

@@ -12,28 +12,12 @@ func (x *exchange) mayRetry() bool {
 }
 
 func (x *exchange) takeRetry() bool {
-	if x.claim.retry != nil {
-		return true
-	}
-	l := x.cluster.limits.Of(x.goal.priority).Retries
-	if !x.client.w.take(l, OverRetries) {
-		return false
-	}
-	x.claim.retry = l
-	return true
+	return x.client.w.occupy(&x.claim.retry, x.cluster.limits.Of(x.goal.priority).Retries, OverRetries)
 }
 
 // mayWait takes a place for an exchange that waits for a connection.
 func (x *exchange) mayWait() bool {
-	if x.claim.pending != nil {
-		return true
-	}
-	l := x.cluster.limits.Of(x.goal.priority).Pending
-	if !x.client.w.take(l, OverPending) {
-		return false
-	}
-	x.claim.pending = l
-	return true
+	return x.client.w.occupy(&x.claim.pending, x.cluster.limits.Of(x.goal.priority).Pending, OverPending)
 }
 
 // reuse sends the request on a connection to h that rests.
