@@ -52,7 +52,14 @@ func TestAttacks(t *testing.T) {
 			_ = s.WriteData(1, false, nil)
 		},
 		"a flood of tiny windows": func(s *script, _ int) { _ = s.WriteWindowUpdate(0, 1) },
-		"a flood of priorities":   func(s *script, _ int) { _ = s.WritePriority(1, http2.PriorityParam{StreamDep: 3}) },
+		"windows of a closed stream": func(s *script, i int) {
+			if i == 0 {
+				s.headers(1, true, get...)
+				_ = s.WriteRSTStream(1, http2.ErrCodeCancel)
+			}
+			_ = s.WriteWindowUpdate(1, 1<<20)
+		},
+		"a flood of priorities": func(s *script, _ int) { _ = s.WritePriority(1, http2.PriorityParam{StreamDep: 3}) },
 		"requests that are refused": func(s *script, i int) {
 			s.headers(uint32(2*i+1), true, with(get, "connection: close")...)
 		},
@@ -88,6 +95,40 @@ func TestAttacks(t *testing.T) {
 			}
 			t.Error("25000 of them were taken")
 		})
+	}
+}
+
+// TestManySettingsCostMore: each of them may change the windows of all streams.
+func TestManySettingsCostMore(t *testing.T) {
+	var c Conn
+	c.Start(false, nil)
+	turn := &Turn{}
+	s := newScript(true)
+	for i := range maxStreams {
+		s.headers(uint32(2*i+1), true, get...)
+	}
+	if _, _, err := run(&c, s.Bytes(), turn); err != nil {
+		t.Fatal(err)
+	}
+	var many []http2.Setting
+	for i := range maxFrame / settingSize {
+		many = append(many, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)})
+	}
+	taken := 0
+	for ; ; taken++ {
+		s.Reset()
+		_ = s.WriteSettings(many...)
+		_, _, err := run(&c, s.Bytes(), turn)
+		var end *Error
+		if errors.As(err, &end) && end.Code == EnhanceYourCalm {
+			break
+		}
+		if err != nil {
+			t.Fatalf("it ends with %v", err)
+		}
+	}
+	if changes := taken * len(many); changes > maxBudget {
+		t.Errorf("%d settings were taken, want at most %d", changes, maxBudget)
 	}
 }
 

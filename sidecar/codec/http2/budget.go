@@ -7,7 +7,7 @@ const (
 	refill       = 5_000 // at each Relax
 	costReset    = 20    // a request that is started and called off (CVE-2023-44487)
 	costFault    = 20    // a stream that breaks the protocol
-	costSettings = 50
+	costSettings = 50    // and costSmall for each setting: one may change the windows of all streams
 	costPing     = 10
 	costEmpty    = 5 // a frame of DATA without data or end, or a CONTINUATION
 	costSmall    = 1

@@ -261,7 +261,7 @@ func (c *Conn) window(f *frame, t *Turn) error {
 	}
 	s := c.Stream(f.stream)
 	if s == nil {
-		return nil
+		return c.accompany(costSmall)
 	}
 	if s.send += n; n == 0 {
 		return c.refuse(s, ProtocolError, t)

@@ -81,7 +81,7 @@ func (c *Conn) settings(f *frame, t *Turn) error {
 	case len(f.payload)%settingSize != 0:
 		return fault(FrameSizeError, "SETTINGS of a length that is no multiple of 6", "9113 6.5")
 	}
-	if err := c.spend(costSettings); err != nil {
+	if err := c.spend(costSettings + costSmall*len(f.payload)/settingSize); err != nil {
 		return err
 	}
 	for p := f.payload; len(p) > 0; p = p[settingSize:] {
