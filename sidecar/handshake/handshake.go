@@ -50,6 +50,9 @@ func New(config *tls.Config, server bool, owner Owner) *Handshake {
 // Feed takes all of b, bytes of the peer. It returns how many the handshake has not read yet.
 func (h *Handshake) Feed(b []byte) (unread int) { return h.wire.feed(b) }
 
+// Waits says that the handshake can do nothing before its peer has said more.
+func (h *Handshake) Waits() bool { return h.wire.waits() }
+
 // Rest returns, after Done, the bytes that were fed and belong to the session.
 func (h *Handshake) Rest() []byte { return h.wire.rest() }
 

@@ -20,6 +20,7 @@ type wire struct {
 	in         []byte // from the peer, not read yet
 	left       int    // of the record that is being read
 	err        error  // why nothing more comes
+	idle       bool   // somebody waits for the peer
 	read, sent hello
 }
 
@@ -54,6 +55,12 @@ func (w *wire) randoms(server bool) (clientRandom, serverRandom []byte) {
 	return w.sent.random(), w.read.random()
 }
 
+func (w *wire) waits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.idle
+}
+
 func (w *wire) rest() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +72,9 @@ func (w *wire) Read(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.err == nil && (len(w.in) == 0 || w.left == 0 && len(w.in) < record.HeaderLen) {
+		w.idle = true
 		w.changed.Wait()
+		w.idle = false
 	}
 	if w.err != nil {
 		return 0, w.err

@@ -97,11 +97,25 @@ func (c *httpClient) takeAll(conn *loop.Conn, b []byte) int {
 			return taken // it has gone on in HTTP/2
 		}
 	}
-	if taken < len(b) && !conn.Closed() && c.x.stalls() {
-		conn.Pause()
+	if taken < len(b) && !conn.Closed() {
+		c.wait()
 	}
 	return taken
 }
+
+// wait stops reading when nothing that comes can be used now.
+func (c *httpClient) wait() {
+	switch {
+	case c.x.stalls():
+		c.conn.Pause()
+	case c.full():
+		c.conn.Pause()
+		c.conn.TellDrained()
+	}
+}
+
+// full says that the client has to read before its next request is: who asks and never reads would have its answers pile up here.
+func (c *httpClient) full() bool { return !c.x.active && !c.over && c.conn.Unsent() > highWater }
 
 // stalls says that nothing more can be read for now, whatever comes.
 func (x *exchange) stalls() bool {
@@ -112,6 +126,8 @@ func (c *httpClient) take(b []byte) int {
 	switch {
 	case c.over:
 		return len(b)
+	case c.full():
+		return 0
 	case !c.x.active:
 		return c.begin(b)
 	case c.x.stalls():
@@ -142,6 +158,11 @@ func (x *exchange) passOn(from, to *loop.Conn, b []byte) {
 		}
 	}
 	to.Write(b)
+	throttle(from, to)
+}
+
+// throttle stops reading from one side while too much waits for the other.
+func throttle(from, to *loop.Conn) {
 	if to.Unsent() > highWater {
 		from.Pause()
 		to.TellDrained()
@@ -245,7 +266,7 @@ func httpLastHop(method []byte) int {
 // malformed refuses what no client may send: with an answer, if none has begun, and without reading on.
 func (c *httpClient) malformed(why error) {
 	c.w.count.Malformed++
-	c.w.engine.log.Info("refusing a client that broke the protocol", "on", c.from.Name, "reason", why.Error())
+	c.w.complain("refusing a client that broke the protocol", "on", c.from.Name, why)
 	status := 400
 	if format := (*http1.FormatError)(nil); errors.As(why, &format) {
 		status = format.Status
@@ -283,11 +304,12 @@ func (c *httpClient) EOF(conn *loop.Conn) {
 	}
 }
 
-// Drained lets the endpoint's response go on.
+// Drained lets the endpoint's response go on, or the next request begin.
 func (c *httpClient) Drained(*loop.Conn) {
 	if up := c.x.up; up != nil && !up.conn.Closed() {
 		up.conn.Resume()
 	}
+	c.waits()
 }
 
 // Closed gives up the exchange.

@@ -54,6 +54,7 @@ type http2Wire struct {
 	spare   []*http2Pipe // memory for blocked
 	relaxed time.Duration
 	dead    bool // broken: what comes is dropped
+	due     bool // flush: a window was, of what is being read
 }
 
 // read takes every complete frame of b and gives what it means to event.
@@ -86,6 +87,10 @@ func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err erro
 			event(t)
 		}
 	}
+	if h.due && !h.conn.Closed() {
+		h.due = false
+		h.flush() // once, however many small windows have come: each would look at every stream
+	}
 	return taken, nil
 }
 
@@ -98,7 +103,7 @@ func (h *http2Wire) broken(where string, why error) {
 	}
 	h.dead = true
 	h.w.count.Malformed++
-	h.w.engine.log.Info("closing a connection whose peer broke the protocol", "on", where, "reason", why.Error())
+	h.w.complain("closing a connection whose peer broke the protocol", "on", where, why)
 	code := http2.ProtocolError
 	if end := (*http2.Error)(nil); errors.As(why, &end) {
 		code = end.Code

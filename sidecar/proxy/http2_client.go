@@ -73,7 +73,7 @@ func (c *http2Client) event(t *http2.Turn) {
 		return
 	}
 	if t.Stream == nil {
-		c.flush() // a window
+		c.due = true
 		return
 	}
 	x, _ := t.Stream.Owner.(*http2Exchange)
@@ -91,9 +91,7 @@ func (c *http2Client) event(t *http2.Turn) {
 		x.trail(&x.request, &t.Fields)
 		x.settle()
 	case http2.Window:
-		if x.response.queued {
-			c.flush()
-		}
+		c.due = c.due || x.response.queued
 	case http2.Reset:
 		x.leaveEndpoint(http2.Cancel)
 		x.finish()

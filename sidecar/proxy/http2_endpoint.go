@@ -148,7 +148,7 @@ func (u *http2Up) event(t *http2.Turn) {
 		return
 	case t.Stream == nil:
 		u.host.Worked() // it has spoken HTTP/2 with us
-		u.flush()
+		u.due = true
 		u.next()
 		return
 	}
@@ -165,9 +165,7 @@ func (u *http2Up) event(t *http2.Turn) {
 		x.judge(&t.Fields)
 		x.trail(&x.response, &t.Fields)
 	case http2.Window:
-		if x.request.queued {
-			u.flush()
-		}
+		u.due = u.due || x.request.queued
 	case http2.Reset:
 		u.wasReset(x, t)
 	}

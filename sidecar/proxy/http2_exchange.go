@@ -189,6 +189,12 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 	if x.down.LocalEnded() {
 		return
 	}
+	if x.client.conn.Unsent() > http2Queue { // heads have no windows, and there may be any number of interim ones
+		w.count.Slow++
+		x.blame(FlagSlow)
+		x.abort(http2.EnhanceYourCalm)
+		return
+	}
 	if end {
 		x.response.end, x.response.done = true, true
 	}

@@ -91,7 +91,7 @@ func (u *httpConn) Data(c *loop.Conn, b []byte) int {
 		n, err := u.take(x, b[taken:])
 		if err != nil {
 			u.w.count.Malformed++
-			u.w.engine.log.Info("an endpoint broke the protocol", "cluster", u.cluster.name, "reason", err.Error())
+			u.w.complain("an endpoint broke the protocol", "cluster", u.cluster.name, err)
 			x.claim.tell(upstream.OutcomeGateway, u.w.loop.Now())
 			x.fail(httpBadGateway, FailUpstreamClosed)
 			return len(b)

@@ -106,6 +106,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	if !deliver.Drop {
 		w.scratch = res.AppendForward(w.scratch[:0], x.Exchange, "")
 		x.client.conn.Write(w.scratch)
+		throttle(x.up.conn, x.client.conn) // there may be any number of interim ones
 	}
 	if res.Interim() {
 		return n, nil

@@ -16,7 +16,7 @@ const (
 	// shakePatience is how long a client's handshake may take. A handover waits for it at its end.
 	shakePatience = 5 * time.Second
 	// maxShakes go on at once in one loop: each has a goroutine and some 30 kB. Others wait in turn.
-	maxShakes = 64
+	maxShakes = 128
 	// maxAhead is how much of a peer's is kept that the handshake has not read yet.
 	maxAhead = 64 << 10
 )
@@ -47,6 +47,7 @@ type shaking struct {
 	run     *handshake.Handshake
 	timer   loop.Timer
 	queued  bool
+	heard   time.Duration // when the peer has last said something
 }
 
 // shakes are the handshakes of one loop.
@@ -55,6 +56,7 @@ type shakes struct {
 	running int
 	opening int // connections whose protocol is not known yet
 	queue   []*shaking
+	yield   loop.Timer    // while there is a queue
 	idle    chan struct{} // closed when none is running or opening any more; nil when nobody waits
 	untold  int           // peers that were somebody else, since the last one that the log has
 	told    time.Duration // when that was
@@ -140,6 +142,7 @@ func (s *shaking) Data(c *loop.Conn, b []byte) int {
 	if s.run == nil && !s.begun(b) {
 		return 0
 	}
+	s.heard = s.w.loop.Now()
 	if s.run.Feed(b) > maxAhead {
 		c.Pause()
 	}
@@ -182,13 +185,12 @@ func (s *shaking) plain() {
 func (s *shaking) start() {
 	w := s.w
 	if w.shakes.running >= maxShakes {
-		s.queued = true
-		w.shakes.queue = append(w.shakes.queue, s)
-		s.conn.Pause()
+		w.shakes.wait(s)
 		return
 	}
 	s.renew()
 	w.shakes.running++
+	s.heard = w.loop.Now()
 	s.rules = s.context.Rules() // before Config: what changes in between is found out at the end
 	s.run = handshake.New(s.context.Config(), s.inner == nil, s)
 	w.engine.running.Go(s.run.Run)

@@ -34,6 +34,8 @@ type worker struct {
 
 	shakes shakes // connections whose TLS handshake is not over
 
+	complaints map[string]*complaints // about the peers of a listener or a cluster
+
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
 
@@ -87,8 +89,9 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		relayed: map[relayed]awaited{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, mirrorConns: map[uint64]*mirrorConn{},
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
-		calls: map[*call]struct{}{},
+		calls: map[*call]struct{}{}, complaints: map[string]*complaints{},
 	}
+	w.shakes.yield.Owner = &w.shakes
 	w.tracer = newTracer(w, e.options.Tracing)
 	w.recount(w.routes, nil)
 	if e.options.AccessLog != nil {
@@ -279,6 +282,6 @@ func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string,
 // malformed closes a connection whose peer broke the protocol; only this one, and it says why.
 func (w *worker) malformed(c *loop.Conn, where string, why error) {
 	w.count.Malformed++
-	w.engine.log.Info("closing a connection whose peer broke the protocol", "on", where, "reason", why.Error())
+	w.complain("closing a connection whose peer broke the protocol", "on", where, why)
 	c.Close(why)
 }

@@ -1,0 +1,328 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/proxy"
+	"github.com/axlemesh/axle/sidecar/sockets"
+)
+
+// mostUnsent is far above what may wait for a peer that does not read, and far below what is sent to make it grow.
+const mostUnsent = 2 << 20
+
+// writeUntilFull writes piece again and again until nobody takes it any more; enough is what must not be taken.
+func writeUntilFull(t *testing.T, conn net.Conn, piece []byte, enough int) (sent int) {
+	t.Helper()
+	for sent < enough {
+		_ = conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+		n, err := conn.Write(piece)
+		if sent += n; err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("write: %v", err)
+			}
+			return sent
+		}
+	}
+	t.Errorf("%d bytes were taken", sent)
+	return sent
+}
+
+// mostWaiting is the most that waits for one peer.
+func mostWaiting(e *proxy.Engine) (most int) {
+	for _, c := range e.Conns() {
+		most = max(most, c.Unsent)
+	}
+	return most
+}
+
+// TestAnswersWaitForTheirReader: a client of HTTP/1 that sends requests and reads nothing is not read any more, whoever answers
+// them. When it reads it has all answers, in order.
+func TestAnswersWaitForTheirReader(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 60_000))
+	}))
+	t.Cleanup(up.Close)
+	for name, c := range map[string]struct {
+		host           string
+		enough, answer int
+	}{
+		"our own":       {"nobody", 64 << 20, 0},
+		"an endpoint's": {"shop.demo", 16 << 20, 60_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := freePort(t)
+			e := started(t, 1, httpSnapshot(addr, up.Listener.Addr().(*net.TCPAddr).AddrPort()))
+			conn, err := net.Dial("tcp", addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			request := []byte("GET / HTTP/1.1\r\nHost: " + c.host + "\r\n\r\n")
+			sent := writeUntilFull(t, conn, bytes.Repeat(request, 1000), c.enough)
+			if n := mostWaiting(e); n > mostUnsent {
+				t.Errorf("%d bytes wait for the client", n)
+			}
+			whole := sent / len(request)
+			_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+			go func() {
+				_, _ = conn.Write(append(request[sent%len(request):], "GET /last HTTP/1.1\r\nHost: nobody\r\nConnection: close\r\n\r\n"...))
+			}()
+			r := bufio.NewReader(conn)
+			for i := range min(whole, 2000) { // the rest is the same
+				res, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatalf("answer %d of %d: %v", i, whole, err)
+				}
+				if n, err := io.Copy(io.Discard, res.Body); err != nil || n != int64(c.answer) {
+					t.Fatalf("answer %d: %d bytes, %v", i, n, err)
+				}
+			}
+		})
+	}
+}
+
+// TestInterimAnswersWaitForTheirReader: an endpoint may send any number of them, and its client need not read.
+func TestInterimAnswersWaitForTheirReader(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	addr := freePort(t)
+	e := started(t, 1, httpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
+	client, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	write(t, client, []byte("GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n"))
+	endpoint, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = endpoint.Close() }()
+	hint := "HTTP/1.1 103 Early Hints\r\nLink: " + strings.Repeat("x", 4000) + "\r\n\r\n"
+	writeUntilFull(t, endpoint, []byte(strings.Repeat(hint, 32)), 64<<20)
+	if n := mostWaiting(e); n > mostUnsent {
+		t.Errorf("%d bytes wait for the client", n)
+	}
+}
+
+// TestHTTP2InterimAnswersWithoutAReader is the same for HTTP/2, where one stream must not hold up the others: it is reset.
+func TestHTTP2InterimAnswersWithoutAReader(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	addr := freePort(t)
+	e := started(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
+	client, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	script := newHTTP2Script()
+	script.WriteString(http2.ClientPreface)
+	_ = script.WriteSettings()
+	script.headers(1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /")
+	write(t, client, script.Bytes())
+	endpoint, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = endpoint.Close() }()
+	_ = endpoint.SetDeadline(time.Now().Add(60 * time.Second))
+	hints := newHTTP2Script()
+	_ = hints.WriteSettings()
+	write(t, endpoint, hints.Bytes())
+	reset := make(chan struct{})
+	go func() {
+		defer close(reset)
+		awaitReset(endpoint)
+	}()
+	for done := false; !done; {
+		hints.Reset()
+		for range 32 {
+			hints.headers(1, false, 0, ":status= 103", "link= "+strings.Repeat("~", 4000))
+		}
+		if _, err := endpoint.Write(hints.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-reset:
+			done = true
+		default:
+		}
+		if n := mostWaiting(e); n > mostUnsent {
+			t.Fatalf("%d bytes wait for the client", n)
+		}
+	}
+	if n := e.Stats().Slow; n != 1 {
+		t.Errorf("slow = %d, want 1", n)
+	}
+}
+
+// awaitReset reads until stream 1 is reset, or nothing more comes.
+func awaitReset(endpoint net.Conn) {
+	_, _ = io.ReadFull(endpoint, make([]byte, len(http2.ClientPreface)))
+	fr := http2.NewFramer(io.Discard, endpoint)
+	for {
+		f, err := fr.ReadFrame()
+		if _, is := f.(*http2.RSTStreamFrame); is || err != nil {
+			return
+		}
+	}
+}
+
+// TestWindowsAreWorkedOffTogether: small ones that come at once are not answered one by one, each with a look at every stream.
+func TestWindowsAreWorkedOffTogether(t *testing.T) {
+	to, _ := shop2(t)
+	addr := freePort(t)
+	started(t, 1, http2Snapshot(addr, to))
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	script := newHTTP2Script()
+	script.WriteString(http2.ClientPreface)
+	_ = script.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	script.headers(1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /large")
+	write(t, conn, script.Bytes())
+	fr := http2.NewFramer(io.Discard, conn)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	const windows, each = 100, 64
+	got, frames := 0, 0
+	for got < windows*each {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f := f.(type) {
+		case *http2.MetaHeadersFrame:
+			script.Reset()
+			for range windows {
+				_ = script.WriteWindowUpdate(1, each)
+			}
+			write(t, conn, script.Bytes())
+		case *http2.DataFrame:
+			got += len(f.Data())
+			frames++
+		}
+	}
+	if frames > windows/4 {
+		t.Errorf("%d frames for %d windows that came together", frames, windows)
+	}
+}
+
+// TestComplaintsAreFew: whoever is refused may come back at once, and the log does not say it each time.
+func TestComplaintsAreFew(t *testing.T) {
+	addr := freePort(t)
+	lines := &atomic.Int64{}
+	start := time.Now()
+	e, err := proxy.New(proxy.Options{
+		Generation: 1, Sockets: &sockets.Set{}, NodeID: "test", Clock: func() time.Duration { return time.Since(start) },
+		Log: funcr.New(func(_, args string) {
+			if strings.Contains(args, "broke the protocol") {
+				lines.Add(1)
+			}
+		}, funcr.Options{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	if err := e.Apply(httpSnapshot(addr, nobody(t))); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	const clients = 200
+	for range clients {
+		rawHTTP(t, addr, "\x00")
+	}
+	most := int64(20 + 10*(time.Since(start)/(5*time.Second)))
+	if n := lines.Load(); n == 0 || n > most {
+		t.Errorf("%d lines, want some and at most %d", n, most)
+	}
+	if n := e.Stats().Malformed; n != clients {
+		t.Errorf("%d were refused, want %d", n, clients)
+	}
+}
+
+// TestHalfHandshakesKeepNobodyOut: silent peers hold every place there is, and somebody comes who is not.
+func TestHalfHandshakesKeepNobodyOut(t *testing.T) {
+	a := newAuthority(t)
+	addr := freePort(t)
+	s := httpSnapshot(addr, nobody(t))
+	s.Listeners[0].TLS = a.inbound()
+	e := started(t, 1, s)
+	hello := clientHello(t, a)
+	const silent = 200
+	for range silent {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		write(t, conn, hello)
+	}
+	until(t, "all have come", func() bool { return e.Stats().Downstream[config.Outbound] == silent })
+	c := secureRaw(t, addr, a)
+	_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n")
+	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != http.StatusNotFound {
+		t.Fatalf("%v, %v", res, err)
+	}
+	if left := e.Stats().Downstream[config.Outbound]; left < silent/4 {
+		t.Errorf("it had to wait until all the silent ones were given up but for %d", left)
+	}
+}
+
+// clientHello is what a client sends first.
+func clientHello(t *testing.T, a *authority) []byte {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer func() { _ = ours.Close() }()
+	go func() { _ = tls.Client(theirs, a.client(tls.VersionTLS13)).Handshake() }()
+	b := make([]byte, 16<<10)
+	n, err := ours.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ours.Close()
+	return b[:n]
+}
+
+func secureRaw(t *testing.T, addr netip.AddrPort, a *authority) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return tls.Client(conn, a.client(tls.VersionTLS13))
+}

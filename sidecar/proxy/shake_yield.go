@@ -1,0 +1,38 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+)
+
+// shakeYield is how long a peer may say nothing in its handshake when others wait for their turn: places are few, and somebody
+// who takes one and is silent would keep everybody else out for shakePatience.
+const shakeYield = 500 * time.Millisecond
+
+var errShakeYield = errors.New("TLS handshake: the peer is silent, and others wait")
+
+// wait has a handshake wait until another one has ended, or is given up.
+func (x *shakes) wait(s *shaking) {
+	s.queued = true
+	x.queue = append(x.queue, s)
+	s.conn.Pause()
+	if !x.yield.Armed() {
+		s.w.loop.Start(&x.yield, shakeYield)
+	}
+}
+
+// Expire gives up handshakes whose peers are silent, as many as others wait.
+func (x *shakes) Expire() {
+	wanted := len(x.queue)
+	if wanted == 0 {
+		return
+	}
+	loop := x.queue[0].w.loop
+	for _, s := range x.all {
+		if wanted > 0 && s.run != nil && loop.Now()-s.heard >= shakeYield && s.run.Waits() {
+			wanted--
+			s.conn.Close(errShakeYield)
+		}
+	}
+	loop.Start(&x.yield, shakeYield/2)
+}
