@@ -157,9 +157,14 @@ func (c *Conn) connected() {
 	c.flush()
 }
 
-// readable reads until the socket is empty, but at most a few buffers: others wait.
+// readable reads until the socket is empty, but at most a few buffers, and one when others wait: full of small requests it keeps
+// them waiting for long enough.
 func (c *Conn) readable(events uint32) {
-	for range 4 {
+	buffers := 4
+	if c.loop.ready > 1 {
+		buffers = 1
+	}
+	for range buffers {
 		n, room, err := c.readOnce()
 		switch {
 		case err == unix.EAGAIN: //nolint:errorlint // read returns a bare errno, and this is the hot path
