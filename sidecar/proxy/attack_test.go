@@ -326,3 +326,79 @@ func secureRaw(t *testing.T, addr netip.AddrPort, a *authority) net.Conn {
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	return tls.Client(conn, a.client(tls.VersionTLS13))
 }
+
+// TestAClientThatWaitsLetsASidecarBeUpgraded: its requests are large, and its endpoint allows no stream.
+func TestAClientThatWaitsLetsASidecarBeUpgraded(t *testing.T) {
+	for name, path := range map[string]string{"requests that wait": "/zero", "trailers that wait": "/stall"} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = ln.Close() })
+			settings := http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0}
+			if path == "/stall" {
+				settings = http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}
+			}
+			go greetAndStall(ln, settings)
+			addr := freePort(t)
+			s := http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort())
+			e, set := newEngine(t, 1, 1)
+			now := generation{e, set, 1}
+			if err := e.Apply(s); err != nil {
+				t.Fatal(err)
+			}
+			e.Serve()
+			conn, err := net.Dial("tcp", addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+			go func() { _, _ = io.Copy(io.Discard, conn) }()
+			write(t, conn, largeRequests(path == "/stall"))
+			until(t, "all have come", func() bool { return e.Stats().Requests[config.Outbound] == 128 })
+			e.Stats()
+			now = hop(t, now, 1, s)
+			now.Stop()
+		})
+	}
+}
+
+// largeRequests fill every stream of a connection with fields: their heads, or the trailers behind a body.
+func largeRequests(trailers bool) []byte {
+	script := newHTTP2Script()
+	script.WriteString(http2.ClientPreface)
+	_ = script.WriteSettings()
+	large := "x-large= " + strings.Repeat("x", 3000)
+	var many []string
+	for range 19 {
+		many = append(many, large)
+	}
+	for i := range uint32(128) {
+		head := []string{":method= POST", ":scheme= http", ":authority= shop.demo", ":path= /"}
+		if !trailers {
+			script.headers(2*i+1, true, 0, append(head, many...)...)
+			continue
+		}
+		script.headers(2*i+1, false, 0, head...)
+		_ = script.WriteData(2*i+1, false, []byte("x"))
+		script.headers(2*i+1, true, 0, many...)
+	}
+	return script.Bytes()
+}
+
+// greetAndStall says what its settings are, and answers nothing.
+func greetAndStall(ln net.Listener, settings http2.Setting) {
+	hello := newHTTP2Script()
+	_ = hello.WriteSettings(settings)
+	_ = hello.WriteSettingsAck()
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Write(hello.Bytes())
+		go func() { _, _ = io.Copy(io.Discard, conn); _ = conn.Close() }()
+	}
+}

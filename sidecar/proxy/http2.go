@@ -32,6 +32,7 @@ type http2Loop struct {
 	copies  copies2
 	held    int
 	kept    int           // of requests, to be sent again
+	heads   int           // bytes of http2Heads that are taken
 	relief  time.Duration // when streams were last reset because of it
 	bytes   int           // how heavy a batch may be in a handover, and
 	most    int           // how many connections it may have

@@ -16,6 +16,7 @@ type http2Client struct {
 	fixed  *cluster
 	source source
 	rested time.Duration // since when it has no stream, if it has none
+	heads  int           // bytes of clientHeads that are taken
 	caller caller
 }
 

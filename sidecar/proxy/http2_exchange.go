@@ -103,7 +103,6 @@ func (x *http2Exchange) admit(f *http2.Fields) {
 
 // connect sends the request on a connection to an endpoint, or has it wait for one. f is its head, nil when it was kept.
 func (x *http2Exchange) connect(f *http2.Fields) {
-	w := x.w
 	up, why := x.reach()
 	if x.up = up; up == nil {
 		x.fail(httpUnavailable, why)
@@ -122,8 +121,10 @@ func (x *http2Exchange) connect(f *http2.Fields) {
 		x.keepHead(f)
 		x.send(f)
 	default:
-		if x.keepHead(f); x.head == nil {
-			x.head = f.AppendBinary(w.loop.Pool().Take(1 << 10))
+		if x.keepHead(f); x.head == nil && !x.keepFields(f) {
+			x.up = nil
+			x.fail(httpUnavailable, FailBusy)
+			return
 		}
 		up.queue = append(up.queue, x)
 		up.next()
@@ -164,12 +165,6 @@ func (x *http2Exchange) sendKept() {
 		x.forget()
 	}
 	x.send(f)
-}
-
-// forget gives the head's buffer back.
-func (x *http2Exchange) forget() {
-	x.w.loop.Pool().Give(x.head)
-	x.head = nil
 }
 
 // respond passes the head of a response on, or an interim one.
@@ -258,7 +253,12 @@ func (x *http2Exchange) trail(p *http2Pipe, f *http2.Fields) {
 		x.settle()
 		return
 	}
-	p.trailers = f.AppendBinary(nil)
+	if !p.keepTrailers(f) {
+		x.w.count.Slow++
+		x.blame(FlagSlow)
+		x.abort(http2.EnhanceYourCalm)
+		return
+	}
 	p.take(nil, true)
 }
 

@@ -22,7 +22,7 @@ func (e *Engine) WeightHTTP2() (n int) {
 func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	for _, w := range e.workers {
 		w.loop.Call(func() {
-			bytes += w.http2.held + w.http2.kept + len(w.http2.bodies)
+			bytes += w.http2.held + w.http2.kept + w.http2.heads + len(w.http2.bodies)
 			for _, c := range w.http2.clients {
 				exchanges += c.proto.Streams()
 			}

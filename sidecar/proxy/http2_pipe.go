@@ -172,7 +172,7 @@ func (p *http2Pipe) drop() {
 		p.queued = false
 	}
 	p.release()
-	p.trailers = nil
+	p.setTrailers(nil)
 }
 
 // relieveHTTP2 resets streams that are stuck when too much is kept. It says whether n more bytes of p may be.

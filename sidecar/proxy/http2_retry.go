@@ -27,7 +27,10 @@ func (x *http2Exchange) keepHead(f *http2.Fields) {
 	if !x.kept.on || x.head != nil {
 		return
 	}
-	x.head = f.AppendBinary(x.w.loop.Pool().Take(1 << 10))
+	if !x.keepFields(f) {
+		x.unkeep()
+		return
+	}
 	x.charge(len(x.head))
 }
 
@@ -173,7 +176,8 @@ func (x *http2Exchange) rewind() {
 	credited := len(x.kept.body) - (len(p.buf) - p.at) + p.prepaid
 	trailers := p.trailers
 	p.drop()
-	p.trailers, p.done, p.prepaid = trailers, false, credited
+	p.setTrailers(trailers)
+	p.done, p.prepaid = false, credited
 	if len(x.kept.body) > 0 {
 		p.buf, p.moved = w.loop.Pool().Append(nil, x.kept.body), w.loop.Now()
 		w.http2.held += len(p.buf)

@@ -245,7 +245,9 @@ func (x *http2Exchange) release() {
 	x.w.given(x.goal.span)
 	x.goal.span = nil
 	x.request.release()
+	x.request.setTrailers(nil)
 	x.response.release()
+	x.response.setTrailers(nil)
 	x.uncopy()
 	x.unkeep()
 	x.forget()
@@ -338,6 +340,7 @@ func (c *http2Client) restoreExchange(s *http2State) bool {
 	x.attempt, x.attempts, x.timeout, x.left = int(s.attempt), config.DefaultAttempts, s.timeout, s.left
 	if len(s.head) > 0 {
 		x.head = w.loop.Pool().Append(nil, s.head)
+		c.addHeads(len(x.head))
 	}
 	if s.up != 0 {
 		if x.up = w.http2.ups[s.up]; x.up == nil {
@@ -365,7 +368,7 @@ func (p *http2Pipe) restore(s *http2PipeState) bool {
 	}
 	p.end, p.done = s.end, s.done
 	if len(s.trailers) > 0 {
-		p.trailers = slices.Clone(s.trailers)
+		p.setTrailers(slices.Clone(s.trailers))
 	}
 	if s.size > 0 {
 		p.buf = w.loop.Pool().Append(nil, body[:s.size])

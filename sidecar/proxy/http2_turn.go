@@ -67,7 +67,10 @@ func (x *http2Exchange) refused(f *http2.Fields) {
 
 // postpone keeps a request for as long as a fault delays it.
 func (x *http2Exchange) postpone(f *http2.Fields) {
-	x.head = f.AppendBinary(x.w.loop.Pool().Take(1 << 10))
+	if !x.keepFields(f) {
+		x.fail(httpUnavailable, FailBusy)
+		return
+	}
 	if x.delayed = true; x.cluster == nil {
 		x.spoilt = x.goal.status
 	}
