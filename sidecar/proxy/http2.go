@@ -17,6 +17,8 @@ const (
 	// http2Queue is how many may wait in all, with what is not body; a peer that lets more pile up is closed.
 	http2Queue = 1 << 20
 	http2Held  = 32 << 20
+	// http2Spare is how many exchanges are kept to be used again: a flood of requests must not stay in memory.
+	http2Spare = 4096
 	// http2Waiting is how many requests wait for one connection to an endpoint.
 	http2Waiting = 1024
 )

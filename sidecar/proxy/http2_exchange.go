@@ -304,7 +304,9 @@ func (x *http2Exchange) finish() {
 		up.proto.Recycle(x.sent)
 	}
 	x.up, x.sent = nil, nil
-	w.http2.spare = append(w.http2.spare, x)
+	if len(w.http2.spare) < http2Spare {
+		w.http2.spare = append(w.http2.spare, x)
+	}
 	if up != nil {
 		up.next()
 	}
