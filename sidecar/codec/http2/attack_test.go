@@ -2,6 +2,7 @@ package http2
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,6 +130,45 @@ func TestManySettingsCostMore(t *testing.T) {
 	}
 	if changes := taken * len(many); changes > maxBudget {
 		t.Errorf("%d settings were taken, want at most %d", changes, maxBudget)
+	}
+}
+
+// TestARepeatedFieldCosts: a few bytes that stand for very many are work. Each request is answered, so that it costs nothing else.
+func TestARepeatedFieldCosts(t *testing.T) {
+	large := "x-large: " + strings.Repeat("x", 3000)
+	for name, c := range map[string]struct {
+		fields []string
+		most   int // requests that are taken
+	}{
+		"once":         {[]string{large}, 20_000},
+		"twenty times": {slices.Repeat([]string{large}, 20), 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var conn Conn
+			conn.Start(false, nil)
+			turn := &Turn{}
+			s := newScript(true)
+			taken := 0
+			for ; taken < 20_000; taken++ {
+				id := uint32(2*taken + 1)
+				s.headers(id, true, with(get, c.fields...)...)
+				_, _, err := run(&conn, s.Bytes(), turn)
+				var end *Error
+				if errors.As(err, &end) && end.Code == EnhanceYourCalm {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Reset()
+				var answer Fields
+				answer.AddStatus(200)
+				conn.AppendHeaders(nil, conn.Stream(id), &answer, true)
+			}
+			if taken > c.most || c.most == 20_000 && taken < c.most {
+				t.Errorf("%d were taken, want %d", taken, c.most)
+			}
+		})
 	}
 }
 

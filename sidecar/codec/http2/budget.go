@@ -24,6 +24,13 @@ const (
 // smallWindow is the least increment of a window that costs nothing: answering tiny ones with tiny frames is expensive.
 const smallWindow = 64
 
+// expansion is what a header list of that size costs whose block has so many bytes. Who refers to each entry of the table once, and
+// writes out the rest, pays nothing; who repeats a large entry has a few bytes make us copy, check and send very many.
+func expansion(block, size int) int {
+	const kilobyte = 1 << 10
+	return max(size-2*block-2*tableSize, 0) / kilobyte * costSmall
+}
+
 // spend takes from the peer's budget.
 func (c *Conn) spend(cost int) error {
 	if c.budget -= cost; c.budget < 0 {

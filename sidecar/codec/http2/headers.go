@@ -74,6 +74,9 @@ func (c *Conn) blockOf(b []byte, t *Turn) error {
 		}
 		return fault(code, err.Error(), "9113 4.3")
 	}
+	if err := c.spend(expansion(len(b), t.Fields.size)); err != nil {
+		return err
+	}
 	if c.head.self {
 		if s := c.Stream(c.head.stream); s != nil {
 			return c.refuse(s, ProtocolError, t)
