@@ -62,6 +62,45 @@ func TestProtocolsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestLimitsAreDocumented holds what peers meet against the code.
+func TestLimitsAreDocumented(t *testing.T) {
+	text := section(t, "protocols.md", "What a hostile peer meets")
+	for said, where := range map[string][2]string{
+		"256 KiB wait":             {"proxy/tcp.go", "highWater = 256 << 10"},
+		"more than 1 MiB waits":    {"proxy/http2.go", "http2Queue = 1 << 20"},
+		"64 KiB for each":          {"proxy/http2.go", "http2HighWater = 64 << 10"},
+		"1 MiB has waited for 5 s": {"proxy/request.go", "clientPatience = 5 * time.Second"},
+		"from 11 MiB":              {"proxy/request.go", "maxQueue       = bolt.MaxFrame + 3<<20"},
+		"20,000 points":            {"codec/http2/budget.go", "maxBudget    = 20_000"},
+		"5,000 each second":        {"codec/http2/budget.go", "refill       = 5_000"},
+		"A reset costs 20":         {"codec/http2/budget.go", "costReset    = 20"},
+		"SETTINGS 50":              {"codec/http2/budget.go", "costSettings = 50"},
+		"a PING 10":                {"codec/http2/budget.go", "costPing     = 10"},
+		"an empty frame 5":         {"codec/http2/budget.go", "costEmpty    = 5"},
+		"at most 128, others":      {"codec/http2/settings.go", "maxStreams = 128"},
+		"256 fields":               {"codec/http1/error.go", "defaultFields = 256"},
+		"a first line of 16 KiB":   {"codec/http1/error.go", "defaultLine   = 16 << 10"},
+		"HTTP/2: 64 KiB":           {"codec/http2/fields.go", "maxList = 64 << 10"},
+		"a loop 3.5 MiB":           {"proxy/http2_heads.go", "http2Heads  = http2Batch / 2"},
+		"has 896 KiB":              {"proxy/http2_heads.go", "clientHeads = http2Heads / 4"},
+		"after 500 ms":             {"proxy/shake_yield.go", "shakeYield = 500 * time.Millisecond"},
+		"128 go on at once":        {"proxy/shake.go", "maxShakes = 128"},
+		"closed after 5 s":         {"proxy/shake.go", "shakePatience = 5 * time.Second"},
+		"32 in a row":              {"codec/tls/session.go", "maxIdle = 32"},
+		"closed after 2 s":         {"proxy/opening.go", "headerPatience = 2 * time.Second"},
+		"read 128 KiB at a time":   {"loop/loop.go", "readBuffer = 128 << 10"},
+		"ten lines":                {"proxy/complain.go", "complaintsAtOnce = 10"},
+		"in 5 s, of which":         {"proxy/complain.go", "complaintsRest   = 5 * time.Second"},
+	} {
+		if !strings.Contains(text, said) {
+			t.Errorf("protocols.md does not say %q", said)
+		}
+		if !strings.Contains(read(t, "../sidecar/"+where[0]), where[1]) {
+			t.Errorf("sidecar/%s does not have %q any more: see %q in protocols.md", where[0], where[1], said)
+		}
+	}
+}
+
 // TestTheRoutesOfTripleAreTaken has the sidecar read the sample.
 func TestTheRoutesOfTripleAreTaken(t *testing.T) {
 	sample := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section(t, "protocols.md", "Dubbo 3: Triple"))

@@ -11,8 +11,8 @@ import (
 // once. A client that comes later and asks meanwhile is read by the candidate.
 //
 // What streams have to pass on goes ahead of the batch as relays (at most http2Held for a loop, and http2Kept to be sent again).
-// The rest of a connection's state is at most a frame that is not complete, a header block, http2HighWater that waits for the
-// kernel and the decoder's table; mostly it is 1 or 2 KiB. When all those with requests are heavier than a batch may be, or more
+// Heads and trailers that are kept are in the batch, at most http2Heads. The rest of a connection's state is at most a frame that
+// is not complete, a header block, http2HighWater that waits for the kernel and the decoder's table; mostly it is 1 or 2 KiB. When all those with requests are heavier than a batch may be, or more
 // than it may have, the handover is given up before anything has moved: everything goes on here.
 const (
 	http2Conns = 1024    // in a batch, when there are some without a request
