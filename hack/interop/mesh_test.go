@@ -33,7 +33,8 @@ type sidecar struct {
 type traffic struct {
 	listener string // what else its listener has, with a comma in front
 	cluster  string // what else its cluster has, likewise
-	rest     string
+	rest     string // of its static part
+	node     string // what is outside of that
 	to       int // the port of the cluster's endpoint
 }
 
@@ -53,12 +54,12 @@ admin: 127.0.0.1:%d
 meshAPI: 127.0.0.1:%d
 handover: {socket: "@axle-interop/%d", keyFile: %q}
 terminationGraceSeconds: 1
-static:
+%sstatic:
   listeners:
   - {name: %s, address: "%s:%d", protocol: %s%s}
   clusters:
   - {name: peer, endpoints: ["127.0.0.1:%d"]%s}
-%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, host, s.port, protocol, x.listener, x.to, x.cluster, x.rest)
+%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), x.node, name, host, s.port, protocol, x.listener, x.to, x.cluster, x.rest)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +170,16 @@ type mesh struct {
 // newMesh starts both. Without routes everything goes to the server.
 func newMesh(t *testing.T, protocol string, server int, routes ...string) *mesh {
 	t.Helper()
-	return newSecuredMesh(t, protocol, secrets{}, server, routes...)
+	return newMeshWith(t, protocol, blocks{}, server, routes...)
 }
 
-// secrets are the tls blocks of a mesh, in YAML; an empty one means plain bytes.
-type secrets struct{ client, between, peer string }
+// blocks are what the files of a mesh have besides, in YAML. Where TLS is empty there are plain bytes.
+type blocks struct {
+	client, between, peer string // TLS
+	tracing               string // of both sidecars
+}
 
-func newSecuredMesh(t *testing.T, protocol string, tls secrets, server int, routes ...string) *mesh {
+func newMeshWith(t *testing.T, protocol string, also blocks, server int, routes ...string) *mesh {
 	t.Helper()
 	block := func(text string) string {
 		if text == "" {
@@ -183,9 +187,13 @@ func newSecuredMesh(t *testing.T, protocol string, tls secrets, server int, rout
 		}
 		return ", tls: {" + text + "}"
 	}
+	tracing := ""
+	if also.tracing != "" {
+		tracing = "tracing: {" + also.tracing + "}\n"
+	}
 	m := &mesh{t: t, protocol: protocol, serverPort: server}
-	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(tls.peer), to: server})
-	x := traffic{listener: block(tls.client), cluster: block(tls.between), to: m.peer.port}
+	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(also.peer), to: server, node: tracing})
+	x := traffic{listener: block(also.client), cluster: block(also.between), to: m.peer.port, node: tracing}
 	if len(routes) > 0 {
 		x.rest = "  routes:\n  - {" + strings.Join(routes, "}\n  - {") + "}\n"
 	} else {
