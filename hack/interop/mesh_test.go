@@ -35,7 +35,7 @@ type traffic struct {
 	cluster  string // what else its cluster has, likewise
 	rest     string // of its static part
 	node     string // what is outside of that
-	to       int // the port of the cluster's endpoint
+	to       []int  // the ports of the cluster's endpoints
 }
 
 // newSidecar starts one with a listener of that protocol.
@@ -44,6 +44,10 @@ func newSidecar(t *testing.T, name, protocol string, x traffic) *sidecar {
 	s := &sidecar{t: t, name: name, port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
+	var endpoints []string
+	for _, port := range x.to {
+		endpoints = append(endpoints, fmt.Sprintf(`"127.0.0.1:%d"`, port))
+	}
 	host := "127.0.0.1"
 	switch protocol {
 	case "dubbo", "http2", "auto":
@@ -58,8 +62,8 @@ terminationGraceSeconds: 1
   listeners:
   - {name: %s, address: "%s:%d", protocol: %s%s}
   clusters:
-  - {name: peer, endpoints: ["127.0.0.1:%d"]%s}
-%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), x.node, name, host, s.port, protocol, x.listener, x.to, x.cluster, x.rest)
+  - {name: peer, endpoints: [%s]%s}
+%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), x.node, name, host, s.port, protocol, x.listener, strings.Join(endpoints, ", "), x.cluster, x.rest)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +196,8 @@ func newMeshWith(t *testing.T, protocol string, also blocks, server int, routes 
 		tracing = "tracing: {" + also.tracing + "}\n"
 	}
 	m := &mesh{t: t, protocol: protocol, serverPort: server}
-	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(also.peer), to: server, node: tracing})
-	x := traffic{listener: block(also.client), cluster: block(also.between), to: m.peer.port, node: tracing}
+	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(also.peer), to: []int{server}, node: tracing})
+	x := traffic{listener: block(also.client), cluster: block(also.between), to: []int{m.peer.port}, node: tracing}
 	if len(routes) > 0 {
 		x.rest = "  routes:\n  - {" + strings.Join(routes, "}\n  - {") + "}\n"
 	} else {
