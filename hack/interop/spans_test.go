@@ -4,14 +4,13 @@ package interop
 
 import (
 	"encoding/hex"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/axlemesh/axle/hack/peers/collector"
 )
 
 // spans is a collector, which takes spans by OTLP over HTTP.
@@ -32,20 +31,9 @@ type span struct {
 func collect(t *testing.T) *spans {
 	t.Helper()
 	c := &spans{}
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var data tracepb.TracesData
-		b, err := io.ReadAll(r.Body)
-		if err == nil {
-			err = proto.Unmarshal(b, &data)
-		}
-		if err != nil {
-			t.Errorf("a batch of spans: %v", err)
-			return
-		}
-		c.take(&data)
-	}))
+	s := httptest.NewServer(collector.Handler(c.take, func(err error) { t.Error(err) }))
 	t.Cleanup(s.Close)
-	c.url = s.URL + "/v1/traces"
+	c.url = s.URL + collector.Path
 	return c
 }
 

@@ -49,7 +49,7 @@ public class DubboClient {
                 report.keep("sync", () -> echoed(ledger)),
                 report.keep("post", () -> posted(ledger)),
                 report.keep("large", () -> ledger.repeat(LARGE, 20).equals(LARGE.repeat(20))),
-                report.keep("slow", () -> ledger.slow("later", 300).equals("later")),
+                report.keep("slow", () -> ledger.slow("later", 150).equals("later")),
                 report.keep("oneway", () -> noted(ledger)),
                 report.keep("future", () -> inFuture(ledger)),
                 report.keep("timeout", () -> timedOut(hasty)),

@@ -60,7 +60,7 @@ public class LedgerClient {
                 report.keep("sync", () -> echoed(sync)),
                 report.keep("post", () -> posted(sync)),
                 report.keep("large", () -> sync.repeat(LARGE, 20).equals(LARGE.repeat(20))),
-                report.keep("slow", () -> sync.slow("later", 300).equals("later")),
+                report.keep("slow", () -> sync.slow("later", 150).equals("later")),
                 report.keep("oneway", () -> noted(oneway)),
                 report.keep("future", () -> inFuture(future)),
                 report.keep("callback", () -> calledBack(callback)),
