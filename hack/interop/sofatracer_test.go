@@ -55,6 +55,38 @@ func TestSOFATracer(t *testing.T) {
 	}
 }
 
+// TestSOFATracerOverHTTP: what the stock tracer gives a request are its own ids by the names of B3.
+func TestSOFATracerOverHTTP(t *testing.T) {
+	c := collect(t)
+	m := newMeshWith(t, "http1", blocks{tracing: fmt.Sprintf("endpoint: %q, samplePercent: 0", c.url)}, nodeServer(t, "web-server.js"),
+		`service: "127.0.0.1", cluster: peer`)
+	caller := client{
+		process: javaWith(t, sofarpcJars, []string{"-Dinterop.pause=50"}, "WebClient", strconv.Itoa(m.client.port)), kinds: []string{"root"},
+	}
+	m.carries(caller)
+	both := map[string]int{}
+	for line := range strings.Lines(caller.out.String()) {
+		if call, ok := strings.CutPrefix(line, "span "); ok {
+			trace, id, _ := strings.Cut(strings.TrimSpace(call), " ")
+			of := strings.Repeat("0", 32-len(trace)) + trace + " " + trace + " " + id
+			both["SPAN_KIND_CLIENT "+of]++
+			both["SPAN_KIND_SERVER "+of]++
+		}
+	}
+	differ := ""
+	defer func() {
+		if t.Failed() {
+			t.Log(differ[:min(len(differ), 6000)])
+		}
+	}()
+	eventually(t, "both sidecars have a span beside each of the client's", func() bool {
+		differ = cmp.Diff(both, c.by(func(s span) string {
+			return strings.Join([]string{s.kind.String(), s.trace, s.attributes["sofa.trace_id"], s.attributes["sofa.rpc_id"]}, " ")
+		}))
+		return differ == "" && len(both) > 100
+	})
+}
+
 // call names the sidecar that has made a span, and the call by SOFATracer's words.
 func (s span) call() string {
 	return strings.Join([]string{
