@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -17,7 +16,8 @@ import (
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
+
+	otlp "github.com/axlemesh/axle/hack/peers/collector"
 )
 
 // collector takes spans at an address.
@@ -33,30 +33,23 @@ func collect(t *testing.T, address string) *collector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(r.Body)
-		var data tracepb.TracesData
-		if err == nil {
-			err = proto.Unmarshal(b, &data)
-		}
-		if err != nil || r.URL.Path != "/v1/traces" {
-			t.Errorf("%s: %v", r.URL.Path, err)
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, all := range data.ResourceSpans {
-			for _, s := range all.ScopeSpans[0].Spans {
-				c.spans = append(c.spans, fmt.Sprintf("%s %s %s under %s", all.Resource.Attributes[0].Value.GetStringValue(), s.Name,
-					hex.EncodeToString(s.TraceId), hex.EncodeToString(s.ParentSpanId)))
-			}
-		}
-	}))
+	s := httptest.NewUnstartedServer(otlp.Handler(c.take, func(err error) { t.Error(err) }))
 	_ = s.Listener.Close()
 	s.Listener = l
 	s.Start()
 	t.Cleanup(s.Close)
 	return c
+}
+
+func (c *collector) take(data *tracepb.TracesData) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, all := range data.ResourceSpans {
+		for _, s := range all.ScopeSpans[0].Spans {
+			c.spans = append(c.spans, fmt.Sprintf("%s %s %s under %s", all.Resource.Attributes[0].Value.GetStringValue(), s.Name,
+				hex.EncodeToString(s.TraceId), hex.EncodeToString(s.ParentSpanId)))
+		}
+	}
 }
 
 func (c *collector) got() string {

@@ -42,19 +42,19 @@ func TestGRPCCases(t *testing.T) {
 	own := fmt.Sprintf("certificate: %q, key: %q", files.Chain, files.Key)
 	both := own + fmt.Sprintf(", trust: %q", files.CA)
 	cases := map[string]struct {
-		tls  secrets
+		tls  blocks
 		args []string
 	}{
 		"plain":                   {},
-		"TLS to the client":       {tls: secrets{client: own}, args: []string{"-ca", files.CA, "-name", grpcName}},
-		"certificates in between": {tls: secrets{between: both + ", serverName: " + grpcName, peer: both}},
+		"TLS to the client":       {tls: blocks{client: own}, args: []string{"-ca", files.CA, "-name", grpcName}},
+		"certificates in between": {tls: blocks{between: both + ", serverName: " + grpcName, peer: both}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			port := freePort(t)
 			launch(t, nil, server, fmt.Sprintf("-port=%d", port))
 			listens(t, port)
-			m := newSecuredMesh(t, "grpc", tc.tls, port)
+			m := newMeshWith(t, "grpc", tc.tls, port)
 			c := client{
 				process: launch(t, nil, caller, append([]string{"-target", fmt.Sprintf("127.0.0.1:%d", m.client.port)}, tc.args...)...),
 				kinds:   grpcQuick,

@@ -79,13 +79,19 @@ func node(t *testing.T, script string, args ...string) *process {
 // java starts one of our programs for Java. What the libraries log goes to a home of its own.
 func java(t *testing.T, jars func() (string, error), class string, args ...string) *process {
 	t.Helper()
+	return javaWith(t, jars, nil, class, args...)
+}
+
+// javaWith does it with options of the virtual machine.
+func javaWith(t *testing.T, jars func() (string, error), options []string, class string, args ...string) *process {
+	t.Helper()
 	path, err := jars()
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := []string{
+	all := append([]string{
 		"-Xmx256m", "-XX:TieredStopAtLevel=1", "-Duser.home=" + t.TempDir(), "--add-opens=java.base/java.lang=ALL-UNNAMED",
-		"-Dbolt.tcp.heartbeat.interval=1000", "-cp", path, "axle.interop." + class,
-	}
-	return launch(t, nil, "java", append(options, args...)...)
+		"-Dbolt.tcp.heartbeat.interval=1000", "-cp", path,
+	}, options...) // the last of several counts
+	return launch(t, nil, "java", append(append(all, "axle.interop."+class), args...)...)
 }

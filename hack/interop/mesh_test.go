@@ -33,8 +33,9 @@ type sidecar struct {
 type traffic struct {
 	listener string // what else its listener has, with a comma in front
 	cluster  string // what else its cluster has, likewise
-	rest     string
-	to       int // the port of the cluster's endpoint
+	rest     string // of its static part
+	node     string // what is outside of that
+	to       []int  // the ports of the cluster's endpoints
 }
 
 // newSidecar starts one with a listener of that protocol.
@@ -43,6 +44,10 @@ func newSidecar(t *testing.T, name, protocol string, x traffic) *sidecar {
 	s := &sidecar{t: t, name: name, port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
+	var endpoints []string
+	for _, port := range x.to {
+		endpoints = append(endpoints, fmt.Sprintf(`"127.0.0.1:%d"`, port))
+	}
 	host := "127.0.0.1"
 	switch protocol {
 	case "dubbo", "http2", "auto":
@@ -53,12 +58,12 @@ admin: 127.0.0.1:%d
 meshAPI: 127.0.0.1:%d
 handover: {socket: "@axle-interop/%d", keyFile: %q}
 terminationGraceSeconds: 1
-static:
+%sstatic:
   listeners:
   - {name: %s, address: "%s:%d", protocol: %s%s}
   clusters:
-  - {name: peer, endpoints: ["127.0.0.1:%d"]%s}
-%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), name, host, s.port, protocol, x.listener, x.to, x.cluster, x.rest)
+  - {name: peer, endpoints: [%s]%s}
+%s`, name, s.admin, s.meshAPI, s.port, filepath.Join(dir, "key"), x.node, name, host, s.port, protocol, x.listener, strings.Join(endpoints, ", "), x.cluster, x.rest)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +174,16 @@ type mesh struct {
 // newMesh starts both. Without routes everything goes to the server.
 func newMesh(t *testing.T, protocol string, server int, routes ...string) *mesh {
 	t.Helper()
-	return newSecuredMesh(t, protocol, secrets{}, server, routes...)
+	return newMeshWith(t, protocol, blocks{}, server, routes...)
 }
 
-// secrets are the tls blocks of a mesh, in YAML; an empty one means plain bytes.
-type secrets struct{ client, between, peer string }
+// blocks are what the files of a mesh have besides, in YAML. Where TLS is empty there are plain bytes.
+type blocks struct {
+	client, between, peer string // TLS
+	tracing               string // of both sidecars
+}
 
-func newSecuredMesh(t *testing.T, protocol string, tls secrets, server int, routes ...string) *mesh {
+func newMeshWith(t *testing.T, protocol string, also blocks, server int, routes ...string) *mesh {
 	t.Helper()
 	block := func(text string) string {
 		if text == "" {
@@ -183,9 +191,13 @@ func newSecuredMesh(t *testing.T, protocol string, tls secrets, server int, rout
 		}
 		return ", tls: {" + text + "}"
 	}
+	tracing := ""
+	if also.tracing != "" {
+		tracing = "tracing: {" + also.tracing + "}\n"
+	}
 	m := &mesh{t: t, protocol: protocol, serverPort: server}
-	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(tls.peer), to: server})
-	x := traffic{listener: block(tls.client), cluster: block(tls.between), to: m.peer.port}
+	m.peer = newSidecar(t, "inbound", protocol, traffic{listener: ", cluster: peer" + block(also.peer), to: []int{server}, node: tracing})
+	x := traffic{listener: block(also.client), cluster: block(also.between), to: []int{m.peer.port}, node: tracing}
 	if len(routes) > 0 {
 		x.rest = "  routes:\n  - {" + strings.Join(routes, "}\n  - {") + "}\n"
 	} else {

@@ -64,7 +64,7 @@ func (c client) goesOn(n int) {
 			return false
 		}
 		if now["failed"] != 0 || !c.running() {
-			c.t.Fatalf("%s has failed: %v", c.name, now)
+			c.t.Fatalf("%s has failed: %v\n%s", c.name, now, c.failures())
 		}
 		if from == nil {
 			from = now
@@ -78,13 +78,24 @@ func (c client) goesOn(n int) {
 	})
 }
 
+// failures are the first that the client has told.
+func (c client) failures() string {
+	var first []string
+	for line := range strings.Lines(c.out.String()) {
+		if strings.HasPrefix(line, "failed ") && len(first) < 10 {
+			first = append(first, line)
+		}
+	}
+	return strings.Join(first, "")
+}
+
 // finish stops the client, which says how it was.
 func (c client) finish() {
 	c.t.Helper()
 	c.stop()
 	all := parseReport(c.out.String(), "in all")
 	if all == nil || all["failed"] != 0 {
-		c.t.Errorf("%s: %v", c.name, all)
+		c.t.Errorf("%s: %v\n%s", c.name, all, c.failures())
 	}
 	c.t.Logf("%s: %v", c.name, all)
 }

@@ -14,6 +14,7 @@ var (
 		"Node": func(t *testing.T, port string) *process { return node(t, "sofarpc-server.js", port) },
 	}
 	ledgerRoutes = []string{
+		`service: "axle.interop.Coins:1.0", cluster: peer`,
 		`service: "axle.interop.Ledger:1.0", cluster: peer`,
 		`service: "com.axlemesh.interop.Unknown:1.0", cluster: peer`, // the server does not know it
 	}
@@ -65,4 +66,17 @@ func TestSOFABolt(t *testing.T) {
 		}
 	}
 	m.carries(c)
+}
+
+// TestSOFARPCOfJava: what only servers of Java offer.
+func TestSOFARPCOfJava(t *testing.T) {
+	port := freePort(t)
+	java(t, sofarpcJars, "LedgerServer", strconv.Itoa(port)).says("serving")
+	m := newMesh(t, "bolt", port, ledgerRoutes...)
+	m.carries(client{
+		process: java(t, sofarpcJars, "CoinsClient", strconv.Itoa(m.client.port)),
+		kinds: []string{
+			"protobuf", "protobuf-large", "protobuf-future", "protobuf-throws", "protobuf-baggage", "baggage", "unchecked", "no-method",
+		},
+	})
 }

@@ -316,6 +316,9 @@ func (w *worker) activate(batch []restored) {
 
 func (w *worker) activateUp(up *upConn) {
 	w.ups[up.conn.ID] = up
+	if up.leaving {
+		up.goesAway() // its endpoint said so to the predecessor
+	}
 	up.leaving = up.leaving || up.host.Gone
 	if !up.leaving {
 		up.host.Conns = append(up.host.Conns, up)

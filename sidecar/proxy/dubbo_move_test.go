@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -186,4 +188,58 @@ func TestDubboHopsUnderLoad(t *testing.T) {
 		_ = c.conn.Close()
 	}
 	now.Stop()
+}
+
+// TestADubboEndpointThatLeavesIsLeftAlone: it goes on listening for as long as it has requests, and gets no connection in the place of the
+// one that takes no more; an upgrade does not forget that.
+func TestADubboEndpointThatLeavesIsLeftAlone(t *testing.T) {
+	leaves, addr := newBackend(t), freePort(t)
+	s := dubboSnapshot(addr, leaves.ln.Addr().(*net.TCPAddr).AddrPort())
+	s.Clusters["echo"].Endpoints = append(s.Clusters["echo"].Endpoints, dubboServer(t, "stays", nil))
+	slices.SortFunc(s.Clusters["echo"].Endpoints, netip.AddrPort.Compare)
+	e, set := newEngine(t, 1, 1)
+	gen := generation{e, set, 1}
+	defer func() { gen.Stop() }()
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	client, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	body := dubboCall(echoDubbo, "pay", nil)
+	ask := func(id uint64) { write(t, client, dubboFrame(flagRequest, 0, id, body)) }
+	answered := func(by string) {
+		t.Helper()
+		if m, err := readDubbo(client); err != nil || m.status != 20 || !bytes.HasPrefix(m.body, []byte(by)) {
+			t.Fatalf("the client got %+v, %v, want an answer of the one that %s", m, err, by)
+		}
+	}
+	ask(1)
+	ask(2) // one of both goes to each
+	leaves.accept(t)
+	held, err := readDubbo(leaves.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered("stays")
+	write(t, leaves.conn, dubboFrame(flagNews, 0, 100, []byte("\x01R")))
+	write(t, leaves.conn, dubboFrame(flagAsk, 0, 101, []byte("N")))
+	if ack, err := readDubbo(leaves.conn); err != nil || ack.id != 101 {
+		t.Fatalf("its heartbeat got %+v, %v", ack, err)
+	}
+	for id := range uint64(10) {
+		ask(10 + id)
+		answered("stays")
+	}
+	gen = hop(t, gen, 1, s)
+	for id := range uint64(10) {
+		ask(20 + id)
+		answered("stays")
+	}
+	write(t, leaves.conn, dubboFrame(flagResponse, 20, held.id, []byte("leaves")))
+	answered("leaves")
 }

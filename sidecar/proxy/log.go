@@ -16,6 +16,7 @@ import (
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/route"
+	"github.com/axlemesh/axle/sidecar/trace"
 )
 
 // The access log's entries are filled in here. Without one worker.log is nil, no account has a line, and each of these
@@ -97,11 +98,12 @@ func say(e *accesslog.Entry, v route.Request, traces []string, c *caller) {
 const (
 	traceparent = "traceparent"
 	b3          = "b3"
+	sofaContext = "new_rpc_trace_context"
 )
 
 var (
 	httpTraces = []string{traceparent, b3, "x-b3-traceid", "sofa-traceid"}
-	rpcTraces  = []string{traceparent, b3, "rpc_trace_context.sofaTraceId", "sofaTraceId"}
+	rpcTraces  = []string{traceparent, b3, "rpc_trace_context.sofaTraceId", sofaContext, "sofaTraceId"}
 )
 
 // traceID is the trace's part of a header.
@@ -112,6 +114,8 @@ func traceID(name string, value []byte) []byte {
 		value, _, _ = bytes.Cut(rest, dash)
 	case b3:
 		value, _, _ = bytes.Cut(value, dash)
+	case sofaContext:
+		value, _, _ = trace.SOFAContext(value)
 	}
 	return value
 }

@@ -170,6 +170,16 @@ func TestAccessLog(t *testing.T) {
 			func(t *testing.T, addr netip.AddrPort) *config.Snapshot { return snapshot(addr, serve(t, nil)) },
 			map[string]any{"protocol": "bolt", "host": echoService, "route": "default", "service": echoService, "method": "pay", "status": 0., "flags": "-", "tries": 1., "trace_id": "0a0fe8ec16"},
 		},
+		"Bolt, with a newer SOFATracer": {
+			func(t *testing.T, addr netip.AddrPort) {
+				request := headed(7, []byte("body"), "new_rpc_trace_context", "tcid=0a0fe8ec17&spid=0&pspid=&sample=true&", "service", echoService)
+				if _, err := askOnce(t, addr, request); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(t *testing.T, addr netip.AddrPort) *config.Snapshot { return snapshot(addr, serve(t, nil)) },
+			map[string]any{"protocol": "bolt", "host": echoService, "service": echoService, "status": 0., "trace_id": "0a0fe8ec17"},
+		},
 		"Dubbo": {
 			func(t *testing.T, addr netip.AddrPort) {
 				talkDubbo(t, addr, 1, dubboFrame(flagRequest, 0, 7, dubboCall(echoDubbo, "pay", nil, "traceparent", "00-"+trace+"-b7ad6b7169203331-01")))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -14,8 +12,8 @@ import (
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 
+	otlp "github.com/axlemesh/axle/hack/peers/collector"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/trace"
 )
@@ -53,22 +51,11 @@ type collector struct {
 func traced(t *testing.T, percent float64) *collector {
 	t.Helper()
 	c := &collector{}
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var data tracepb.TracesData
-		b, err := io.ReadAll(r.Body)
-		if err == nil {
-			err = proto.Unmarshal(b, &data)
-		}
-		if err != nil {
-			t.Errorf("a batch of spans: %v", err)
-			return
-		}
-		c.take(&data)
-	}))
+	s := httptest.NewServer(otlp.Handler(c.take, func(err error) { t.Error(err) }))
 	t.Cleanup(s.Close)
 	c.url = s.URL
 	tracing = func() *proxy.Tracing {
-		e := trace.NewExporter(trace.Options{Endpoint: c.url + "/v1/traces", Now: time.Now})
+		e := trace.NewExporter(trace.Options{Endpoint: c.url + otlp.Path, Now: time.Now})
 		c.exporters = append(c.exporters, e)
 		return &proxy.Tracing{Exporter: e, Share: trace.Percent(percent)}
 	}

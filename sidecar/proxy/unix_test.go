@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -25,56 +26,78 @@ func TestUnixEndpointsMove(t *testing.T) {
 			ln, to := listenUnix(t, name == "bolt" || name == "http2")
 			go p.serve(ln)
 			addr := freePort(t)
-			s := p.snapshot(addr, to)
-			e, set := newEngine(t, 1, 1)
-			now := generation{e, set, 1}
-			if err := e.Apply(s); err != nil {
-				t.Fatal(err)
-			}
-			e.Serve()
-			stop := make(chan struct{})
-			var calls atomic.Int64
-			var wg sync.WaitGroup
-			for range 8 {
-				call := p.dial(t, addr)
-				if err := call(0); err != nil {
-					t.Fatal(err)
-				}
-				wg.Go(func() {
-					for n := 1; ; n++ {
-						select {
-						case <-stop:
-							return
-						default:
-						}
-						if err := call(n); err != nil {
-							t.Errorf("call %d: %v", n, err)
-							return
-						}
-						calls.Add(1)
-					}
-				})
-			}
-			if one := e.Clusters()[0].Endpoints[0]; one.Requests == 0 {
-				t.Errorf("the endpoint shows no requests: %+v", one)
-			}
-			before := ln.n.Load()
-			for range 6 {
-				time.Sleep(30 * time.Millisecond)
-				now = hop(t, now, 1, s)
-			}
-			close(stop)
-			wg.Wait()
-			t.Logf("%d calls, %d connections moved, the server has accepted %d", calls.Load(), now.Stats().Moved, ln.n.Load())
-			if n := ln.n.Load(); n != before && name != "http1" { // whose connections do not move while they rest
-				t.Errorf("the server has accepted %d connections, %d before the hops", n, before)
-			}
-			if calls.Load() == 0 {
-				t.Error("nobody has called")
-			}
-			now.Stop()
+			unixMoves(t, p, ln, addr, p.snapshot(addr, to), name == "http1")
 		})
 	}
+}
+
+// TestUnixEndpointsUnderTLSMove: the same with certificates on both sides.
+func TestUnixEndpointsUnderTLSMove(t *testing.T) {
+	for name, p := range talkers() {
+		if name == "http2" {
+			continue // its server here speaks without TLS only
+		}
+		for version, number := range versions {
+			t.Run(name+" under "+version, func(t *testing.T) {
+				a := newAuthority(t)
+				ln, to := listenUnix(t, name == "bolt")
+				go p.serve(tls.NewListener(ln, a.server(number)))
+				addr := freePort(t)
+				s := p.snapshot(addr, to)
+				for _, c := range s.Clusters {
+					c.TLS = a.outbound()
+				}
+				unixMoves(t, p, ln, addr, s, name == "http1")
+			})
+		}
+	}
+}
+
+// unixMoves hops while clients call. Connections that rest may be closed by a hop.
+func unixMoves(t *testing.T, p talker, ln *counted, addr netip.AddrPort, s *config.Snapshot, rests bool) {
+	t.Helper()
+	now := begun(t, 1, s)
+	stop := make(chan struct{})
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		call := p.dial(t, addr)
+		if err := call(0); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for n := 1; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := call(n); err != nil {
+					t.Errorf("call %d: %v", n, err)
+					return
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	if one := now.Clusters()[0].Endpoints[0]; one.Requests == 0 {
+		t.Errorf("the endpoint shows no requests: %+v", one)
+	}
+	before := ln.n.Load()
+	for range 6 {
+		time.Sleep(30 * time.Millisecond)
+		now = hop(t, now, 1, s)
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("%d calls, %d connections moved, the server has accepted %d", calls.Load(), now.Stats().Moved, ln.n.Load())
+	if n := ln.n.Load(); n != before && !rests { // whose connections do not move while they rest
+		t.Errorf("the server has accepted %d connections, %d before the hops", n, before)
+	}
+	if calls.Load() == 0 {
+		t.Error("nobody has called")
+	}
+	now.Stop()
 }
 
 // TestUnixFreezeAtEveryByte hops at every byte of a request and of its answer.

@@ -254,6 +254,7 @@ func (u *upConn) frame(f rpcFrame) {
 		u.w.answer(u, f)
 		u.leaveIfIdle()
 	case rpcGoAway:
+		u.goesAway()
 		u.leave()
 	case rpcHeartbeat:
 		if u.conn.Unsent() > clientQueue {
@@ -261,6 +262,14 @@ func (u *upConn) frame(f rpcFrame) {
 		}
 		u.w.scratch = f.appendAck(u.w.scratch[:0])
 		u.conn.Write(u.w.scratch)
+	}
+}
+
+// goesAway leaves the endpoint alone when it is told to. A Dubbo server that is read-only is about to end, and takes new connections until then:
+// it would break them off. Bolt's goaway says nothing but of its connection.
+func (u *upConn) goesAway() {
+	if u.protocol == config.Dubbo {
+		u.host.Leaves(u.w.loop.Now())
 	}
 }
 

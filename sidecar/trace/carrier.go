@@ -17,7 +17,7 @@ type Names struct {
 	b3Trace, b3Span, b3Parent, b3Sampled string // B3 in several
 	b3Flags                              string
 	sofaTrace, sofaRPC, sofaSampled      string // SOFATracer, as SOFARPC's RemotingConstants have it; empty for none
-	sofaApp, sofaContext                 string
+	sofaCaller, sofaApp, sofaContext     string // the application that calls, by its older and its newer name
 }
 
 // HTTP has the names of HTTP; its peers compare them without regard to case.
@@ -39,7 +39,7 @@ var Bolt = Names{
 	parent: "traceparent", b3: "b3",
 	b3Trace: "X-B3-TraceId", b3Span: "X-B3-SpanId", b3Parent: "X-B3-ParentSpanId", b3Sampled: "X-B3-Sampled", b3Flags: "X-B3-Flags",
 	sofaTrace: "rpc_trace_context.sofaTraceId", sofaRPC: "rpc_trace_context.sofaRpcId", sofaSampled: "rpc_trace_context.samp",
-	sofaApp: "rpc_trace_context.sofaCallerApp", sofaContext: "new_rpc_trace_context",
+	sofaCaller: "rpc_trace_context.sofaCallerApp", sofaApp: "app", sofaContext: "new_rpc_trace_context",
 }
 
 // Carrier is the context of one request, with where it is written. One is used again and again.
@@ -91,7 +91,8 @@ func (c *Carrier) readB3(h Headers, n *Names) (ok bool) {
 			c.before = before
 		}
 	} else if there {
-		return false // ids that cannot be read: what is said of them does not count either
+		// Ids that cannot be read: what is said of them does not count either. Those of SOFATracer over HTTP are its own.
+		return isCall(span) && c.setSOFA(trace, span, sampled)
 	}
 	if c.Sampled, _ = b3Sampled(sampled); string(flags) == "1" {
 		c.Sampled = Record
@@ -101,33 +102,37 @@ func (c *Carrier) readB3(h Headers, n *Names) (ok bool) {
 
 func (c *Carrier) readSOFA(h Headers, n *Names) {
 	v, ok := h.Header(n.sofaTrace)
-	sampled := []byte(nil)
+	var rpc, sampled []byte
 	if ok && len(v) > 0 {
-		c.SOFATrace = v
-		c.SOFARPC, _ = h.Header(n.sofaRPC)
+		rpc, _ = h.Header(n.sofaRPC)
 		if n.sofaSampled != "" {
-			c.SOFAApp, _ = h.Header(n.sofaApp)
 			sampled, _ = h.Header(n.sofaSampled)
 		}
 	} else if n.sofaContext != "" {
-		v, _ = h.Header(n.sofaContext)
-		c.SOFATrace, c.SOFARPC, sampled = sofaContext(v)
+		context, _ := h.Header(n.sofaContext)
+		v, rpc, sampled = SOFAContext(context)
 	}
-	if len(c.SOFATrace) == 0 {
+	if len(v) == 0 {
 		return
 	}
 	c.Present = true
-	p, ok := parseSOFA(c.SOFATrace)
-	if !ok {
-		c.SOFATrace, c.SOFARPC, c.SOFAApp = nil, nil, nil
-		return
+	if c.setSOFA(v, rpc, sampled) && n.sofaApp != "" {
+		if c.SOFAApp, _ = h.Header(n.sofaCaller); len(c.SOFAApp) == 0 {
+			c.SOFAApp, _ = h.Header(n.sofaApp)
+		}
 	}
-	c.Parent = p
-	c.Sampled, _ = b3Sampled(sampled)
 }
 
-// sofaContext takes a context of the newer SOFATracer apart.
-func sofaContext(v []byte) (trace, rpc, sampled []byte) {
+func (c *Carrier) setSOFA(trace, rpc, sampled []byte) (ok bool) {
+	if c.Parent, ok = parseSOFA(trace); ok {
+		c.SOFATrace, c.SOFARPC = trace, rpc
+		c.Sampled, _ = b3Sampled(sampled)
+	}
+	return ok
+}
+
+// SOFAContext takes a context of the newer SOFATracer apart, which has one header, new_rpc_trace_context.
+func SOFAContext(v []byte) (trace, rpc, sampled []byte) {
 	for len(v) > 0 {
 		var one []byte
 		one, v, _ = bytes.Cut(v, []byte{'&'})

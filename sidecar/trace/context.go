@@ -145,6 +145,22 @@ func parseSOFA(trace []byte) (p Parent, ok bool) {
 	return p, p.Trace != (ID{})
 }
 
+// isCall says whether a span's name is a number of calls as SOFATracer has it: "0", "0.1.2".
+func isCall(span []byte) bool {
+	number := false
+	for _, c := range span {
+		switch {
+		case c >= '0' && c <= '9':
+			number = true
+		case c == '.' && number:
+			number = false
+		default:
+			return false
+		}
+	}
+	return number
+}
+
 // fnv is FNV-1a from some start; hash/fnv allocates.
 func fnv(v []byte, h uint64) uint64 {
 	for _, c := range v {

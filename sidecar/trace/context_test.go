@@ -152,7 +152,16 @@ func TestCarrier(t *testing.T) {
 			trace: "000a0fe93f1488349732342100153695", sampled: Drop, present: true, sofa: "0a0fe93f1488349732342100153695  "},
 		"the newer SOFATracer": {names: &Bolt, in: "new_rpc_trace_context=tcid=0a0fe93f1488349732342100153695&spid=0.2&pspid=0&sample=true&",
 			trace: "000a0fe93f1488349732342100153695", sampled: Record, present: true, sofa: "0a0fe93f1488349732342100153695 0.2 "},
-		"a SOFATracer of another kind": {names: &Bolt, in: "rpc_trace_context.sofaTraceId=not-hexadecimal", trace: "c45a7ce2cf01cb2aa1d39c1e0ddf0c04", present: true, sofa: "not-hexadecimal  "},
+		"the newer SOFATracer, as SOFARPC 5.13.2 sends it": {names: &Bolt, in: "app=cashier protocol=bolt new_rpc_trace_context=tcid=c00002021795886110819100831291&spid=0&pspid=&sample=true&",
+			trace: "00c00002021795886110819100831291", sampled: Record, present: true, sofa: "c00002021795886110819100831291 0 cashier"},
+		"the newer SOFATracer with baggage": {names: &Bolt, in: "new_rpc_trace_context=tcid=c00002021795886110819100831291&spid=0.1.12&pspid=0.1&sample=false&_sys_zone=a&purse=b%3Dc&",
+			trace: "00c00002021795886110819100831291", sampled: Drop, present: true, sofa: "c00002021795886110819100831291 0.1.12 "},
+		"SOFATracer by the names of B3": {names: &HTTP, in: "x-b3-traceid=c00002021795886110819100831291 x-b3-spanid=0.1 x-b3-parentspanid=0 x-b3-sampled=true",
+			trace: "00c00002021795886110819100831291", sampled: Record, present: true, sofa: "c00002021795886110819100831291 0.1 "},
+		"SOFATracer by the names of B3, not wanted": {names: &Dubbo, in: "X-B3-TraceId=c00002021795886110819100831291 X-B3-SpanId=0 X-B3-ParentSpanId= X-B3-Sampled=false",
+			trace: "00c00002021795886110819100831291", sampled: Drop, present: true, sofa: "c00002021795886110819100831291 0 "},
+		"a span that is no number of calls": {names: &HTTP, in: "x-b3-traceid=c00002021795886110819100831291 x-b3-spanid=0..1 x-b3-sampled=1", present: true},
+		"a SOFATracer of another kind":      {names: &Bolt, in: "rpc_trace_context.sofaTraceId=not-hexadecimal", trace: "c45a7ce2cf01cb2aa1d39c1e0ddf0c04", present: true, sofa: "not-hexadecimal  "},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +230,7 @@ func FuzzContext(f *testing.F) {
 		"00-" + traceText + "-" + spanText + "-01", traceText + "-" + spanText + "-1-" + otherText, traceText[16:] + "-" + spanText + "-d", "0",
 		"0a0fe8631571046378758100186220", "tcid=0a0fe93f1488349732342100153695&spid=0.2&pspid=0&sample=true&", "&&==&tcid=",
 	} {
-		for form := range byte(5) {
+		for form := range byte(6) {
 			f.Add(form, []byte(v), []byte(spanText))
 		}
 	}
@@ -229,7 +238,7 @@ func FuzzContext(f *testing.F) {
 		names := []*Names{&HTTP, &Dubbo, &Bolt}[int(form)%3]
 		v, span = bytes.Clone(v), bytes.Clone(span) // they are written to
 		h := headers{}
-		switch form % 5 {
+		switch form % 6 {
 		case 0:
 			h[names.parent] = v
 		case 1:
@@ -240,6 +249,8 @@ func FuzzContext(f *testing.F) {
 			h["sofa-traceid"], h["rpc_trace_context.sofaTraceId"], h["rpc_trace_context.samp"] = v, v, span
 		case 4:
 			h["new_rpc_trace_context"] = v
+		case 5:
+			h[names.b3Trace], h[names.b3Span], h["app"] = v, []byte("0.1"), span
 		}
 		var c, again Carrier
 		c.Read(h, names)

@@ -57,6 +57,23 @@ func TestPickPassesOverWhatFails(t *testing.T) {
 	}
 }
 
+func TestPickPassesOverWhatLeaves(t *testing.T) {
+	var c upstream.Cluster[int]
+	c.Update(cluster(2), 1)
+	leaving := c.Hosts()[0]
+	leaving.Leaves(0)
+	if n := picks(&c, 9*time.Second, 10)[leaving.Addr]; n != 0 {
+		t.Errorf("an endpoint that leaves was picked %d times", n)
+	}
+	if _, errors := leaving.Counts(); errors != 0 {
+		t.Errorf("an endpoint that leaves has failed %d times", errors)
+	}
+	c.Update(cluster(1), 1)
+	if h := c.Pick(9 * time.Second); h != leaving {
+		t.Errorf("%v was picked, want the only one, though it leaves", h)
+	}
+}
+
 func TestUpdateKeepsConnectionsOfWhatStays(t *testing.T) {
 	var c upstream.Cluster[int]
 	c.Update(cluster(2), 1)

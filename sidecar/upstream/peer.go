@@ -85,6 +85,12 @@ func (p *Peer) Failed(now time.Duration) {
 	p.Report(OutcomeGateway, now, 0)
 }
 
+// Leaves makes the host rest for long: it has said that it will end, which is no failure. While all others rest it is used all the same.
+func (p *Peer) Leaves(now time.Duration) {
+	p.restTill = max(p.restTill, now+maxRest)
+	p.stale()
+}
+
 // Worked says that a connection to the host was opened.
 func (p *Peer) Worked() {
 	if p.failures == 0 {

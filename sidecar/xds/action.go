@@ -9,6 +9,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -217,12 +218,18 @@ func translateLimit(l *limitv3.LocalRateLimit) (config.Limit, error) {
 	return out, within("token_bucket", err)
 }
 
-// translateHTTPFilters reads a listener's local rate limit. Other filters are for other proxies.
+// routerFilter is the name of the filter that ends every chain.
+const routerFilter = "envoy.filters.http.router"
+
+// translateHTTPFilters reads a listener's local rate limit. Who sends another filter counts on it, unless he says that he does not.
 func translateHTTPFilters(all []*hcmv3.HttpFilter, out *config.Listener) error {
 	for i, f := range all {
 		limit := &limitv3.LocalRateLimit{}
 		if !f.GetTypedConfig().MessageIs(limit) {
-			continue
+			if f.GetName() == routerFilter || f.GetTypedConfig().MessageIs(&routerv3.Router{}) || f.GetIsOptional() || f.GetDisabled() {
+				continue
+			}
+			return fmt.Errorf("http_filters[%d]: %q is unsupported by this version: use LocalRateLimit and Router, or set is_optional", i, f.GetName())
 		}
 		err := f.GetTypedConfig().UnmarshalTo(limit)
 		if err == nil {

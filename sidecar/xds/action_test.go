@@ -206,7 +206,7 @@ func TestTranslateActions(t *testing.T) {
 func TestTranslateListenerLimit(t *testing.T) {
 	hcm := routed()
 	hcm.HttpFilters = []*hcmv3.HttpFilter{
-		{Name: "other", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&faultv3.HTTPFault{})}},
+		{Name: "other", IsOptional: true, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&faultv3.HTTPFault{})}},
 		{Name: "limit", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(localLimit(100, 100))}},
 	}
 	got, err := translateListener(listener("l", "::", 1, corev3.TrafficDirection_OUTBOUND, FilterHTTP1, hcm))

@@ -152,7 +152,7 @@ func (c *Client) follow(ctx context.Context) error {
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c.cfg.Conn).
 		DeltaAggregatedResources(ctx, grpc.MaxCallRecvMsgSize(maxResponse))
 	if err != nil {
-		return fmt.Errorf("open the configuration stream: %w", err)
+		return fmt.Errorf("open the configuration stream: %w", explained(err))
 	}
 	c.mu.Lock()
 	requests := c.session.open(c.node())
@@ -162,7 +162,7 @@ func (c *Client) follow(ctx context.Context) error {
 	go receive(ctx, stream, responses, failed) // ends with ctx
 	for _, r := range requests {
 		if err := stream.Send(r); err != nil {
-			return fmt.Errorf("subscribe to %s: %w", short(r.GetTypeUrl()), cause(err, responses, failed))
+			return fmt.Errorf("subscribe to %s: %w", short(r.GetTypeUrl()), explained(cause(err, responses, failed)))
 		}
 	}
 	return c.work(stream, responses, failed)
@@ -205,7 +205,7 @@ func (c *Client) work(stream adsStream, responses <-chan *discoveryv3.DeltaDisco
 	for {
 		select {
 		case err := <-failed:
-			return fmt.Errorf("receive configuration: %w", err)
+			return fmt.Errorf("receive configuration: %w", explained(err))
 		case r := <-responses:
 			answers, wait := c.take(r)
 			for _, answer := range answers {
@@ -254,6 +254,7 @@ func (c *Client) deliver() {
 	defer c.delivering.Unlock()
 	c.mu.Lock()
 	snap, problems := c.session.store.Snapshot()
+	problems = errors.Join(problems, c.session.unrouted(snap))
 	lastGood, err := c.session.store.Export()
 	c.delivered = true
 	c.waiting = nil

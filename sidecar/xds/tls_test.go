@@ -356,3 +356,13 @@ func TestTranslateSecret(t *testing.T) {
 		})
 	}
 }
+
+// TestPipesUnderTLS: Unix-domain sockets take TLS as other endpoints do.
+func TestPipesUnderTLS(t *testing.T) {
+	c, err := translateCluster(&clusterv3.Cluster{
+		Name: "s", LoadAssignment: pipes("/run/app.sock", "@app"), TransportSocket: socketOf(&tlsv3.UpstreamTlsContext{Sni: "app.demo"}),
+	})
+	if err != nil || len(c.Endpoints) != 2 || c.tls == nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

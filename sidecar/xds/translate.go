@@ -60,6 +60,9 @@ type host struct {
 func translateListener(l *listenerv3.Listener) (entrance, error) {
 	out := entrance{Listener: config.Listener{Name: l.GetName()}, caller: translateCaller(l.GetMetadata())}
 	var err error
+	if l.GetAddress().GetPipe() != nil {
+		return out, errors.New("address: listeners are TCP only: send a socket_address")
+	}
 	if out.Address, err = socketAddress(l.GetAddress()); err != nil {
 		return out, fmt.Errorf("address: %w", err)
 	}
@@ -72,6 +75,9 @@ func translateListener(l *listenerv3.Listener) (entrance, error) {
 		return out, fmt.Errorf("traffic_direction: %s: set INBOUND or OUTBOUND", l.GetTrafficDirection())
 	}
 	if out.tls, err = listenerTLS(l.GetFilterChains()); err != nil {
+		return out, err
+	}
+	if err := judgeListener(l); err != nil {
 		return out, err
 	}
 	filters := l.GetFilterChains()[0].GetFilters()
@@ -157,6 +163,9 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 		return out, err
 	}
 	if err := out.Validate(); err != nil {
+		return out, err
+	}
+	if err := judgeCluster(c); err != nil {
 		return out, err
 	}
 	if len(c.GetTransportSocketMatches()) > 0 {

@@ -53,7 +53,7 @@ async function ledger(name, form) {
       return got.account === entry.$.account && Number(got.total) === 321;
     },
     async slow() {
-      return await invoke('slow', [ string('later'), java('int', 300) ]) === 'later';
+      return await invoke('slow', [ string('later'), java('int', 150) ]) === 'later';
     },
     async note() {
       await invoke('note', [ java('int', ++notes) ]);

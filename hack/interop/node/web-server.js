@@ -45,6 +45,10 @@ const pages = {
   async see(req, res) {
     res.end(`${req.method} ${req.url} HTTP/${req.httpVersion} host=${req.headers.host} te=${req.headers['transfer-encoding']}\n`);
   },
+  // /trace tells the context that it is in, by the names of B3.
+  async trace(req, res) {
+    res.end(`${req.headers['x-b3-traceid']} ${req.headers['x-b3-spanid']}`);
+  },
 };
 
 async function answer(req, res) {

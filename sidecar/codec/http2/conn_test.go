@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -73,6 +74,22 @@ func TestAServerReads(t *testing.T) {
 			func(s *script) { s.headers(1, true, with(get, "content-length: 2")...) },
 			nil, []string{"reset 1 PROTOCOL_ERROR"},
 		},
+		"an extended CONNECT, which was not offered, and a plain one behind it": { // RFC 8441, sections 3 and 4
+			func(s *script) {
+				s.headers(1, false, ":method: CONNECT", ":protocol: websocket", ":scheme: http", ":path: /chat", ":authority: shop.demo")
+				_ = s.WriteData(1, false, []byte("frames"))
+				s.headers(3, false, ":method: CONNECT", ":authority: shop.demo:80")
+			},
+			[]string{"3 message [:method: CONNECT :authority: shop.demo:80] end=false"},
+			[]string{"reset 1 PROTOCOL_ERROR"},
+		},
+		"an offer of extended CONNECT by a peer": {
+			func(s *script) {
+				_ = s.WriteSettings(http2.Setting{ID: 8, Val: 1})
+				s.headers(1, true, get...)
+			},
+			[]string{"1 message [:method: GET :scheme: http :authority: shop.demo :path: /a] end=true"}, []string{"settings ack=true"},
+		},
 		"trailers that do not end the stream": {
 			func(s *script) {
 				s.headers(1, false, get...)
@@ -108,6 +125,20 @@ func TestAServerReads(t *testing.T) {
 				t.Errorf("frames (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestExtendedConnectIsNotOffered: no client may send what an ENABLE_CONNECT_PROTOCOL would allow (RFC 8441, section 3).
+func TestExtendedConnectIsNotOffered(t *testing.T) {
+	var c Conn
+	fr := http2.NewFramer(nil, bytes.NewReader(c.Start(false, nil)))
+	f, err := fr.ReadFrame()
+	settings, ok := f.(*http2.SettingsFrame)
+	if err != nil || !ok {
+		t.Fatalf("a server begins with %v, %v", f, err)
+	}
+	if v, ok := settings.Value(8); ok {
+		t.Errorf("ENABLE_CONNECT_PROTOCOL is %d", v)
 	}
 }
 

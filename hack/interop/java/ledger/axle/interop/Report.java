@@ -7,6 +7,9 @@ import java.util.concurrent.Callable;
 
 /** What a client has done so far: it is told in lines on standard output. */
 public class Report {
+    /** Between two calls of a kind, in milliseconds. */
+    private static final int PAUSE = Integer.getInteger("interop.pause", 5);
+
     private final Map<String, Integer> done = new TreeMap<>();
     private int failed;
     private volatile boolean stopping;
@@ -63,12 +66,12 @@ public class Report {
         }
     }
 
-    /** Starts a thread that does calls, one each 5 ms, until the end. */
+    /** Starts a thread that does calls, with a short pause behind each, until the end. */
     public Thread keep(String kind, Call call) {
         Thread t = new Thread(() -> {
             while (!stopping) {
                 count(kind, call);
-                pause(5);
+                pause(PAUSE);
             }
         }, kind);
         t.start();

@@ -5,9 +5,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.apache.dubbo.config.ApplicationConfig;
-import org.apache.dubbo.config.ReferenceConfig;
-import org.apache.dubbo.config.bootstrap.DubboBootstrap;
 import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.RpcException;
 import org.apache.dubbo.rpc.service.GenericService;
@@ -16,52 +13,24 @@ import org.apache.dubbo.rpc.service.GenericService;
 public class DubboClient {
     private static final String LARGE = "large ".repeat(5_000);
 
-    private final String address;
-    private final String serialization;
+    private final References references;
     private final AtomicInteger next = new AtomicInteger();
     private final AtomicInteger notes = new AtomicInteger();
     private final Report report = new Report();
 
     public static void main(String[] args) throws Exception {
-        ApplicationConfig application = new ApplicationConfig("cashier");
-        application.setQosEnable(false);
-        DubboBootstrap.getInstance().application(application).start();
-        DubboClient client = new DubboClient(args[2] + "://127.0.0.1:" + args[0], args[1]);
+        DubboClient client = new DubboClient(new References(args[2] + "://127.0.0.1:" + args[0], args[1]));
         client.run(args[2].equals("tri") ? client.streams() : new Thread[0]);
         System.exit(0);
     }
 
-    private DubboClient(String address, String serialization) {
-        this.address = address;
-        this.serialization = serialization;
-    }
-
-    /** Heartbeats come each second. */
-    private <T> ReferenceConfig<T> reference(String service, int timeout) {
-        ReferenceConfig<T> reference = new ReferenceConfig<>();
-        reference.setInterface(service);
-        reference.setVersion("1.0");
-        reference.setGroup("gray");
-        reference.setUrl(address + "/" + service + "?heartbeat=1000&serialization=" + serialization);
-        reference.setTimeout(timeout);
-        reference.setRetries(0);
-        reference.setCheck(false);
-        return reference;
-    }
-
-    private Ledger ledger(int timeout) {
-        return this.<Ledger>reference(Ledger.class.getName(), timeout).get();
-    }
-
-    private GenericService generic(String service) {
-        ReferenceConfig<GenericService> reference = reference(service, 10_000);
-        reference.setGeneric("true");
-        return reference.get();
+    private DubboClient(References references) {
+        this.references = references;
     }
 
     /** Streams are what Triple has besides. */
     private Thread[] streams() {
-        Talk talk = this.<Talk>reference(Talk.class.getName(), 120_000).get();
+        Talk talk = references.of(Talk.class, 120_000);
         Conversation conversation = new Conversation(talk);
         return new Thread[] {
             report.keep("stream", () -> conversation.said("text " + next.incrementAndGet())),
@@ -71,16 +40,16 @@ public class DubboClient {
     }
 
     private void run(Thread... others) throws Exception {
-        Ledger ledger = ledger(10_000);
-        Ledger hasty = ledger(100);
-        GenericService generic = generic(Ledger.class.getName());
-        GenericService unknown = generic("com.axlemesh.interop.Unknown");
-        GenericService unrouted = generic("com.axlemesh.interop.Unrouted");
+        Ledger ledger = references.of(Ledger.class, 10_000);
+        Ledger hasty = references.of(Ledger.class, 100);
+        GenericService generic = references.generic(Ledger.class.getName());
+        GenericService unknown = references.generic("com.axlemesh.interop.Unknown");
+        GenericService unrouted = references.generic("com.axlemesh.interop.Unrouted");
         Thread[] calls = {
                 report.keep("sync", () -> echoed(ledger)),
                 report.keep("post", () -> posted(ledger)),
                 report.keep("large", () -> ledger.repeat(LARGE, 20).equals(LARGE.repeat(20))),
-                report.keep("slow", () -> ledger.slow("later", 300).equals("later")),
+                report.keep("slow", () -> ledger.slow("later", 150).equals("later")),
                 report.keep("oneway", () -> noted(ledger)),
                 report.keep("future", () -> inFuture(ledger)),
                 report.keep("timeout", () -> timedOut(hasty)),

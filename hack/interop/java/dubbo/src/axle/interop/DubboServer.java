@@ -15,11 +15,13 @@ public class DubboServer {
         ProtocolConfig protocol = new ProtocolConfig(args[1], Integer.parseInt(args[0]));
         protocol.setHost("127.0.0.1");
         bootstrap.application(application).registry(new RegistryConfig("N/A")).protocol(protocol).service(service(Ledger.class, new Books()));
+        bootstrap.service(service(Coins.class, new Mint()));
         if (args[1].equals("tri")) {
             bootstrap.service(service(Talk.class, new Talker()));
         }
         bootstrap.start();
         Report.untilStopped("serving");
+        bootstrap.stop(); // with what is under way
         System.exit(0);
     }
 

@@ -3,6 +3,7 @@ package axle.interop;
 import com.alipay.hessian.generic.model.GenericObject;
 import com.alipay.sofa.rpc.api.GenericService;
 import com.alipay.sofa.rpc.api.future.SofaResponseFuture;
+import com.alipay.sofa.rpc.config.ApplicationConfig;
 import com.alipay.sofa.rpc.config.ConsumerConfig;
 import com.alipay.sofa.rpc.context.RpcInvokeContext;
 import com.alipay.sofa.rpc.core.exception.SofaRpcException;
@@ -14,7 +15,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** A stock SOFARPC client. Argument: port. */
+/** A stock SOFARPC client. Arguments: port, and what the URL of the server has behind it. */
 public class LedgerClient {
     /** The stock client refuses to send while 64 KiB wait, so only answers are really large. */
     private static final String LARGE = "large ".repeat(5_000);
@@ -25,7 +26,7 @@ public class LedgerClient {
     private final Report report = new Report();
 
     public static void main(String[] args) throws Exception {
-        new LedgerClient("bolt://127.0.0.1:" + args[0]).run();
+        new LedgerClient("bolt://127.0.0.1:" + args[0] + (args.length > 1 ? args[1] : "")).run();
         System.exit(0);
     }
 
@@ -34,7 +35,7 @@ public class LedgerClient {
     }
 
     private <T> ConsumerConfig<T> consumer(Class<T> type, String service, String invokeType) {
-        return new ConsumerConfig<T>().setInterfaceId(service).setProtocol("bolt").setDirectUrl(url).setRegister(false)
+        return new ConsumerConfig<T>().setApplication(new ApplicationConfig().setAppName("cashier")).setInterfaceId(service).setProtocol("bolt").setDirectUrl(url).setRegister(false)
                 .setInvokeType(invokeType).setTimeout(10_000).setRetries(0).setRepeatedReferLimit(-1);
     }
 
@@ -59,7 +60,7 @@ public class LedgerClient {
                 report.keep("sync", () -> echoed(sync)),
                 report.keep("post", () -> posted(sync)),
                 report.keep("large", () -> sync.repeat(LARGE, 20).equals(LARGE.repeat(20))),
-                report.keep("slow", () -> sync.slow("later", 300).equals("later")),
+                report.keep("slow", () -> sync.slow("later", 150).equals("later")),
                 report.keep("oneway", () -> noted(oneway)),
                 report.keep("future", () -> inFuture(future)),
                 report.keep("callback", () -> calledBack(callback)),
