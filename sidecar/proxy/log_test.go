@@ -26,8 +26,11 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// logTo takes the lines of every engine that a test makes, when it is set.
-var logTo io.Writer
+// logTo takes the lines of every engine that a test makes, when it is set. With onDemand only listeners that ask for them have any.
+var (
+	logTo    io.Writer
+	onDemand bool
+)
 
 // lines collects an access log.
 type lines struct {
@@ -54,7 +57,7 @@ func testLog(t testing.TB, clock func() time.Duration) *accesslog.Writer {
 	if logTo == nil {
 		return nil
 	}
-	w := accesslog.New(accesslog.Options{Path: accesslog.Stdout, Stdout: logTo, Now: time.Now, Clock: clock, Log: logr.Discard()})
+	w := accesslog.New(accesslog.Options{Path: accesslog.Stdout, OnDemand: onDemand, Stdout: logTo, Now: time.Now, Clock: clock, Log: logr.Discard()})
 	t.Cleanup(func() { w.Close(context.Background()) })
 	return w
 }
