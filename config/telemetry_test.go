@@ -2,15 +2,21 @@ package config_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/axlemesh/axle/api/bootstrap"
 	"github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/sidecar/static"
 )
 
 var _ = Describe("the telemetry and the overload of a SidecarFleet", func() {
@@ -64,6 +70,55 @@ var _ = Describe("the telemetry and the overload of a SidecarFleet", func() {
 		Entry("with steps that go down", mutation{"spec.overload.memory.closeIdle", int64(85), "must be at least the one before it, or 0"}),
 		Entry("with a step above the default of the next", mutation{"spec.overload.descriptors", map[string]any{"closeIdle": int64(91)}, "without a value they are 80, 90, 95, 0 and 0"}),
 		Entry("with one of CPU below the default of the one before", mutation{"spec.overload.cpu", map[string]any{"shedDefault": int64(90)}, "without a value they are 98, 0 and 0"}),
+	)
+
+	It("are what a sidecar takes, too", func(ctx context.Context) {
+		seed := time.Now().UnixNano()
+		By(fmt.Sprintf("seed %d", seed))
+		random := rand.New(rand.NewPCG(uint64(seed), 0))
+		steps := func(fields ...string) map[string]any {
+			all := map[string]any{}
+			for _, f := range fields {
+				if random.IntN(2) > 0 {
+					all[f] = int64(max(0, random.IntN(125)-25)) // often never
+				}
+			}
+			return all
+		}
+		for range 150 {
+			obj := sample("sidecarfleet.yaml")
+			section := map[string]any{
+				"memory":      steps("closeIdle", "refuseClients", "shedLow", "shedDefault", "shedHigh"),
+				"descriptors": steps("closeIdle", "refuseClients", "shedLow", "shedDefault", "shedHigh"),
+				"cpu":         steps("shedLow", "shedDefault", "shedHigh"),
+			}
+			set(obj.Object, []string{"spec", "overload"}, section)
+			raw, err := json.Marshal(section)
+			Expect(err).NotTo(HaveOccurred())
+			b := &bootstrap.Bootstrap{Overload: &bootstrap.Overload{}}
+			Expect(static.Section("overload", raw, b.Overload)).To(Succeed())
+			_, _, taken := static.Overload(b)
+			if taken == nil {
+				Expect(cluster.Create(ctx, obj, client.DryRunAll)).To(Succeed(), "%s", raw)
+			} else {
+				Expect(cluster.Create(ctx, obj, client.DryRunAll)).To(MatchError(ContainSubstring("must be at least the one before it")), "%s: %v", raw, taken)
+			}
+		}
+	})
+
+	DescribeTable("have an endpoint that a sidecar takes, too, or none", func(ctx context.Context, endpoint string) {
+		obj := sample("sidecarfleet.yaml")
+		set(obj.Object, []string{"spec", "telemetry", "tracing", "endpoint"}, endpoint)
+		if err := cluster.Create(ctx, obj, client.DryRunAll); err == nil {
+			Expect(static.CheckTracing(&bootstrap.Tracing{Endpoint: endpoint})).To(Succeed())
+		} else {
+			Expect(apierrors.IsInvalid(err)).To(BeTrue(), "error is %v", err)
+		}
+	},
+		Entry(nil, "http://otel:4318/v1/traces"), Entry(nil, "http://[::1]/"), Entry(nil, "http://[::1/"), Entry(nil, "http://:4318/"), Entry(nil, "http:///v1"),
+		Entry(nil, "HTTP://otel/v1"), Entry(nil, "http://otel/%zz"), Entry(nil, "http://ot%20el/v1"), Entry(nil, "http://otel/v1\x00"), Entry(nil, "http://otel/v1#"),
+		Entry(nil, "http://otel/v1?"), Entry(nil, "http://otel\\@evil/v1"), Entry(nil, "http://otel:99999/v1"), Entry(nil, "http://otel:-1/v1"), Entry(nil, "http://ötel/v1"),
+		Entry(nil, "http://otel/a@b:c"), Entry(nil, "http://otel/ "), Entry(nil, "http://otel\u00a0/v1"), Entry(nil, "http://otel//"), Entry(nil, ""),
 	)
 
 	It("may leave out a step in the middle", func(ctx context.Context) {
