@@ -80,6 +80,7 @@ func TestTelemetryIsTurnedOnAndOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
 		if all := log.wait(t, step.lines); step.lines > 0 && i > 0 && step.use.Tracing != nil && step.path != "/2" && all[step.lines-1]["path"] != step.path {
 			t.Errorf("step %d: the last line is %v", i, all[step.lines-1])
 		}
@@ -108,40 +109,27 @@ func TestASuccessorLogsAndTracesTheSame(t *testing.T) {
 	})
 	t.Cleanup(release) // before the origin waits for its requests
 	s := telling(httpSnapshot(addr, o.addr), &accesslog.Filter{})
-	e, set := newEngine(t, 1, 1)
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	from, conn := firstOf(t, s)
 	r := bufio.NewReader(conn)
-	ask := func(path string) {
+	ask := func(path string) *http.Response {
 		t.Helper()
 		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: shop.demo\r\n\r\n", path); err != nil {
 			t.Fatal(err)
 		}
-	}
-	read := func() *http.Response {
-		t.Helper()
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return res
 	}
-	ask("/moves")
-	res := read()
-	to := hop(t, generation{e, set, 1}, 1, s)
+	res := ask("/moves")
+	to := hop(t, from, 1, s)
 	release()
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		t.Fatal(err)
 	}
-	ask("/after")
-	_, _ = io.Copy(io.Discard, read().Body)
+	_ = res.Body.Close()
+	_ = ask("/after").Body.Close()
 	all := log.wait(t, 2)
 	if all[0]["path"] != "/moves" || all[1]["path"] != "/after" {
 		t.Errorf("lines %v", all)

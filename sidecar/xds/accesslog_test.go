@@ -58,7 +58,7 @@ func logs(to proto.Message, filter *logFilter) *accesslogv3.AccessLog {
 func TestTranslateAccessLog(t *testing.T) {
 	const ge, le, hundred = accesslogv3.ComparisonFilter_GE, accesslogv3.ComparisonFilter_LE, typev3.FractionalPercent_HUNDRED
 	stdout, stream := &filev3.FileAccessLog{Path: "/dev/stdout"}, &streamv3.StdoutAccessLog{}
-	formatted := &filev3.FileAccessLog{Path: "/dev/stdout", AccessLogFormat: &filev3.FileAccessLog_Format{Format: "%REQ(:PATH)%"}}
+	formatted := &filev3.FileAccessLog{Path: "/dev/stdout", AccessLogFormat: &filev3.FileAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{}}}
 	cases := map[string]struct {
 		in   []*accesslogv3.AccessLog
 		want *accesslog.Filter
@@ -78,7 +78,7 @@ func TestTranslateAccessLog(t *testing.T) {
 		},
 		"two logs":         {in: []*accesslogv3.AccessLog{logs(stdout, nil), logs(stdout, nil)}, err: "access_log: send at most 1, not 2"},
 		"another file":     {in: []*accesslogv3.AccessLog{logs(&filev3.FileAccessLog{Path: "/tmp/a"}, nil)}, err: `access_log[0].typed_config.path: "/tmp/a" is unsupported: use /dev/stdout`},
-		"another format":   {in: []*accesslogv3.AccessLog{logs(formatted, nil)}, err: "typed_config.format: unsupported"},
+		"another format":   {in: []*accesslogv3.AccessLog{logs(formatted, nil)}, err: "typed_config.log_format: unsupported"},
 		"another logger":   {in: []*accesslogv3.AccessLog{logs(&corev3.Node{}, nil)}, err: "use FileAccessLog or StdoutAccessLog"},
 		"no logger":        {in: []*accesslogv3.AccessLog{{Name: "x"}}, err: "use FileAccessLog or StdoutAccessLog"},
 		"a sample of none": {in: []*accesslogv3.AccessLog{logs(stdout, sampled(0, hundred))}, err: "filter.runtime_filter.percent_sampled: it logs nothing: send no access_log"},
