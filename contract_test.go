@@ -69,7 +69,13 @@ func taken(t *testing.T, all ...xds.Resources) *config.Snapshot {
 // takenBy is what the sidecar of a pod with some labels makes of it.
 func takenBy(t *testing.T, labels map[string]string, all ...xds.Resources) *config.Snapshot {
 	t.Helper()
-	listeners, err := xds.Listeners(&axlev1.PodDesired{Generation: 1}, nil, labels)
+	return takenWith(t, &axlev1.PodDesired{Generation: 1}, labels, xds.Settings{}, all...)
+}
+
+// takenWith is the same for a pod with ports and settings.
+func takenWith(t *testing.T, desired *axlev1.PodDesired, labels map[string]string, set xds.Settings, all ...xds.Resources) *config.Snapshot {
+	t.Helper()
+	listeners, err := xds.Listeners(desired, nil, labels, set)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ type process struct {
 	name string
 	cmd  *exec.Cmd
 	log  *lines
+	out  *lines // standard output
 	done chan struct{}
 }
 
@@ -59,10 +60,10 @@ func (l *lines) String() string {
 
 func launch(t *testing.T, name string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: name, log: &lines{}, done: make(chan struct{})}
+	p := &process{t: t, name: name, log: &lines{}, out: &lines{}, done: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Env = append(append(os.Environ(), asMain+"=1"), env...)
-	p.cmd.Stderr = p.log
+	p.cmd.Stderr, p.cmd.Stdout = p.log, p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

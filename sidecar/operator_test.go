@@ -207,18 +207,28 @@ func (o *operator) listen(meshPort, appPort int) {
 // listenWith sends a listener of a filter, with a transport socket if that is not nil.
 func (o *operator) listenWith(meshPort int, tcp *anypb.Any, socket *corev3.TransportSocket) {
 	o.t.Helper()
-	name := fmt.Sprintf("inbound/%d", meshPort)
-	err := o.mux.Caches[xds.TypeListener].(*cache.LinearCache).UpdateResource(name, &listenerv3.Listener{
-		Name: name, TrafficDirection: corev3.TrafficDirection_INBOUND,
+	l := inboundListener(meshPort, xds.FilterTCP, tcp)
+	l.FilterChains[0].TransportSocket = socket
+	o.offer(l)
+}
+
+// offer sends a listener.
+func (o *operator) offer(l *listenerv3.Listener) {
+	o.t.Helper()
+	if err := o.mux.Caches[xds.TypeListener].(*cache.LinearCache).UpdateResource(l.GetName(), l); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func inboundListener(meshPort int, filter string, cfg *anypb.Any) *listenerv3.Listener {
+	return &listenerv3.Listener{
+		Name: fmt.Sprintf("inbound/%d", meshPort), TrafficDirection: corev3.TrafficDirection_INBOUND,
 		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(meshPort)},
 		}}},
-		FilterChains: []*listenerv3.FilterChain{{TransportSocket: socket, Filters: []*listenerv3.Filter{{
-			Name: xds.FilterTCP, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: tcp},
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: cfg},
 		}}}},
-	})
-	if err != nil {
-		o.t.Fatal(err)
 	}
 }
 

@@ -88,6 +88,17 @@ type SidecarFleetSpec struct {
 	// +kubebuilder:default={}
 	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitzero"`
 
+	// Telemetry is what the sidecars tell of requests. A change applies to those that run, without a rollout.
+	//
+	// +optional
+	Telemetry Telemetry `json:"telemetry,omitzero"`
+
+	// Overload is what a sidecar leaves out when it is short of memory, descriptors or CPU. Default: what its fields say. A change
+	// applies to sidecars that run, without a rollout.
+	//
+	// +optional
+	Overload *Overload `json:"overload,omitempty"`
+
 	// Paused stops everything that changes a pod. What is in a handover finishes it.
 	//
 	// +optional

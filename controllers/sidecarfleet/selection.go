@@ -1,13 +1,11 @@
 package sidecarfleet
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/axlemesh/axle/api/membership"
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/controllers/sidecars"
 	"github.com/axlemesh/axle/webhook/inject"
 )
 
@@ -55,17 +53,9 @@ func skip(pod *corev1.Pod) string {
 	return ""
 }
 
-// workload names the controller that owns a pod. A ReplicaSet of a Deployment stands for the Deployment, so that a rolling update of the application
-// does not double what may be disturbed at once.
+// workload names the controller that owns a pod. A Deployment stands for its ReplicaSets, so that a rolling update of the application does not
+// double what may be disturbed at once.
 func workload(pod *corev1.Pod) string {
-	ref := metav1.GetControllerOf(pod)
-	if ref == nil {
-		return "Pod/" + pod.Name
-	}
-	if hash := pod.Labels["pod-template-hash"]; ref.Kind == "ReplicaSet" && hash != "" {
-		if name, ok := strings.CutSuffix(ref.Name, "-"+hash); ok {
-			return "Deployment/" + name
-		}
-	}
-	return ref.Kind + "/" + ref.Name
+	kind, name := sidecars.Workload(pod)
+	return kind + "/" + name
 }

@@ -27,7 +27,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=pods;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 
-// +kubebuilder:rbac:groups=axlemesh.io,resources=trafficrules,verbs=get;list;watch
+// +kubebuilder:rbac:groups=axlemesh.io,resources=trafficrules;sidecarfleets,verbs=get;list;watch
 
 // podIndex finds the EndpointSlices that a pod is in, serviceIndex those of a Service; parentIndex finds the TrafficRules that
 // are about a Service, backendIndex those that send requests to one. All go by name, in a namespace.
@@ -83,6 +83,7 @@ func (s *Source) Setup(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("xds-listeners").WithOptions(everywhere).
 		For(&corev1.Pod{}, builder.WithPredicates(desiredChanged())).
+		Watches(&axlev1.SidecarFleet{}, handler.EnqueueRequestsFromMapFunc(s.fleetPods), builder.WithPredicates(settingsChanged())).
 		Complete(reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 			return ctrl.Result{}, s.pod(ctx, req.NamespacedName)
 		}))
@@ -283,11 +284,27 @@ func (s *Source) pod(ctx context.Context, name types.NamespacedName) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
-	listeners, err := Listeners(desired, spoken, p.Labels)
+	set, err := s.settings(ctx, desired, p)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", name, err)
+	}
+	listeners, err := Listeners(desired, spoken, p.Labels, set)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
 	return s.Store.SetPod(ctx, name, p.UID, listeners)
+}
+
+// settings are those of the fleet that owns a pod.
+func (s *Source) settings(ctx context.Context, desired *axlev1.PodDesired, pod *corev1.Pod) (Settings, error) {
+	if desired == nil || desired.Fleet == "" {
+		return Settings{}, nil
+	}
+	fleet := &axlev1.SidecarFleet{}
+	if err := s.Client.Get(ctx, types.NamespacedName{Name: desired.Fleet}, fleet, &client.GetOptions{UnsafeDisableDeepCopy: new(true)}); err != nil {
+		return Settings{}, client.IgnoreNotFound(err)
+	}
+	return SettingsOf(fleet, pod), nil
 }
 
 // spoken lists the protocols of the version that is to serve a pod; none when that is not known.

@@ -2,7 +2,7 @@
 //
 // What is the same for all sidecars (clusters, endpoints, virtual hosts) is made once for each Service and shared by everyone
 // who subscribes; what belongs to one pod (its listeners) is kept for that pod. What makes resources is pure: generate.go, scene.go and subset.go for
-// Services, rules.go, matchers.go, routes.go, edits.go, actions.go, target.go and upstream.go for TrafficRules, listeners.go for pods. store.go holds the caches; controller.go and watch.go keep them
+// Services, rules.go, matchers.go, routes.go, edits.go, actions.go, target.go and upstream.go for TrafficRules, listeners.go and settings.go for pods. store.go holds the caches; controller.go and watch.go keep them
 // current; server.go talks to sidecars, and acks.go keeps what they answer. Every replica runs all of it.
 package xds
 

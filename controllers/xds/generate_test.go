@@ -262,7 +262,7 @@ func TestListeners(t *testing.T) {
 		{AppPort: 12200, MeshPort: 15200, Protocol: axlev1.ProtocolBolt}, {AppPort: 8080, MeshPort: 11080, Protocol: axlev1.ProtocolTCP},
 		{AppPort: 20880, MeshPort: 23880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, MeshPort: 53051, Protocol: axlev1.ProtocolHTTP2},
 		{AppPort: 8090, MeshPort: 11090, Protocol: axlev1.ProtocolSOAP},
-	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2}, map[string]string{"app": "cashier"})
+	}}, []axlev1.Protocol{axlev1.ProtocolBolt, axlev1.ProtocolDubbo, axlev1.ProtocolHTTP2}, map[string]string{"app": "cashier"}, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestListeners(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
-	if none, err := Listeners(nil, nil, nil); err != nil || len(none) != 0 {
+	if none, err := Listeners(nil, nil, nil, Settings{}); err != nil || len(none) != 0 {
 		t.Errorf("a pod that nothing is wanted of has listeners %v, error %v", none, err)
 	}
 }
@@ -300,7 +300,7 @@ func TestListeners(t *testing.T) {
 func TestASidecarGetsWhatItKnows(t *testing.T) {
 	all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{
 		{AppPort: 20880, Protocol: axlev1.ProtocolDubbo}, {AppPort: 50051, Protocol: axlev1.ProtocolHTTP2}}},
-		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1}, nil)
+		[]axlev1.Protocol{axlev1.ProtocolTCP, axlev1.ProtocolBolt, axlev1.ProtocolHTTP1}, nil, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,9 +2,11 @@ package xds
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -40,16 +42,25 @@ var ways = []struct {
 // sidecar that is asked to leave keeps them; it closes them itself when nobody is left. A sidecar that does not speak a protocol which is newer than
 // the first release gets no such listener, and bytes on such a port: it would refuse what it does not know, and everything that came with it.
 //
-// Those for the application's calls carry the pod's labels: routes with a source are for callers that have them.
-func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol, labels map[string]string) ([]*listenerv3.Listener, error) {
+// Those for the application's calls carry the pod's labels: routes with a source are for callers that have them. All of them carry the fleet's
+// settings.
+func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol, labels map[string]string, set Settings) ([]*listenerv3.Listener, error) {
 	if desired == nil {
 		return nil, nil
 	}
+	logs := set.accessLog()
+	sections, err := set.sections()
+	if err != nil {
+		return nil, err
+	}
 	var all []*listenerv3.Listener
 	for _, p := range desired.Ports {
-		l, err := inbound(p, spoken)
+		l, err := inbound(p, spoken, logs)
 		if err != nil {
 			return nil, err
+		}
+		if len(sections) > 0 {
+			l.Metadata = &corev3.Metadata{FilterMetadata: sections}
 		}
 		all = append(all, l)
 	}
@@ -57,11 +68,12 @@ func Listeners(desired *axlev1.PodDesired, spoken []axlev1.Protocol, labels map[
 		if w.newer != "" && !slices.Contains(spoken, w.newer) {
 			continue
 		}
-		l, err := outbound(w.name, w.filter, w.port)
+		l, err := outbound(w.name, w.filter, w.port, logs)
 		if err != nil {
 			return nil, err
 		}
 		l.Metadata = caller(labels)
+		maps.Copy(l.Metadata.FilterMetadata, sections)
 		all = append(all, l)
 	}
 	return all, nil
@@ -78,7 +90,7 @@ func caller(labels map[string]string) *corev3.Metadata {
 	}}}
 }
 
-func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener, error) {
+func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol, logs []*accesslogv3.AccessLog) (*listenerv3.Listener, error) {
 	filter := filterTCP
 	switch p.Protocol {
 	case axlev1.ProtocolBolt:
@@ -96,13 +108,14 @@ func inbound(p axlev1.PortSpec, spoken []axlev1.Protocol) (*listenerv3.Listener,
 	}
 	cluster := inboundCluster(p.AppPort)
 	return listener("inbound/"+strconv.Itoa(int(p.Mesh())), corev3.TrafficDirection_INBOUND, "0.0.0.0", p.Mesh(), filter,
-		&tcpv3.TcpProxy{StatPrefix: cluster, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster}})
+		&tcpv3.TcpProxy{StatPrefix: cluster, AccessLog: logs, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster}})
 }
 
-func outbound(name, filter string, port int32) (*listenerv3.Listener, error) {
+func outbound(name, filter string, port int32, logs []*accesslogv3.AccessLog) (*listenerv3.Listener, error) {
 	return listener(name, corev3.TrafficDirection_OUTBOUND, "127.0.0.1", port, filter,
 		&hcmv3.HttpConnectionManager{
 			StatPrefix: "outbound",
+			AccessLog:  logs,
 			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 				RouteConfigName: "outbound",
 				ConfigSource: &corev3.ConfigSource{

@@ -213,7 +213,7 @@ func TestOfTwoServicesWithOneKeyTheOlderHasIt(t *testing.T) {
 func TestListenersAreAPodsOwn(t *testing.T) {
 	s := serve(t)
 	put := func(name, uid string, port int32) {
-		all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{{AppPort: port}}}, nil, nil)
+		all, err := Listeners(&axlev1.PodDesired{Generation: 1, Ports: []axlev1.PortSpec{{AppPort: port}}}, nil, nil, Settings{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -72,6 +73,34 @@ func desiredChanged() predicate.Predicate {
 			return wish(e.ObjectOld) != wish(e.ObjectNew) || wish(e.ObjectNew) != "" && !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels())
 		},
 	}
+}
+
+// settingsChanged lets fleets through whose settings are others than before, and new ones: their pods may have been seen first.
+func settingsChanged() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*axlev1.SidecarFleet)
+			after, ok2 := e.ObjectNew.(*axlev1.SidecarFleet)
+			return !ok1 || !ok2 || !equality.Semantic.DeepEqual(SettingsOf(before, &corev1.Pod{}), SettingsOf(after, &corev1.Pod{}))
+		},
+		DeleteFunc: func(event.DeleteEvent) bool { return false }, // its pods get another wish
+	}
+}
+
+// fleetPods wakes the pods that a fleet owns.
+func (s *Source) fleetPods(ctx context.Context, o client.Object) []ctrl.Request {
+	var list corev1.PodList
+	if err := s.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil // the cache is closing
+	}
+	var reqs []ctrl.Request
+	for i := range list.Items {
+		p := &list.Items[i]
+		if desired, err := axlev1.ParseDesired(p.Annotations); err == nil && desired != nil && desired.Fleet == o.GetName() {
+			reqs = append(reqs, request(p.Namespace, p.Name))
+		}
+	}
+	return reqs
 }
 
 func podsOf(o client.Object) []string {

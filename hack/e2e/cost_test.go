@@ -25,7 +25,7 @@ import (
 const roomy = 256 << 20
 
 var _ = Describe("what a sidecar costs a pod", func() {
-	It("is known in both ways, at rest and in an upgrade", func(ctx SpecContext) {
+	It("is known in both ways, at rest and in an upgrade; and a log is turned on and off in both while they run", func(ctx SpecContext) {
 		needsNode()
 		sc := meshed(ctx, "e2e-cost")
 		const slots, inplace = "cashier-1", "cashier-2"
@@ -51,6 +51,9 @@ var _ = Describe("what a sidecar costs a pod", func() {
 			Expect(peak.Resident).To(BeNumerically("<", roomy), c.way)
 		}
 		AddReportEntry("cost", ReportEntryVisibilityAlways, table.String())
+		p, err := sc.Core().CoreV1().Pods(sc.Name).Get(ctx, inplace, metav1.GetOptions{})
+		Expect(err).NotTo(HaveOccurred())
+		logged(ctx, sc, map[string]string{slots: servingSlot(ctx, sc, slots).Name, inplace: runningSidecars(p)[0]})
 		Expect(sc.Leave(ctx)).To(Succeed())
 	}, NodeTimeout(5*time.Minute))
 })

@@ -137,7 +137,7 @@ func running(t *testing.T, o Options) (w *Writer, r *Ring, tick func(time.Durati
 }
 
 func put(r *Ring, host string) bool {
-	e := r.Take()
+	e := r.Take(r.w.Default())
 	e.Host, e.Began = host, time.Second
 	logged, _ := r.Put(e, false)
 	return logged
@@ -241,8 +241,8 @@ func TestFilters(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			r := New(Options{Filter: tc.filter}).Ring()
-			e := r.Take()
+			r := New(Options{OnDemand: true}).Ring()
+			e := r.Take(&tc.filter)
 			if tc.slow {
 				e.Took = 2 * time.Second
 			}
@@ -251,9 +251,9 @@ func TestFilters(t *testing.T) {
 			}
 		})
 	}
-	r, taken := New(Options{Filter: Filter{Sample: 1 << 30}}).Ring(), 0
+	r, taken := New(Options{Filter: Filter{Sample: Share(0.25)}}).Ring(), 0
 	for range 100_000 {
-		if e := r.Take(); e != nil {
+		if e := r.Take(r.w.Default()); e != nil {
 			taken++
 			r.Put(e, false)
 			r.free.push(r.full.pop())
@@ -270,7 +270,7 @@ func TestAnEntryAllocatesNothing(t *testing.T) {
 	r := w.Ring()
 	path := []byte("/a/path?with=a&query")
 	line := func() {
-		e := r.Take()
+		e := r.Take(w.Default())
 		e.Add(Path, path)
 		r.Put(e, false)
 		e = r.full.pop()

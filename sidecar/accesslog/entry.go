@@ -45,7 +45,8 @@ type Entry struct {
 	GRPC                          int    // -1 for none
 	Flag                          string // "-" for none
 	Tries                         int
-	In, Out                       uint64 // bytes of bodies, frames or connections
+	In, Out                       uint64  // bytes of bodies, frames or connections
+	Filter                        *Filter // asked in the end whether it is logged; nil takes everything
 
 	text []byte
 	ends [texts]uint16

@@ -20,8 +20,17 @@ type Filter struct {
 	SlowerThan time.Duration
 }
 
+// Share is the Sample for a part of all requests, above 0 and at most 1.
+func Share(part float64) uint32 {
+	if part >= 1 {
+		return 0
+	}
+	return uint32(max(part*(1<<32), 1))
+}
+
+// takes says whether a request that has ended is logged. Without a filter it is.
 func (f *Filter) takes(e *Entry, failed bool) bool {
-	if !f.OnlyErrors && f.SlowerThan == 0 {
+	if f == nil || !f.OnlyErrors && f.SlowerThan == 0 {
 		return true
 	}
 	return f.OnlyErrors && failed || f.SlowerThan > 0 && e.Took > f.SlowerThan
@@ -64,18 +73,24 @@ type Ring struct {
 	dice  uint64
 }
 
-// Take returns an entry for a request that begins; nil for one that is not logged.
-func (r *Ring) Take() *Entry {
-	if s := r.w.filter.Sample; s > 0 {
+// Take returns an entry for a request that begins, and that f is asked about in the end; nil for one that is not logged, as all
+// are without a filter.
+func (r *Ring) Take(f *Filter) *Entry {
+	if f == nil {
+		return nil
+	}
+	if s := f.Sample; s > 0 {
 		r.dice = r.dice*6364136223846793005 + 1442695040888963407 // Knuth's generator (MMIX)
 		if uint32(r.dice>>32) >= s {
 			return nil
 		}
 	}
-	return r.TakeMoved()
+	e := r.TakeMoved()
+	e.Filter = f
+	return e
 }
 
-// TakeMoved returns an entry for a request that another process has sampled.
+// TakeMoved returns an entry for a request that another process has sampled. It has no filter yet.
 func (r *Ring) TakeMoved() *Entry {
 	e := r.free.pop()
 	if e == nil {
@@ -101,7 +116,7 @@ func (r *Ring) grow() {
 // Put gives an entry back whose request has ended. logged says that its line will be written, dropped that it would have
 // been if there were room.
 func (r *Ring) Put(e *Entry, failed bool) (logged, dropped bool) {
-	wanted := r.w.filter.takes(e, failed)
+	wanted := e.Filter.takes(e, failed)
 	if wanted && r.full.push(e) {
 		r.w.rouse()
 		return true, false

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +28,11 @@ const (
 // Options of a Writer.
 type Options struct {
 	// Path of the file, which is made when it is not there; Stdout is standard output.
-	Path   string
+	Path string
+	// Filter is for requests of listeners that have none of their own.
 	Filter Filter
+	// OnDemand logs none of those.
+	OnDemand bool
 	// Stdout is what the path of that name means.
 	Stdout io.Writer
 	// Now is the time of day, Clock that of the loops.
@@ -36,12 +41,13 @@ type Options struct {
 	Log   logr.Logger
 }
 
-// Writer writes lines. Rings are made before Run.
+// Writer writes lines.
 type Writer struct {
-	o      Options
-	filter Filter
-	rings  []*Ring
-	lost   atomic.Uint64
+	o    Options
+	lost atomic.Uint64
+
+	adding sync.Mutex // held to change rings
+	rings  atomic.Pointer[[]*Ring]
 
 	sleeping atomic.Bool
 	wake     chan struct{}
@@ -56,14 +62,28 @@ type Writer struct {
 
 // New makes a writer; nothing is opened before Run.
 func New(o Options) *Writer {
-	return &Writer{o: o, filter: o.Filter, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	w := &Writer{o: o, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	w.rings.Store(&[]*Ring{})
+	return w
 }
 
-// Ring makes one loop's end.
+// Ring makes one loop's end. Any goroutine may call it.
 func (w *Writer) Ring() *Ring {
-	r := &Ring{w: w, dice: uint64(len(w.rings)+1) * 0x9E3779B97F4A7C15}
-	w.rings = append(w.rings, r)
+	w.adding.Lock()
+	defer w.adding.Unlock()
+	rings := *w.rings.Load()
+	r := &Ring{w: w, dice: uint64(len(rings)+1) * 0x9E3779B97F4A7C15}
+	rings = append(slices.Clone(rings), r)
+	w.rings.Store(&rings)
 	return r
+}
+
+// Default is the filter for requests of listeners that have none of their own; nil logs none of those.
+func (w *Writer) Default() *Filter {
+	if w.o.OnDemand {
+		return nil
+	}
+	return &w.o.Filter
 }
 
 // Lost is how many lines could not be written.
@@ -110,7 +130,7 @@ func (w *Writer) Close(ctx context.Context) {
 // await returns when there is something to write; false when there never will be.
 func (w *Writer) await() bool {
 	w.sleeping.Store(true)
-	for _, r := range w.rings {
+	for _, r := range *w.rings.Load() {
 		if !r.full.empty() {
 			w.sleeping.Store(false)
 			return true
@@ -128,7 +148,7 @@ func (w *Writer) await() bool {
 func (w *Writer) drain() {
 	wall, clock := w.o.Now(), w.o.Clock()
 	lines := uint64(0)
-	for _, r := range w.rings {
+	for _, r := range *w.rings.Load() {
 		for e := r.full.pop(); e != nil; e = r.full.pop() {
 			w.buf = e.appendLine(w.buf, wall.Add(e.Began-clock))
 			lines++

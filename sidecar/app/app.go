@@ -44,14 +44,15 @@ type app struct {
 	events  chan event
 	set     *sockets.Set
 	engine  *proxy.Engine
-	log     *accesslog.Writer // nil when nothing is logged
+	log     *accesslog.Writer // nil when nobody can ask for lines
 	gate    *gate
 	front   *front
-	spans   *trace.Exporter // nil without tracing
+	spans   *trace.Exporter // nil when nobody can ask for spans
 	control *control.Client // nil without an operator
 	xds     *xds.Client     // likewise
 	slot    *inSlot         // nil without slots
 	timer   *time.Timer
+	bounds  chan struct{} // tells that other ones may be in force; see guard
 	stop    context.CancelFunc
 	quit    chan struct{} // closed when nobody takes events any more
 	tasks   sync.WaitGroup
@@ -90,7 +91,7 @@ func Run(ctx context.Context, o Options) (End, error) {
 
 // prepare builds everything and starts nothing.
 func prepare(o Options) (*app, error) {
-	a := &app{Options: o, events: make(chan event, 64), quit: make(chan struct{})}
+	a := &app{Options: o, events: make(chan event, 64), bounds: make(chan struct{}, 1), quit: make(chan struct{})}
 	a.boot = &a.Bootstrap
 	a.life = life{
 		own: a.boot.Node.Generation, operated: a.boot.Operator != nil, takeover: o.Takeover,
@@ -130,7 +131,7 @@ func prepare(o Options) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.gate = newGate(a.engine.Apply, o.Log.WithName("config"))
+	a.gate = newGate(a.apply, o.Log.WithName("config"))
 	a.front = newFront(a.set, o.Log.WithName("front"))
 	a.addPages()
 	return a, nil

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -108,6 +109,9 @@ func (a *app) dump() dumped {
 	a.mu.Lock()
 	d.Phase = a.phase.String()
 	a.mu.Unlock()
+	if applied != nil {
+		d.Tracing = cmp.Or(applied.Tracing, d.Tracing)
+	}
 	if failure != nil {
 		d.Failure = failure.Error()
 	}

@@ -5,6 +5,9 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/accesslog"
 )
 
 // Protocol names how the bytes of a listener are read.
@@ -46,6 +49,10 @@ type Snapshot struct {
 	// Hosts by service key; the key "*" takes what no other matches.
 	Hosts    map[string]*Host
 	Clusters map[string]*Cluster
+	// Tracing says where spans go, and under which name; the listeners say of which requests. Overload says what is left out when the
+	// process is short of something. Nil leaves either to the bootstrap.
+	Tracing  *bootstrap.Tracing  `json:",omitempty"`
+	Overload *bootstrap.Overload `json:",omitempty"`
 }
 
 // Listener is one address to accept on. Its Name is its identity across snapshots and generations.
@@ -62,6 +69,8 @@ type Listener struct {
 	TLS *TLS
 	// SamplePercent of the requests without a trace context get a span, where there is tracing; nil leaves that to the bootstrap.
 	SamplePercent *float64 `json:",omitempty"`
+	// AccessLog says which requests are logged; nil leaves that to the bootstrap.
+	AccessLog *accesslog.Filter `json:",omitempty"`
 	// Limit of the requests that this process takes here; a tcp listener has none to limit.
 	Limit Limit
 }

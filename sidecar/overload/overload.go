@@ -166,6 +166,9 @@ func New(cfg Config) *Manager {
 	return &Manager{cfg: cfg}
 }
 
+// Interval between two looks while all is well.
+func (m *Manager) Interval() time.Duration { return m.cfg.Interval }
+
 // Look takes what was read at now, which is above 0. handing says that a handover goes on, to or from this process: then and shortly after it
 // nothing gets worse, however much it costs, and no connection is closed.
 func (m *Manager) Look(now time.Duration, read [resources]Reading, handing bool) Verdict {

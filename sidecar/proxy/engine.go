@@ -34,11 +34,11 @@ type Options struct {
 	MaxConnections int64
 	// LargeBytes bounds what all loops hold of large messages that are not complete yet; 0 means no limit.
 	LargeBytes int64
-	// Tracing says where the spans of requests go; nil means that there are none.
+	// Tracing says where the spans of requests go; nil means that there are none, whatever a snapshot says.
 	Tracing *Tracing
 	// Sockets holds the listening descriptors.
 	Sockets *sockets.Set
-	// AccessLog takes a line for each request; nil for none. It is the caller's, who runs it.
+	// AccessLog takes a line for each request; nil for none, whatever a snapshot says. It is the caller's, who runs it.
 	AccessLog *accesslog.Writer
 	// Clock is monotonic.
 	Clock loop.Clock

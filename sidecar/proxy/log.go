@@ -22,6 +22,31 @@ import (
 // The access log's entries are filled in here. Without one worker.log is nil, no account has a line, and each of these
 // functions is behind a comparison with nil.
 
+// relog takes over what a snapshot's listeners log. An end of the writer is made with the first that does.
+func (w *worker) relog(s *config.Snapshot) {
+	to := w.engine.options.AccessLog
+	if to == nil {
+		return
+	}
+	w.filters = map[string]*accesslog.Filter{}
+	for i := range s.Listeners {
+		if l := &s.Listeners[i]; l.AccessLog != nil {
+			w.filters[l.Name] = l.AccessLog
+		}
+	}
+	if w.log == nil && (len(w.filters) > 0 || to.Default() != nil) {
+		w.log = to.Ring()
+	}
+}
+
+// filter of a listener's requests, whose connection may be older than what the listener logs now; nil for none.
+func (w *worker) filter(listener string) *accesslog.Filter {
+	if f := w.filters[listener]; f != nil {
+		return f
+	}
+	return w.engine.options.AccessLog.Default()
+}
+
 // caller is what a log says of the client of a connection; it is looked up once.
 type caller struct {
 	known bool
@@ -71,7 +96,7 @@ func identity(der []byte) []byte {
 
 // line begins an entry, if the request is to have one.
 func (w *worker) line(to *goal, from *config.Listener, c *caller) *accesslog.Entry {
-	e := w.log.Take()
+	e := w.log.Take(w.filter(from.Name))
 	if e == nil {
 		return nil
 	}

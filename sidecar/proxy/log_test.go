@@ -26,8 +26,11 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// logTo takes the lines of every engine that a test makes, when it is set.
-var logTo io.Writer
+// logTo takes the lines of every engine that a test makes, when it is set. With onDemand only listeners that ask for them have any.
+var (
+	logTo    io.Writer
+	onDemand bool
+)
 
 // lines collects an access log.
 type lines struct {
@@ -54,7 +57,7 @@ func testLog(t testing.TB, clock func() time.Duration) *accesslog.Writer {
 	if logTo == nil {
 		return nil
 	}
-	w := accesslog.New(accesslog.Options{Path: accesslog.Stdout, Stdout: logTo, Now: time.Now, Clock: clock, Log: logr.Discard()})
+	w := accesslog.New(accesslog.Options{Path: accesslog.Stdout, OnDemand: onDemand, Stdout: logTo, Now: time.Now, Clock: clock, Log: logr.Discard()})
 	t.Cleanup(func() { w.Close(context.Background()) })
 	return w
 }
@@ -295,17 +298,8 @@ func TestAMovedRequestIsLoggedOnce(t *testing.T) {
 	})
 	t.Cleanup(release) // before the origin waits for its requests
 	s := httpSnapshot(addr, o.addr)
-	e, set := newEngine(t, 1, 1)
-	from := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	from, conn := firstOf(t, s)
+	var err error
 	if _, err := conn.Write([]byte("GET /a HTTP/1.1\r\nHost: shop.demo\r\nX-Request-Id: r-9\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -330,6 +324,22 @@ func TestAMovedRequestIsLoggedOnce(t *testing.T) {
 	if c := to.Stats().Series; len(c) != 1 {
 		t.Errorf("the new process counts %+v", c)
 	}
+}
+
+// firstOf is a first generation that serves, and a client of its first listener.
+func firstOf(t *testing.T, s *config.Snapshot) (generation, net.Conn) {
+	t.Helper()
+	e, set := newEngine(t, 1, 1)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	conn, err := net.Dial("tcp", s.Listeners[0].Address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return generation{e, set, 1}, conn
 }
 
 // TestEveryRequestIsLoggedOnce runs loads that are handed over with a log: allEnded counts the lines.

@@ -157,5 +157,6 @@ func (w *worker) recordedLine(a *account, moved []byte) {
 		w.engine.log.Error(err, "a request that has moved is not logged")
 		return
 	}
+	e.Filter = w.filter(e.Listener)
 	a.line = e
 }

@@ -16,11 +16,14 @@ type Tracing struct {
 	Exporter *trace.Exporter
 	// Share is that of requests without a trace context which get a span.
 	Share trace.Sampling
+	// OnDemand gives no request a span while no snapshot says where they go.
+	OnDemand bool
 }
 
 // tracer makes the spans of one loop. A worker has none when there is no tracing: that is all which its requests pay for it then.
 type tracer struct {
 	w       *worker
+	off     bool // there was tracing, and is none now: spans that are open end
 	rec     *trace.Recorder
 	timer   loop.Timer
 	shares  map[string]trace.Sampling // of listeners that have their own, by name
@@ -32,9 +35,6 @@ type tracer struct {
 }
 
 func newTracer(w *worker, t *Tracing) *tracer {
-	if t == nil {
-		return nil
-	}
 	n := &tracer{w: w, rec: t.Exporter.NewRecorder(t.Share), moved: map[spanPlace]*trace.Span{}}
 	n.timer.Owner = n
 	n.rec.First = func() { w.loop.Start(&n.timer, trace.BatchAge) }
@@ -44,11 +44,23 @@ func newTracer(w *worker, t *Tracing) *tracer {
 // Expire hands over what has waited for long enough.
 func (t *tracer) Expire() { t.rec.Hand() }
 
-// update takes over the shares of a snapshot's listeners.
-func (t *tracer) update(s *config.Snapshot) {
-	if t == nil {
+// trace takes over whether a snapshot has tracing, and the shares of its listeners.
+func (w *worker) trace(s *config.Snapshot) {
+	all := w.engine.options.Tracing
+	if all == nil {
 		return
 	}
+	on := !all.OnDemand || s.Tracing != nil
+	if w.tracer == nil && on {
+		w.tracer = newTracer(w, all)
+	}
+	if t := w.tracer; t != nil {
+		t.off = !on
+		t.update(s)
+	}
+}
+
+func (t *tracer) update(s *config.Snapshot) {
 	t.shares = map[string]trace.Sampling{}
 	for i := range s.Listeners {
 		if l := &s.Listeners[i]; l.SamplePercent != nil {
@@ -93,6 +105,9 @@ func (t *tracer) begin(from *config.Listener, c *loop.Conn, to *goal, system tra
 // rpc begins the span of a Bolt or Dubbo request, which its goal was made for just now. What has no place for our span's id goes on
 // as it came.
 func (t *tracer) rpc(d *downstream, f rpcFrame, to *goal) {
+	if t.off {
+		return
+	}
 	w := t.w
 	if f.reply.protocol == config.Dubbo {
 		call := &w.dubboView.call
@@ -124,6 +139,9 @@ func (h *http1Headers) Header(name string) ([]byte, bool) { return h.req.Value(n
 
 // web begins the span of an HTTP/1 request. It returns the traceparent that is to be added; empty for none.
 func (t *tracer) web(c *httpClient, req *http1.Request, to *goal) string {
+	if t.off {
+		return ""
+	}
 	t.http1.req = req
 	t.carrier.Read(&t.http1, &trace.HTTP)
 	s := t.begin(c.from, c.conn, to, trace.HTTP1)
@@ -158,6 +176,9 @@ func (h *http2Headers) Header(name string) ([]byte, bool) {
 
 // stream begins the span of an HTTP/2 request.
 func (t *tracer) stream(x *http2Exchange, f *http2.Fields, to *goal) {
+	if t.off {
+		return
+	}
 	t.http2.fields = f
 	t.carrier.Read(&t.http2, &trace.HTTP)
 	system := trace.HTTP2

@@ -45,7 +45,8 @@ type worker struct {
 	serviceKey []byte // of a Dubbo request
 	hostName   []byte // for hostKey
 	tallies    map[RouteName]*tallies
-	log        *accesslog.Ring                   // nil when nothing is logged
+	log        *accesslog.Ring                   // nil as long as nothing was ever logged
+	filters    map[string]*accesslog.Filter      // of listeners that have their own, by name
 	traffic    [config.Outbound + 1]loop.Traffic // of clients
 
 	tracer *tracer // nil without tracing
@@ -92,11 +93,9 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		calls: map[*call]struct{}{}, complaints: map[string]*complaints{},
 	}
 	w.shakes.yield.Owner = &w.shakes
-	w.tracer = newTracer(w, e.options.Tracing)
+	w.trace(&config.Snapshot{})
+	w.relog(&config.Snapshot{})
 	w.recount(w.routes, nil)
-	if e.options.AccessLog != nil {
-		w.log = e.options.AccessLog.Ring()
-	}
 	return w
 }
 
@@ -120,7 +119,8 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 		}
 	}
 	w.retarget(routes, straight(s.Listeners))
-	w.tracer.update(s)
+	w.trace(s)
+	w.relog(s)
 	w.limits = map[string]*bucket{}
 	for i := range s.Listeners {
 		if l := &s.Listeners[i]; l.Limit != (config.Limit{}) {

@@ -84,7 +84,8 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value) {
 		v.SetString(n.Value)
 		return
 	}
-	if err := n.Decode(v.Addr().Interface()); err != nil {
+	cut := (v.CanInt() || v.CanUint()) && n.ShortTag() == "!!float" // the yaml package would cut its fraction off
+	if err := n.Decode(v.Addr().Interface()); err != nil || cut {
 		d.fault(n, "want %s, have %q", v.Kind(), n.Value)
 	}
 }

@@ -22,8 +22,8 @@ func AccessFilter(l *bootstrap.AccessLog) (accesslog.Filter, error) {
 	switch p := l.SamplePercent; {
 	case math.IsNaN(p) || p < 0 || p > 100:
 		bad("samplePercent: %v is not between 0 and 100", p)
-	case p > 0 && p < 100:
-		f.Sample = uint32(max(p/100*(1<<32), 1))
+	case p > 0:
+		f.Sample = accesslog.Share(p / 100)
 	}
 	if l.SlowerThan != "" {
 		d, err := time.ParseDuration(l.SlowerThan)

@@ -30,6 +30,9 @@ func Parse(name string, data []byte) (*bootstrap.Bootstrap, error) {
 	return b, nil
 }
 
+// Section reads one section of a bootstrap as Parse does. Out is a pointer to what it is read into.
+func Section(name string, data []byte, out any) error { return decode(name, data, out) }
+
 // ParseEnv reads the JSON that the injector wrote. It ignores fields that it does not know: the injector may be newer
 // than this sidecar.
 func ParseEnv(value string) (*bootstrap.Bootstrap, error) {
@@ -77,7 +80,9 @@ func Check(b *bootstrap.Bootstrap) error {
 			bad("%s: %s is not on loopback", a.field, a.addr)
 		}
 	}
-	errs = append(errs, checkTracing(b.Tracing)...)
+	if err := CheckTracing(b.Tracing); err != nil {
+		errs = append(errs, err)
+	}
 	if b.Loops < 0 || b.Loops > 64 {
 		bad("loops: %d is not between 0 and 64", b.Loops)
 	}

@@ -94,6 +94,7 @@ f:2: want int, have "many"
 f:4: want a list, have fields
 f:6: want a string, have a list`,
 		},
+		"half a number":       {in: "loops: 1.5\n", want: "f:1: want int, have \"1.5\""},
 		"a field twice":       {in: "loops: 1\nloops: 2\n", want: "f:2: field \"loops\" is there twice, first in line 1"},
 		"an alias":            {in: "node: &n {id: x}\nhandover: *n\n", want: "f:2: aliases are not supported"},
 		"an empty file":       {in: "", want: "f: the file is empty"},

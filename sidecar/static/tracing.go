@@ -1,17 +1,19 @@
 package static
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 
 	"github.com/axlemesh/axle/api/bootstrap"
 )
 
-// checkTracing reports every mistake in where spans go.
-func checkTracing(t *bootstrap.Tracing) (errs []error) {
+// CheckTracing reports every mistake in where spans go.
+func CheckTracing(t *bootstrap.Tracing) error {
 	if t == nil {
 		return nil
 	}
+	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("tracing."+format, args...)) }
 	switch u, err := url.Parse(t.Endpoint); {
 	case err != nil:
@@ -26,5 +28,5 @@ func checkTracing(t *bootstrap.Tracing) (errs []error) {
 	if p := t.SamplePercent; !(p >= 0 && p <= 100) {
 		bad("samplePercent: %v is not between 0 and 100", p)
 	}
-	return errs
+	return errors.Join(errs...)
 }

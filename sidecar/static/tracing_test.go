@@ -1,7 +1,6 @@
 package static
 
 import (
-	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -17,8 +16,8 @@ func TestTracingIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &bootstrap.Tracing{Endpoint: "http://[::1]:4318/v1/traces", ServiceName: "shop", SamplePercent: 0.5}
-	if diff := cmp.Diff(want, b.Tracing); diff != "" || len(checkTracing(b.Tracing)) > 0 {
-		t.Errorf("%v; tracing (-want +got):\n%s", checkTracing(b.Tracing), diff)
+	if diff := cmp.Diff(want, b.Tracing); diff != "" || CheckTracing(b.Tracing) != nil {
+		t.Errorf("%v; tracing (-want +got):\n%s", CheckTracing(b.Tracing), diff)
 	}
 }
 
@@ -44,7 +43,7 @@ func TestMistakesInTracing(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if err := errors.Join(checkTracing(tc.in)...); err != nil {
+			if err := CheckTracing(tc.in); err != nil {
 				got = err.Error()
 			}
 			if tc.want == "" != (got == "") || !strings.Contains(got, tc.want) || strings.Contains(got, "secret") {

@@ -38,17 +38,23 @@ type Options struct {
 
 // Exporter sends batches of spans to a collector.
 type Exporter struct {
-	options  Options
-	client   *http.Client
-	retry    backoff.Policy
-	resource []byte
-	scope    []byte
-	queue    chan batch
-	spare    chan []byte
-	unsent   batch // that Run was cut off with; only for Flush, behind Run
-	away     bool  // the last try failed
+	options Options
+	to      atomic.Pointer[target]
+	client  *http.Client
+	retry   backoff.Policy
+	scope   []byte
+	queue   chan batch
+	spare   chan []byte
+	unsent  batch // that Run was cut off with; only for Flush, behind Run
+	away    bool  // the last try failed
 
 	sent, dropped atomic.Uint64
+}
+
+// target is where spans go, and as whose.
+type target struct {
+	endpoint string
+	resource []byte
 }
 
 // Counts are spans that have ended, and what became of them.
@@ -62,11 +68,18 @@ func NewExporter(o Options) *Exporter {
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()
 	}
-	return &Exporter{
+	e := &Exporter{
 		options: o, client: newClient(), retry: backoff.Policy{First: firstWait, Max: longestWait, Random: o.Random},
-		resource: resource(o.Resource), scope: scope("github.com/axlemesh/axle/sidecar/trace", o.Build),
+		scope: scope("github.com/axlemesh/axle/sidecar/trace", o.Build),
 		queue: make(chan batch, queued), spare: make(chan []byte, spares),
 	}
+	e.Aim(o.Endpoint, o.Resource)
+	return e
+}
+
+// Aim sends what was not sent yet, and what comes, to this collector and as this resource. Any goroutine may call it.
+func (e *Exporter) Aim(endpoint string, about []Attribute) {
+	e.to.Store(&target{endpoint: endpoint, resource: resource(about)})
 }
 
 // Counts returns what became of spans so far.
@@ -176,7 +189,7 @@ func (e *Exporter) arrived(b batch) {
 	e.reuse(b.spans)
 	if e.away {
 		e.away = false
-		e.options.Log.Info("Spans reach the collector again", "endpoint", e.options.Endpoint)
+		e.options.Log.Info("Spans reach the collector again", "endpoint", e.to.Load().endpoint)
 	}
 }
 
@@ -184,6 +197,6 @@ func (e *Exporter) missed(why error) {
 	if !e.away {
 		e.away = true
 		e.options.Log.Info("Spans do not reach the collector; those that find no room in the queue are dropped",
-			"endpoint", e.options.Endpoint, "reason", why.Error())
+			"endpoint", e.to.Load().endpoint, "reason", why.Error())
 	}
 }

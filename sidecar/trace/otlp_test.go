@@ -31,7 +31,7 @@ func exported(t *testing.T, end time.Duration, spans ...*Span) *tracepb.Resource
 	}
 	r.Hand()
 	b := <-e.queue
-	return decoded(t, append(appendPayload(nil, e.resource, e.scope, len(b.spans)), b.spans...))
+	return decoded(t, append(appendPayload(nil, e.to.Load().resource, e.scope, len(b.spans)), b.spans...))
 }
 
 func decoded(t *testing.T, payload []byte) *tracepb.ResourceSpans {

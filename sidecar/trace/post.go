@@ -49,11 +49,12 @@ func again(err error) bool {
 
 // post sends a batch once. On an error, wait is what the collector has asked for.
 func (e *Exporter) post(ctx context.Context, b batch) (wait time.Duration, err error) {
-	head := appendPayload(nil, e.resource, e.scope, len(b.spans))
+	to := e.to.Load()
+	head := appendPayload(nil, to.resource, e.scope, len(b.spans))
 	body := io.MultiReader(bytes.NewReader(head), bytes.NewReader(b.spans))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.options.Endpoint, body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.endpoint, body)
 	if err != nil {
-		return 0, fmt.Errorf("post spans to %q: %w", e.options.Endpoint, err)
+		return 0, fmt.Errorf("post spans to %q: %w", to.endpoint, err)
 	}
 	req.ContentLength = int64(len(head) + len(b.spans))
 	req.Header.Set("Content-Type", "application/x-protobuf")

@@ -26,9 +26,10 @@ const maxLabels = 16
 // labels of a pod.
 type labels map[string]string
 
-// entrance is a translated Listener, and whose calls it takes.
+// entrance is a translated Listener, whose calls it takes, and what it says of the process.
 type entrance struct {
 	config.Listener
+	settings
 	caller labels
 	tls    *tlsBlock
 }

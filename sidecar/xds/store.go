@@ -159,7 +159,7 @@ func (s *Store) Snapshot() (*config.Snapshot, error) {
 		snap.Clusters[name] = &out
 	}
 	s.addHosts(snap)
-	err := s.addListeners(snap)
+	err := errors.Join(s.addListeners(snap), s.addSettings(snap))
 	return snap, errors.Join(err, s.waiting(snap))
 }
 

@@ -84,15 +84,15 @@ func translateListener(l *listenerv3.Listener) (entrance, error) {
 	if len(filters) != 1 {
 		return out, fmt.Errorf("filter_chains[0].filters: send exactly 1, not %d", len(filters))
 	}
-	if err := translateFilter(filters[0], &out.Listener); err != nil {
+	if err := translateFilter(filters[0], &out); err != nil {
 		return out, fmt.Errorf("filter_chains[0].filters[0]: %w", err)
 	}
-	return out, nil
+	return out, translateSettings(l.GetMetadata(), &out)
 }
 
 // translateFilter takes the protocol from the filter's name, and from its configuration where requests go: all to one
 // cluster, or by their service.
-func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
+func translateFilter(f *listenerv3.Filter, out *entrance) error {
 	switch f.GetName() {
 	case FilterBolt:
 		out.Protocol = config.Bolt
@@ -118,6 +118,9 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 			return errors.New("typed_config.cluster: name one cluster")
 		}
 		out.Cluster = tcp.GetCluster()
+		var err error
+		out.AccessLog, err = translateAccessLog(tcp.GetAccessLog())
+		return inside("typed_config", err)
 	case typed.MessageIs(hcm):
 		if out.Protocol == config.TCP {
 			return errors.New("typed_config: tcp carries no service to route by: use TcpProxy")
@@ -129,14 +132,16 @@ func translateFilter(f *listenerv3.Filter, out *config.Listener) error {
 			return errors.New("typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported")
 		}
 		var err error
-		if out.SamplePercent, err = translateTracing(hcm.GetTracing()); err != nil {
+		if out.SamplePercent, out.tracing, err = translateTracing(hcm.GetTracing()); err != nil {
 			return inside("typed_config.tracing", err)
 		}
-		return inside("typed_config", translateHTTPFilters(hcm.GetHttpFilters(), out))
+		if out.AccessLog, err = translateAccessLog(hcm.GetAccessLog()); err != nil {
+			return inside("typed_config", err)
+		}
+		return inside("typed_config", translateHTTPFilters(hcm.GetHttpFilters(), &out.Listener))
 	default:
 		return fmt.Errorf("typed_config: %q is unsupported: use TcpProxy or HttpConnectionManager", typed.GetTypeUrl())
 	}
-	return nil
 }
 
 // translateCluster reads a Cluster of type STATIC or EDS.
