@@ -45,6 +45,7 @@ func (x *exchange) Expire() {
 		if x.up != nil {
 			x.cluster.count.Timeouts++
 		}
+		x.first.failed()
 		x.fail(httpTimeout, FailTimeout)
 		return
 	}

@@ -75,6 +75,8 @@ type Counters struct {
 
 	Retried       uint64 // tries after the first of requests that had reached an endpoint
 	RetriesDenied uint64 // by a budget
+	Hedged        uint64 // of the tries, those beside one that was still waited for
+	HedgesWon     uint64 // and of those, the ones that have answered first
 	Delayed       uint64 // requests, by a fault
 
 	SpansSent    uint64             // that a collector has taken
@@ -133,6 +135,8 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Ejected, &o.Ejected)
 	fn(&c.Retried, &o.Retried)
 	fn(&c.RetriesDenied, &o.RetriesDenied)
+	fn(&c.Hedged, &o.Hedged)
+	fn(&c.HedgesWon, &o.HedgesWon)
 	fn(&c.Delayed, &o.Delayed)
 	fn(&c.SpansSent, &o.SpansSent)
 	fn(&c.SpansDropped, &o.SpansDropped)
