@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -228,7 +229,9 @@ func (x *race) asker() func(n uint32) error {
 				}
 				return err
 			}
-			return res.Body.Close()
+			defer func() { _ = res.Body.Close() }()
+			_, err = io.Copy(io.Discard, res.Body)
+			return err
 		}
 	}
 	conn, err := net.Dial("tcp", x.addr.String())
