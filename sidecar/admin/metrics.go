@@ -127,6 +127,8 @@ var metrics = slices.Concat(traffic, shortages, clusterMetrics, []metric{
 		func(o *Observed) uint64 { return o.Stats.Distrusted }),
 	counter("axle_retries_total", "Tries after the first of requests that had reached an endpoint.", func(o *Observed) uint64 { return o.Stats.Retried }),
 	counter("axle_retries_denied_total", "Retries that a budget did not allow.", func(o *Observed) uint64 { return o.Stats.RetriesDenied }),
+	counter("axle_hedges_total", "Retries that were sent beside a try which was still waited for.", func(o *Observed) uint64 { return o.Stats.Hedged }),
+	counter("axle_hedges_won_total", "Those of them that have answered before the other try.", func(o *Observed) uint64 { return o.Stats.HedgesWon }),
 	counter("axle_delayed_requests_total", "Requests that a fault has delayed.", func(o *Observed) uint64 { return o.Stats.Delayed }),
 	counter("axle_access_log_lines_total", "Lines of the access log that were given to its writer.", func(o *Observed) uint64 { return o.Stats.Logged }),
 	describe("axle_access_log_dropped_total", "Lines of the access log that are missing; reason is full (the writer did not keep up) or write (there was no file or no room on its disk).",
