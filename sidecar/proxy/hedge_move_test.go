@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,6 +138,105 @@ func TestNoHedgeWhileConnectionsMove(t *testing.T) {
 	}
 }
 
+// TestHedgesHopAtEveryByte hands over after every prefix of what both endpoints of a hedged request answer: the client gets one answer.
+func TestHedgesHopAtEveryByte(t *testing.T) {
+	for protocol, p := range map[string]config.Protocol{"Bolt": config.Bolt, "HTTP1": config.HTTP1} {
+		t.Run(protocol, func(t *testing.T) {
+			for cut, size := 0, 1; cut < size; cut++ {
+				size = hedgedAtByte(t, p, cut)
+				if t.Failed() {
+					t.Fatalf("at byte %d of %d", cut, size)
+				}
+			}
+		})
+	}
+}
+
+// hedgedAtByte is one step of it; it returns how many bytes an answer has.
+func hedgedAtByte(t *testing.T, p config.Protocol, cut int) int {
+	t.Helper()
+	x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Attempts, r.Retry.PerTry = 2, 5*time.Millisecond }))
+	ln := listenTCP(t)
+	endpoints(x.s, "v1", ln.Addr().(*net.TCPAddr).AddrPort())
+	from := started(t, 1, x.s)
+	x.e = started2(t, x.s)
+	begin, goOn := make(chan bool), make(chan bool)
+	come, size := make(chan bool, 2), make(chan int, 2)
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go answerInTwo(conn, p, cut, come, begin, goOn, size)
+		}
+	}()
+	a := x.ask()
+	<-come
+	<-come
+	close(begin)
+	n := <-size
+	<-size
+	give(t, from, x.e)
+	close(goOn)
+	want := "200 " + "all"
+	if got := x.answer(a); got != want {
+		t.Errorf("answer %q, want %q", got, want)
+	}
+	x.rested(a)
+	if got := endsOf(x.e.Stats(), x.host(), "r"); got.all != 1 || got.answered != 1 {
+		t.Errorf("the route counts %+v", got)
+	}
+	from.Stop()
+	x.e.Stop()
+	return n
+}
+
+// answerInTwo answers each request, the first bytes when it is let begin and the others when it may go on.
+func answerInTwo(conn net.Conn, p config.Protocol, cut int, come, begin, goOn chan bool, size chan int) {
+	defer func() { _ = conn.Close() }()
+	r := bufio.NewReader(conn)
+	var mu sync.Mutex
+	partly := false
+	for {
+		b := []byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nall")
+		if p == config.HTTP1 {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, req.Body)
+		} else {
+			m, err := readMessage(r)
+			if err != nil {
+				return
+			}
+			b = frame(0, m.id, "", []byte("all"))
+		}
+		come <- true
+		go func() {
+			<-begin
+			mu.Lock()
+			rest := b
+			if !partly { // of one frame at a time
+				_, _ = conn.Write(b[:cut])
+				rest, partly = b[cut:], true
+			}
+			mu.Unlock()
+			size <- len(b)
+			<-goOn
+			mu.Lock()
+			defer mu.Unlock()
+			if len(rest) == len(b) && cut > 0 {
+				mu.Unlock()
+				time.Sleep(time.Millisecond) // behind the rest of the other
+				mu.Lock()
+			}
+			_, _ = conn.Write(rest)
+		}()
+	}
+}
+
 // TestHedgesHopUnderLoad mixes answers, refusals, resets and silence of endpoints with handovers, of which some are given up: each
 // request has one answer, its end is counted once, and in the end nothing is held.
 func TestHedgesHopUnderLoad(t *testing.T) {
@@ -159,6 +259,7 @@ func TestHedgesHopUnderLoad(t *testing.T) {
 			for range 20 {
 				wg.Go(func() { total.Add(int64(x.keepOn(stop))) })
 			}
+			wg.Go(func() { x.comeAndGo(stop, rand.New(rand.NewPCG(seed, 2))) })
 			for i := range 6 {
 				time.Sleep(time.Duration(50+rnd.IntN(150)) * time.Millisecond)
 				if rnd.IntN(3) == 0 {
@@ -175,8 +276,9 @@ func TestHedgesHopUnderLoad(t *testing.T) {
 			s := now.Stats()
 			n := endsOf(s, x.host(), "r")
 			t.Logf("%d requests, %d tries more, %d hedges, %d won, %d late; %+v", total.Load(), s.Retried, s.Hedged, s.HedgesWon, s.Late, n)
-			if int64(n.all) != total.Load() || s.Hedged == 0 || s.HedgesWon == 0 {
-				t.Errorf("the ends of %d requests are counted, the clients asked %d; %d hedges, %d won", n.all, total.Load(), s.Hedged, s.HedgesWon)
+			allEnded(t, s, s.Requests[config.Outbound])
+			if n.all < uint64(total.Load()) || s.Hedged == 0 || s.HedgesWon == 0 {
+				t.Errorf("the ends of %d requests are counted, clients that stay asked %d; %d hedges, %d won", n.all, total.Load(), s.Hedged, s.HedgesWon)
 			}
 		})
 	}
@@ -195,6 +297,23 @@ func (x *race) play(rnd *rand.Rand) {
 			after += 2 * slowFor
 		}
 		time.AfterFunc(after, func() { s.do <- what })
+	}
+}
+
+// comeAndGo sends requests and leaves before they are answered, sometimes.
+func (x *race) comeAndGo(stop chan struct{}, rnd *rand.Rand) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rnd.IntN(2 * int(slowFor)))):
+		}
+		a := x.ask()
+		select {
+		case <-a.answers:
+		case <-time.After(time.Duration(rnd.IntN(3 * int(slowFor)))):
+		}
+		a.leave()
 	}
 }
 

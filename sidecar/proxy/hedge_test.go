@@ -264,3 +264,64 @@ func TestATryMoreAfterAHedge(t *testing.T) {
 		})
 	}
 }
+
+// TestAHedgeWaitsForAConnection that never opens: it is in nobody's way.
+func TestAHedgeWaitsForAConnection(t *testing.T) {
+	for protocol, p := range racing {
+		for _, what := range []string{"ok", "reset"} {
+			t.Run(protocol+" "+what, func(t *testing.T) {
+				x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Retry.On |= config.RetryConnect; r.Attempts = 10 }))
+				c := x.s.Clusters["v1"]
+				c.ConnectTimeout = 4 * slowFor
+				endpoints(x.s, "v1", c.Endpoints[0], full(t))
+				x.e = started(t, 1, x.s)
+				a := x.ask()
+				last := x.shot()
+				time.Sleep(2 * slowFor) // a second connection is opening, unless it was the first
+				if last.do <- what; what == "reset" {
+					last = x.shot()
+					last.do <- "ok"
+				}
+				if got := x.answer(a); got != "200 "+last.at {
+					t.Errorf("answer %q", got)
+				}
+				x.rested(a)
+				if n := endsOf(x.e.Stats(), x.host(), "r"); n.all != 1 || n.answered != 1 {
+					t.Errorf("the route counts %+v", n)
+				}
+			})
+		}
+	}
+}
+
+// TestAHedgeIsTold: endpoints are told what became of their tries, and the log which one has answered.
+func TestAHedgeIsTold(t *testing.T) {
+	for protocol, p := range racing {
+		t.Run(protocol, func(t *testing.T) {
+			log := logging(t)
+			x := newRace(t, p, 2, hedged())
+			a := x.ask()
+			first, second := x.shot(), x.shot()
+			first.do <- "ok"
+			if got := x.answer(a); got != "200 "+first.at {
+				t.Errorf("answer %q", got)
+			}
+			x.end([]*shot{second})
+			x.rested(a)
+			line := log.wait(t, 1)[0]
+			if line["endpoint"] != first.at || line["tries"] != 2.0 || line["upstream_us"].(float64) < float64(slowFor.Microseconds()) {
+				t.Errorf("line %v, want 2 tries and the endpoint %s", line, first.at)
+			}
+			requests, errors := x.e.Told(first.at)
+			if requests != 1 || errors != 1 { // it was slow
+				t.Errorf("of the first, %d requests and %d errors; want 1 and 1", requests, errors)
+			}
+			if requests, errors = x.e.Told(second.at); requests != 1 || errors != 0 {
+				t.Errorf("of the second, %d requests and %d errors; want 1 and 0", requests, errors)
+			}
+			if up := x.e.Stats().Upstreams["v1"]; up.Timeouts != 1 || up.Retries != 1 {
+				t.Errorf("of the cluster, %d timeouts and %d retries; want 1 and 1", up.Timeouts, up.Retries)
+			}
+		})
+	}
+}

@@ -297,9 +297,6 @@ func (u *http2Up) giveUp(why error) {
 	u.proto.Each(func(s *http2.Stream) {
 		switch x := s.Owner.(type) {
 		case *http2First:
-			if why != nil {
-				x.failed()
-			}
 			x.lost()
 		case *http2Exchange:
 			u.lose(x, why != nil)

@@ -358,7 +358,6 @@ func (x *http2Exchange) Expire() {
 	if x.failed(); x.sent != nil {
 		x.cluster.count.Timeouts++
 	}
-	x.first.failed()
 	x.fail(httpTimeout, FailTimeout)
 }
 

@@ -3,11 +3,10 @@ package proxy
 import (
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // http2First is the earlier of two tries, once there is a later one, which is the exchange's own. Its endpoint has all of the
-// request. When it answers, or the later one fails, it is the exchange's again.
+// request, and was told that it is slow. When it answers, or the later one fails, it is the exchange's again.
 type http2First struct {
 	x     *http2Exchange
 	up    *http2Up
@@ -91,29 +90,20 @@ func (x *http2Exchange) won() {
 
 // event takes what the endpoint of the earlier try says.
 func (f *http2First) event(t *http2.Turn) {
-	x, now := f.x, f.x.w.loop.Now()
+	x := f.x
 	switch t.Kind {
 	case http2.Headers:
 		status := t.Fields.Status()
 		switch {
 		case status < 200: // an answer is to come
 		case x.wants(&t.Fields, status, t.End):
-			f.claim.tell(httpOutcome(status), now)
 			f.lost()
 		default:
 			x.fallBack()
 			x.respond(&t.Fields, t.End)
 		}
 	case http2.Reset:
-		f.failed()
 		f.lost()
-	}
-}
-
-// failed tells that the endpoint has not answered; nil has told already.
-func (f *http2First) failed() {
-	if f != nil {
-		f.claim.tell(upstream.OutcomeGateway, f.x.w.loop.Now())
 	}
 }
 

@@ -5,11 +5,10 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/upstream"
 )
 
 // httpFirst is the earlier of two tries, once there is a later one, which is the exchange's own. Its connection knows the exchange, and
-// the exchange knows it only here. When its answer begins, or the later one fails, it is the exchange's again.
+// the exchange knows it only here. Its endpoint was told that it is slow. When its answer begins, or the later one fails, it is the exchange's again.
 type httpFirst struct {
 	x     *exchange
 	up    *httpConn
@@ -95,7 +94,6 @@ func (f *httpFirst) take(b []byte) int {
 	case res.Interim():
 		return n
 	case x.goal.retry().Wants(res.Status):
-		f.claim.tell(httpOutcome(res.Status), w.loop.Now())
 		f.lost()
 	default:
 		x.fallBack()
@@ -104,17 +102,9 @@ func (f *httpFirst) take(b []byte) int {
 	return len(b)
 }
 
-// failed tells that the endpoint has not answered; nil has told already.
-func (f *httpFirst) failed() {
-	if f != nil {
-		f.claim.tell(upstream.OutcomeGateway, f.x.client.w.loop.Now())
-	}
-}
-
 // lost drops a try that has failed. The other one is waited for, and not alone for ever.
 func (f *httpFirst) lost() {
 	x := f.x
-	f.failed()
 	if f.drop(); x.up != nil && x.sent && !x.turn.timer.Armed() {
 		x.turn.start(x, turnTry, x.goal.retry().PerTry)
 	}

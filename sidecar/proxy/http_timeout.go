@@ -45,7 +45,6 @@ func (x *exchange) Expire() {
 		if x.up != nil {
 			x.cluster.count.Timeouts++
 		}
-		x.first.failed()
 		x.fail(httpTimeout, FailTimeout)
 		return
 	}
