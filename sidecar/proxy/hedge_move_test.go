@@ -155,8 +155,8 @@ func TestHedgesHopAtEveryByte(t *testing.T) {
 // hedgedAtByte is one step of it; it returns how many bytes an answer has.
 func hedgedAtByte(t *testing.T, p config.Protocol, cut int) int {
 	t.Helper()
-	x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Attempts, r.Retry.PerTry = 2, 5*time.Millisecond }))
 	ln := listenTCP(t)
+	x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Attempts, r.Retry.PerTry = 2, 5*time.Millisecond }))
 	endpoints(x.s, "v1", ln.Addr().(*net.TCPAddr).AddrPort())
 	from := started(t, 1, x.s)
 	x.e = started2(t, x.s)

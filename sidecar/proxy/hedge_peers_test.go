@@ -62,11 +62,12 @@ func newRace(t *testing.T, p config.Protocol, n int, r config.Route, limits ...f
 // newTrack is a race without its sidecar.
 func newTrack(t *testing.T, p config.Protocol, n int, r config.Route, limits ...func(*config.Cluster)) *race {
 	t.Helper()
-	x := &race{t: t, p: p, addr: freePort(t), shots: make(chan *shot, 1000)}
+	x := &race{t: t, p: p, shots: make(chan *shot, 1000)}
 	var all []netip.AddrPort
 	for range n {
 		all = append(all, x.endpoint())
 	}
+	x.addr = freePort(t) // which no endpoint takes any more
 	x.s = endpoints(ruled(x.addr, p, map[string]netip.AddrPort{"v1": all[0]}, r), "v1", all...)
 	x.s.Hosts[echoDubbo] = &config.Host{Name: echoDubbo, Routes: []config.Route{r}}
 	c := x.s.Clusters["v1"]
