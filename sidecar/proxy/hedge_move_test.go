@@ -118,11 +118,11 @@ func TestHedgesInAnAbortedHandover(t *testing.T) {
 func TestNoHedgeWhileConnectionsMove(t *testing.T) {
 	for protocol, p := range racing {
 		t.Run(protocol, func(t *testing.T) {
-			x := newRace(t, p, 2, hedged(func(r *config.Route) { r.Retry.PerTry = 6 * slowFor }))
+			x := newRace(t, p, 2, hedged(func(r *config.Route) { r.Retry.PerTry = 3 * slowFor }))
 			a := x.ask()
 			first := x.shot()
 			aborted(t, x.e, func() {
-				time.Sleep(9 * slowFor)
+				time.Sleep(5 * slowFor)
 				if n := len(x.shots); n > 0 {
 					t.Errorf("%d tries more", n)
 				}
@@ -245,7 +245,7 @@ func TestHedgesHopUnderLoad(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			rnd := rand.New(rand.NewPCG(seed, 0))
-			x := newTrack(t, p, 3, hedged(func(r *config.Route) { r.Attempts = 4 }))
+			x := newTrack(t, p, 3, hedged(func(r *config.Route) { r.Attempts, r.Retry.PerTry = 4, slowFor/2 }))
 			e, set := newEngine(t, 1, 2)
 			if err := e.Apply(x.s); err != nil {
 				t.Fatal(err)
@@ -294,7 +294,7 @@ func (x *race) play(rnd *rand.Rand) {
 		case n < 10:
 			what = "busy"
 		case n < 30:
-			after += 2 * slowFor
+			after += slowFor
 		}
 		time.AfterFunc(after, func() { s.do <- what })
 	}
@@ -311,7 +311,7 @@ func (x *race) comeAndGo(stop chan struct{}, rnd *rand.Rand) {
 		a := x.ask()
 		select {
 		case <-a.answers:
-		case <-time.After(time.Duration(rnd.IntN(3 * int(slowFor)))):
+		case <-time.After(time.Duration(rnd.IntN(int(slowFor)))):
 		}
 		a.leave()
 	}

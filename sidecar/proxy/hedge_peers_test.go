@@ -36,8 +36,8 @@ type shot struct {
 // racing are the protocols that hedge, by their names.
 var racing = map[string]config.Protocol{"Bolt": config.Bolt, "Dubbo": config.Dubbo, "HTTP1": config.HTTP1, "HTTP2": config.HTTP2}
 
-// slowFor is when a try is slow.
-const slowFor = 50 * time.Millisecond
+// slowFor is when a try is slow: long enough for a busy machine to bring the first one to its endpoint before the second.
+const slowFor = 100 * time.Millisecond
 
 // hedged is a route that hedges.
 func hedged(change ...func(*config.Route)) config.Route {

@@ -270,10 +270,11 @@ func TestAHedgeWaitsForAConnection(t *testing.T) {
 	for protocol, p := range racing {
 		for _, what := range []string{"ok", "reset"} {
 			t.Run(protocol+" "+what, func(t *testing.T) {
+				deaf := full(t)
 				x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Retry.On |= config.RetryConnect; r.Attempts = 10 }))
 				c := x.s.Clusters["v1"]
 				c.ConnectTimeout = 4 * slowFor
-				endpoints(x.s, "v1", c.Endpoints[0], full(t))
+				endpoints(x.s, "v1", c.Endpoints[0], deaf)
 				x.e = started(t, 1, x.s)
 				a := x.ask()
 				first := x.shot()
