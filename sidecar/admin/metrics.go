@@ -139,7 +139,7 @@ var metrics = slices.Concat(traffic, shortages, clusterMetrics, []metric{
 	gauge("axle_upstream_connections_active", "Open connections to endpoints.", func(o *Observed) uint64 { return o.Stats.Upstream }),
 	counter("axle_upstream_connections_total", "Connections to endpoints opened.", func(o *Observed) uint64 { return o.Stats.Dialled }),
 	gauge("axle_upstream_requests_pending", "Requests that wait for an answer.", func(o *Observed) uint64 { return o.Stats.Waiting }),
-	counter("axle_responses_late_total", "Answers after a timeout or for a client that had gone.", func(o *Observed) uint64 { return o.Stats.Late }),
+	counter("axle_responses_late_total", "Answers after a timeout or the answer of another try, or for a client that had gone.", func(o *Observed) uint64 { return o.Stats.Late }),
 	counter("axle_connections_malformed_total", "Connections closed because of what their peer sent.", func(o *Observed) uint64 { return o.Stats.Malformed }),
 	counter("axle_connections_slow_total", "Connections closed because their peer did not read.", func(o *Observed) uint64 { return o.Stats.Slow }),
 	counter("axle_connections_refused_total", "Client connections over the limit.", func(o *Observed) uint64 { return o.Stats.Refused }),

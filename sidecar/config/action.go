@@ -29,7 +29,7 @@ type Retry struct {
 	// AnyMethod retries what may do something twice, too: HTTP's POST and PATCH, every RPC. Else those are only sent again when
 	// nothing of them was processed: on RetryConnect, and when a Bolt server is busy.
 	AnyMethod bool
-	// PerTry bounds each try; 0 does not.
+	// PerTry bounds each try; 0 does not. With Hedge it only says when one is slow.
 	PerTry time.Duration
 	// Hedge waits on for a try that has taken PerTry, and sends another beside it where a retry would be allowed. The first
 	// answer counts that is not one to retry on. It needs PerTry, an attempt more and slow tries among the reasons.

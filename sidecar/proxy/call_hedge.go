@@ -49,8 +49,8 @@ func (c *call) beside(up *upConn) {
 		return
 	}
 	up.used = c.w.loop.Now()
-	c.to.span.SentTo(up.host.Addr)
 	if c.w.post(up, c.down, f, &c.to) {
+		c.to.span.SentTo(up.host.Addr)
 		c.w.count.Hedged++
 		c.w.retried(up.cluster, c.to.span)
 	}
@@ -134,27 +134,18 @@ func (c *call) unhope() {
 // holds says that the call still hopes for this.
 func (h *hope) holds() bool { return h.c.hopes && h.c.hope == h.which }
 
-// fulfil sends the second tries that have waited for the connection.
-func (u *upConn) fulfil() {
+// settleHopes sends the second tries that have waited for the connection, or gives them up when it cannot be opened.
+func (u *upConn) settleHopes(open bool) {
 	hopes := u.hopes
 	u.hopes = nil
 	for i := range hopes {
 		h := &hopes[i]
-		if h.pending.Give(); h.holds() {
-			h.c.hopes = false
-			h.c.beside(u)
+		if h.pending.Give(); !h.holds() {
+			continue
 		}
-	}
-}
-
-// disappoint gives them up: the connection cannot be opened.
-func (u *upConn) disappoint() {
-	hopes := u.hopes
-	u.hopes = nil
-	for i := range hopes {
-		h := &hopes[i]
-		if h.pending.Give(); h.holds() {
-			h.c.hopes = false
+		if h.c.hopes = false; open {
+			h.c.beside(u)
+		} else {
 			h.c.watch()
 		}
 	}

@@ -53,7 +53,7 @@ type Counters struct {
 	Errors    ByDirection // of those, with an error status
 	Failed    [failures]uint64
 	Dialled   uint64 // upstream connections opened
-	Late      uint64 // answers that came after a timeout, for a client that had gone, or to a copy that a handover had cut off
+	Late      uint64 // answers that came after a timeout or another try's, for a client that had gone, or to a copy that a handover had cut off
 	Malformed uint64 // connections closed because of what their peer sent
 	Slow      uint64 // connections closed because their peer did not read
 	Refused   uint64 // connections over the limit

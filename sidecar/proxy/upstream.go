@@ -243,7 +243,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
-	u.fulfil()
+	u.settleHopes(true)
 	u.leaveIfIdle()
 }
 
@@ -349,7 +349,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	}
 	queue := u.queue
 	u.queue = nil
-	u.disappoint()
+	u.settleHopes(false)
 	for _, k := range queue {
 		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
