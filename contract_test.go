@@ -202,6 +202,10 @@ func TestActionsReachTheRequest(t *testing.T) {
 				Backoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, BudgetPercent: 5,
 			},
 		},
+		"a hedge": {
+			rule: "{retry: {retryOn: [Reset], perTryTimeout: 100ms, hedge: true, budget: 20%}}", attempts: 2,
+			retry: &config.Retry{On: config.RetryReset, PerTry: 100 * time.Millisecond, Hedge: true, BudgetPercent: 20},
+		},
 		"faults": {
 			rule: "{fault: {delay: {percent: 1%, duration: 100ms}, abort: {percent: 0%, status: 503}}}", attempts: config.DefaultAttempts,
 			fault: &config.Fault{Delayed: whole(1), Delay: 100 * time.Millisecond, Aborted: whole(0), Status: 503},

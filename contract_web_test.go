@@ -95,7 +95,10 @@ func checkWebRoute(t *testing.T, r *route.Route) {
 	case "moved":
 		want.Redirect = &config.Redirect{Prefix: "/old", With: "/shop", Status: 301}
 	case "batch":
-		want.Limit = config.Limit{Burst: 100, Tokens: 50, Every: time.Second}
+		want.Limit, want.Timeout = config.Limit{Burst: 100, Tokens: 50, Every: time.Second}, 2*time.Second
+		want.Retry = &config.Retry{
+			On: config.RetryGateway | config.RetryReset | config.RetryConnect, PerTry: 500 * time.Millisecond, Hedge: true, BudgetPercent: 10,
+		}
 	}
 	same := cmpopts.IgnoreFields(route.Route{}, "Index", "Key", "Host", "Name", "Clusters", "Status", "Attempts")
 	if diff := cmp.Diff(want, r, same, cmpopts.IgnoreUnexported(route.Route{})); diff != "" {

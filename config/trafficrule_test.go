@@ -95,6 +95,13 @@ var _ = Describe("the sample of a TrafficRule", func() {
 		Entry("with a retry on nothing", mutation{"spec.rules.1.retry", map[string]any{"attempts": int64(1)}, "something to retry on"}),
 		Entry("with a retry on luck", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Luck"}}, "Unsupported value"}),
 		Entry("with ten retries", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "attempts": int64(10)}, "less than or equal to 9"}),
+		Entry("with a hedge of no time", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "hedge": true}, "hedge needs perTryTimeout"}),
+		Entry("with a hedge of one try", mutation{
+			"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "hedge": true, "perTryTimeout": "1s", "attempts": int64(0)}, "attempts of at least 1",
+		}),
+		Entry("with a hedge where slow tries are none", mutation{
+			"spec.rules.1.retry", map[string]any{"retryOn": []any{"Busy"}, "hedge": true, "perTryTimeout": "1s"}, "hedge needs slow tries to be retried",
+		}),
 		Entry("with a budget of nothing", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "budget": "0%"}, "budget"}),
 		Entry("with a retry of a success", mutation{"spec.rules.1.retry", map[string]any{"retryOn": []any{"Reset"}, "statuses": []any{int64(200)}}, "greater than or equal to 400"}),
 		Entry("with an unknown fallback", mutation{"spec.rules.1.fallback", "Guess", "Unsupported value"}),

@@ -12,6 +12,8 @@ type Retry struct {
 	AnyMethod bool `json:"anyMethod,omitempty"`
 	// PerTry bounds each try ("200ms"); empty does not.
 	PerTry string `json:"perTry,omitempty"`
+	// Hedge waits on for a try that has taken PerTry, and sends another beside it; the first answer counts.
+	Hedge bool `json:"hedge,omitempty"`
 	// Backoff before the first retry, which doubles up to MaxBackoff; empty means 25ms, and ten times Backoff.
 	Backoff    string `json:"backoff,omitempty"`
 	MaxBackoff string `json:"maxBackoff,omitempty"`

@@ -67,6 +67,8 @@ type FaultAbort struct {
 // whose body is empty or, up to 64 KiB, has come with the head; nothing of an answer has reached the client; and the budget and
 // the rule's timeout allow it. It goes to another endpoint when there is one.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.hedge) || !self.hedge || has(self.perTryTimeout) && (!has(self.attempts) || self.attempts >= 1)",message="hedge needs perTryTimeout, and attempts of at least 1"
+// +kubebuilder:validation:XValidation:rule="!has(self.hedge) || !self.hedge || has(self.retryOn) && self.retryOn.exists(r, r in ['Reset', 'GatewayError', 'ServerError']) || has(self.statuses) && 504 in self.statuses",message="hedge needs slow tries to be retried: add Reset, GatewayError or ServerError to retryOn"
 // +kubebuilder:validation:XValidation:rule="(has(self.retryOn) && size(self.retryOn) > 0) || (has(self.statuses) && size(self.statuses) > 0)",message="a retry needs something to retry on: set retryOn or statuses"
 type Retry struct {
 	// Attempts is how often a request is sent again at most.
@@ -108,6 +110,12 @@ type Retry struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}(ms|s|m|h)){1,3}$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms') && duration(self) <= duration('1h')",message="perTryTimeout must be from 1ms to 1h"
 	PerTryTimeout *metav1.Duration `json:"perTryTimeout,omitempty"`
+
+	// Hedge waits on for a try that has taken perTryTimeout, and sends another beside it, to another endpoint when there is one, as
+	// long as a retry would be allowed. The first answer counts that is not one to retry on; the other try is called off.
+	//
+	// +optional
+	Hedge bool `json:"hedge,omitempty"`
 
 	// Backoff before the first retry. It doubles with each, up to ten times, and a random part of it is waited. Default: 25ms.
 	//

@@ -76,13 +76,20 @@ func retryPolicy(r *axlev1.Retry) *routev3.RetryPolicy {
 	return p
 }
 
-func retryBudget(r *axlev1.Retry) *corev3.Metadata {
-	if r == nil || r.BudgetPercent() == 0 {
+// retryExtras is what a RetryPolicy has no field for. Hedging has a policy of its own, which sidecars of earlier releases reject
+// together with the service key; what they do not know here they pass over.
+func retryExtras(r *axlev1.Retry) *corev3.Metadata {
+	if r == nil || r.BudgetPercent() == 0 && !r.Hedge {
 		return nil
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{retryMetadata: {
-		Fields: map[string]*structpb.Value{"budget_percent": structpb.NewNumberValue(float64(r.BudgetPercent()))},
-	}}}
+	fields := map[string]*structpb.Value{}
+	if r.BudgetPercent() > 0 {
+		fields["budget_percent"] = structpb.NewNumberValue(float64(r.BudgetPercent()))
+	}
+	if r.Hedge {
+		fields["hedge"] = structpb.NewBoolValue(true)
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{retryMetadata: {Fields: fields}}}
 }
 
 // filters says which requests are spoilt, and how many are taken.

@@ -69,7 +69,7 @@ func (c *compiler) route(cand candidate, t *table) *routev3.Route {
 		return r
 	}
 	action := &routev3.RouteAction{RequestMirrorPolicies: c.mirror(cand.rule, rule, t), RetryPolicy: retryPolicy(rule.Retry)}
-	r.Metadata = retryBudget(rule.Retry)
+	r.Metadata = retryExtras(rule.Retry)
 	if rule.Timeout != nil {
 		action.Timeout = durationpb.New(rule.Timeout.Duration)
 	}

@@ -98,6 +98,7 @@ func TestMetrics(t *testing.T) {
 	o.Handovers.Add(handover.Result{OK: true, FreezeP99Micros: 9_000_000, DurationMicros: 30_000})
 	o.Handovers.Add(handover.Result{FreezeP99Micros: 1})
 	o.Stats.Retried, o.Stats.RetriesDenied, o.Stats.Delayed = 3, 2, 1
+	o.Stats.Hedged, o.Stats.HedgesWon = 2, 1
 	c := proxy.SeriesCount{Total: 3 * time.Second, Codes: []proxy.CodeCount{
 		{Code: proxy.CodeOf(0), N: 2}, {Code: proxy.CodeOf(7), Flag: proxy.FlagOf(proxy.FailTimeout), N: 1}, {Flag: proxy.FlagClientGone, N: 1},
 	}}
@@ -110,6 +111,12 @@ func TestMetrics(t *testing.T) {
 	o.Stats.Upstreams = map[string]proxy.ClusterCount{"outbound/shop/pay/80/version=v2": {Retries: 5}}
 	r := NewRegistry("v1", "b", 3, func() Observed { return o })
 	want := `
+# HELP axle_hedges_total Retries that were sent beside a try which was still waited for.
+# TYPE axle_hedges_total counter
+axle_hedges_total 2
+# HELP axle_hedges_won_total Those of them that have answered before the other try.
+# TYPE axle_hedges_won_total counter
+axle_hedges_won_total 1
 # HELP axle_retries_denied_total Retries that a budget did not allow.
 # TYPE axle_retries_denied_total counter
 axle_retries_denied_total 2

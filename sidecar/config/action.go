@@ -29,8 +29,11 @@ type Retry struct {
 	// AnyMethod retries what may do something twice, too: HTTP's POST and PATCH, every RPC. Else those are only sent again when
 	// nothing of them was processed: on RetryConnect, and when a Bolt server is busy.
 	AnyMethod bool
-	// PerTry bounds each try; 0 does not.
+	// PerTry bounds each try; 0 does not. With Hedge it only says when one is slow.
 	PerTry time.Duration
+	// Hedge waits on for a try that has taken PerTry, and sends another beside it where a retry would be allowed. The first
+	// answer counts that is not one to retry on. It needs PerTry, an attempt more and slow tries among the reasons.
+	Hedge bool
 	// Backoff before the first retry; it doubles with each, up to MaxBackoff, and a random part of it is waited. The defaults
 	// are DefaultBackoff and ten times Backoff.
 	Backoff, MaxBackoff time.Duration
@@ -152,6 +155,12 @@ func (r *Retry) validate() []error {
 	if r.PerTry < 0 {
 		bad("the timeout of a try %s is negative", r.PerTry)
 	}
+	if r.Hedge && r.PerTry == 0 {
+		bad("hedging needs the time after which a try is slow: set the timeout of a try")
+	}
+	if r.Hedge && !r.WantsSlow() {
+		bad("hedging needs slow tries to be retried: add resets, gateway errors, errors of the server or the status 504 to the reasons")
+	}
 	if r.Backoff < 0 || r.MaxBackoff < 0 || r.Backoff > maxBackoff || r.MaxBackoff > maxBackoff {
 		bad("the backoff %s to %s is not between 0 and %s", r.Backoff, r.MaxBackoff, maxBackoff)
 	}
@@ -187,6 +196,9 @@ func (r *Route) ValidateActions() []error {
 	errs = append(errs, r.validatePriority()...)
 	if err := r.Limit.Validate(); err != nil {
 		errs = append(errs, err)
+	}
+	if r.Retry != nil && r.Retry.Hedge && r.Attempts == 1 {
+		errs = append(errs, errors.New("retry: hedging needs a second attempt"))
 	}
 	if r.Retry != nil && r.Cluster == "" && len(r.Split) == 0 {
 		errs = append(errs, errors.New("retry: there is no cluster to try"))

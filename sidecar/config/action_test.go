@@ -27,6 +27,12 @@ func TestValidateActions(t *testing.T) {
 			"retry: unknown reasons 0x80", "retry: status 99 is not between 200 and 599", "retry: the timeout of a try -1ns is negative",
 			"retry: the backoff's maximum 1ns is below its first 2ns", "retry: a budget of 101 percent is more than all",
 		}},
+		"a hedge": {to(Route{Retry: &Retry{On: RetryReset, PerTry: 1, Hedge: true}}), nil},
+		"a hedge of nothing slow": {to(Route{Attempts: 1, Retry: &Retry{On: RetryConnect, Hedge: true}}), []string{
+			"retry: hedging needs the time after which a try is slow: set the timeout of a try",
+			"retry: hedging needs slow tries to be retried: add resets, gateway errors, errors of the server or the status 504 to the reasons",
+			"retry: hedging needs a second attempt",
+		}},
 		"a retry of nothing":  {to(Route{Retry: &Retry{}}), []string{"retry: it has nothing to retry on"}},
 		"a retry of a status": {Route{Status: 503, Retry: &Retry{On: RetryReset}}, []string{"retry: there is no cluster to try"}},
 		"a fault": {to(Route{Fault: &Fault{Delay: -1, Aborted: Fraction{2, 1}, Status: 99}}), []string{

@@ -69,7 +69,7 @@ var byRules = map[string][]config.Route{
 // planned does everything to requests that leaves them and their answers as they are to a Bolt client.
 var planned = config.Route{
 	Split: canary.Split, Sticky: "user",
-	Retry: &config.Retry{On: config.RetryServerError | config.RetryConnect, AnyMethod: true, PerTry: time.Second},
+	Retry: &config.Retry{On: config.RetryServerError | config.RetryConnect, AnyMethod: true, PerTry: time.Second, Hedge: true},
 	Fault: &config.Fault{
 		Delayed: config.Fraction{Numerator: 1, Denominator: 200}, Delay: time.Millisecond, Aborted: config.Fraction{Denominator: 2}, Status: 503,
 	},

@@ -22,6 +22,9 @@ type call struct {
 	w      *worker
 	timer  loop.Timer
 	at     *waiting       // where it waits for its answer; nil while it is not sent
+	second *waiting       // where else; see call_hedge.go
+	hope   uint32         // names what it hopes for; another number, another hope
+	hopes  bool           // to send a second try when a connection opens
 	by     time.Duration  // when it times out; 0 before its first try
 	tries  int            // that have failed
 	failed netip.AddrPort // the endpoint of the last one
@@ -75,6 +78,10 @@ func (c *call) Expire() {
 		c.try()
 		return
 	}
+	if r := c.to.retry(); r != nil && r.Hedge {
+		c.hedge(r)
+		return
+	}
 	if c.w.moving { // whoever has the request afterwards decides; its clock begins anew when its connection moves
 		c.w.loop.Start(&c.timer, loop.Tick)
 		return
@@ -120,7 +127,12 @@ func (c *call) try() {
 
 // sent notes where the call waits now.
 func (c *call) sent(v *waiting, to *goal) {
-	c.at, c.to.attempts = v, to.attempts
+	if c.at != nil {
+		c.second = v
+	} else {
+		c.at = v
+	}
+	c.to.attempts = to.attempts
 	c.watch()
 }
 
@@ -136,19 +148,14 @@ func (c *call) watch() {
 // it waited any more then.
 func (c *call) again(wanted, processed bool) bool {
 	w, r := c.w, c.to.retry()
+	c.unhope()
 	if r == nil || !wanted || processed && !r.AnyMethod || c.to.attempts <= 1 || c.down.gone {
 		return false
 	}
-	if !c.part.again(r) {
-		w.count.RetriesDenied++
+	if !w.spend(r, &c.part, &c.retry, c.to.limits()) {
 		return false
 	}
-	if !w.occupy(&c.retry, c.to.limits().Retries, OverRetries) {
-		return false
-	}
-	w.count.Retried++
-	retried(c.to.span)
-	c.at.up.cluster.count.Retries++
+	w.retried(c.at.up.cluster, c.to.span)
 	c.to.attempts--
 	c.tries++
 	c.failed, c.at = c.at.up.host.Addr, nil
@@ -160,16 +167,20 @@ func (c *call) again(wanted, processed bool) bool {
 	return true
 }
 
-// againAfter is again for an answer with a status. A server that is busy has not processed the request.
-func (c *call) againAfter(f rpcFrame) bool {
+// againAfter is again for an answer with a status to the try v. A server that is busy has not processed the request.
+func (c *call) againAfter(v *waiting, f rpcFrame) bool {
 	r := c.to.retry()
-	return f.outcome != upstream.OutcomeOK && r != nil && c.again(r.Wants(f.httpStatus()), !f.busy())
+	if f.outcome == upstream.OutcomeOK || r == nil {
+		return false
+	}
+	wanted := r.Wants(f.httpStatus())
+	return wanted && c.without(v) || c.again(wanted, !f.busy())
 }
 
-// againLost is again for a connection that has ended.
-func (c *call) againLost() bool {
+// againLost is again for the try v, whose connection has ended.
+func (c *call) againLost(v *waiting) bool {
 	r := c.to.retry()
-	return r != nil && c.again(r.WantsReset(), true)
+	return r != nil && (c.without(v) || c.again(r.WantsReset(), true))
 }
 
 // end forgets the call; nil is none.
@@ -184,7 +195,7 @@ func (c *call) end() {
 	c.release()
 	w.callBytes -= c.size()
 	w.loop.Pool().Give(c.frame)
-	*c = call{w: w, next: w.freeCalls}
+	*c = call{w: w, next: w.freeCalls, hope: c.hope + 1}
 	c.timer.Owner = c
 	w.freeCalls = c
 }

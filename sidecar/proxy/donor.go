@@ -80,6 +80,7 @@ func (d donor) EndMove() {
 
 func (w *worker) beginMove(relay func(handover.Relay)) {
 	w.moving, w.relay = true, relay
+	w.shrink()
 	w.http2.batch = w.http2.bytes
 	for _, up := range w.ups {
 		if !up.opened {

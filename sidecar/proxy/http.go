@@ -62,6 +62,7 @@ type exchange struct {
 	code     Code // of the answer
 	flag     Flag // what is wrong
 	turn     turn
+	first    *httpFirst // the earlier of two tries; nil when there is one
 }
 
 func (w *worker) newHTTPClient(id uint64, from *config.Listener) *httpClient {

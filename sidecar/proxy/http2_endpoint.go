@@ -153,7 +153,13 @@ func (u *http2Up) event(t *http2.Turn) {
 		return
 	}
 	x, _ := t.Stream.Owner.(*http2Exchange)
-	if x == nil || x.over {
+	if x == nil {
+		if f, _ := t.Stream.Owner.(*http2First); f != nil {
+			f.event(t)
+		}
+		return
+	}
+	if x.over {
 		return
 	}
 	switch t.Kind {
@@ -180,11 +186,12 @@ func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
 		x.settle()
 	case t.Local && !x.answered:
 		u.w.count.Malformed++
-		x.failed()
-		x.fail(httpBadGateway, FailUpstreamClosed)
+		if x.failed(); !x.fallBack() {
+			x.fail(httpBadGateway, FailUpstreamClosed)
+		}
 	default:
 		x.failed()
-		if t.Code == http2.RefusedStream && x.refusedByPeer() || t.Code != http2.RefusedStream && x.lost() {
+		if x.fallBack() || t.Code == http2.RefusedStream && x.refusedByPeer() || t.Code != http2.RefusedStream && x.lost() {
 			return
 		}
 		u.w.count.Failed[FailUpstreamClosed]++
@@ -195,9 +202,17 @@ func (u *http2Up) wasReset(x *http2Exchange, t *http2.Turn) {
 // refuse takes the connection out of use. Streams above last were not worked on: their clients may send them again.
 func (u *http2Up) refuse(last uint32) {
 	u.proto.Each(func(s *http2.Stream) {
-		if x, _ := s.Owner.(*http2Exchange); x != nil && s.ID > last && !x.refusedByPeer() {
-			u.w.count.Failed[FailUpstreamClosed]++
-			x.abort(http2.RefusedStream)
+		if s.ID <= last {
+			return
+		}
+		switch x := s.Owner.(type) {
+		case *http2First:
+			x.lost()
+		case *http2Exchange:
+			if !x.fallBack() && !x.refusedByPeer() {
+				u.w.count.Failed[FailUpstreamClosed]++
+				x.abort(http2.RefusedStream)
+			}
 		}
 	})
 	u.leave()
@@ -223,6 +238,9 @@ func (u *http2Up) elsewhere(failed bool) {
 	for _, x := range queue {
 		if x.up = nil; failed {
 			x.avoid = u.host.Addr
+		}
+		if failed && x.fallBack() {
+			continue
 		}
 		if failed && !x.reconnects() {
 			x.fail(httpUnavailable, FailConnect)
@@ -275,7 +293,10 @@ func (u *http2Up) giveUp(why error) {
 		u.cluster.unreached(&u.host.Peer, u.w.loop.Now())
 	}
 	u.proto.Each(func(s *http2.Stream) {
-		if x, _ := s.Owner.(*http2Exchange); x != nil {
+		switch x := s.Owner.(type) {
+		case *http2First:
+			x.lost()
+		case *http2Exchange:
 			u.lose(x, why != nil)
 		}
 	})
@@ -292,6 +313,9 @@ func (u *http2Up) lose(x *http2Exchange, failed bool) {
 	}
 	if failed {
 		x.failed()
+	}
+	if x.fallBack() {
+		return
 	}
 	if !failed || !x.lost() {
 		x.fail(httpBadGateway, FailUpstreamClosed)

@@ -41,6 +41,7 @@ type http2Exchange struct {
 	part     part
 	copy     *http2Copy     // for a mirror; nil for none
 	avoid    netip.AddrPort // the endpoint that has failed the request last
+	first    *http2First    // the earlier of two tries; nil when there is one
 }
 
 func (w *worker) newHTTP2Exchange(c *http2Client, s *http2.Stream) *http2Exchange {
@@ -105,13 +106,13 @@ func (x *http2Exchange) admit(f *http2.Fields) {
 func (x *http2Exchange) connect(f *http2.Fields) {
 	up, why := x.reach()
 	if x.up = up; up == nil {
-		x.fail(httpUnavailable, why)
+		x.unsent(why)
 		return
 	}
 	now := up.ready()
 	if len(up.queue) >= http2Waiting || up.conn.Unsent() > http2Queue || !now && !x.mayWait() {
 		x.up = nil
-		x.fail(httpUnavailable, FailBusy)
+		x.unsent(FailBusy)
 		return
 	}
 	switch {
@@ -143,6 +144,9 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	x.goal.span.SentTo(up.host.Addr)
 	if e := x.goal.line; e != nil {
 		logTries(e, x.cluster, up.host.Addr, up.used)
+	}
+	if x.first != nil {
+		x.w.count.Hedged++
 	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0
@@ -203,6 +207,7 @@ func (x *http2Exchange) respond(f *http2.Fields, end bool) {
 func (x *http2Exchange) accept(f *http2.Fields, status int) {
 	w := x.w
 	w.loop.Cancel(&x.wake.timer)
+	x.won()
 	x.answered = true
 	w.count.Answered[x.client.from.Direction]++
 	if status >= 500 {
@@ -248,7 +253,9 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 // trail takes trailers, which go behind the body: at once when nothing of that waits.
 func (x *http2Exchange) trail(p *http2Pipe, f *http2.Fields) {
 	if to, s := p.to(); s != nil && len(p.buf) == 0 && !p.queued && !p.done && !s.LocalEnded() {
-		p.end, p.done = true, true
+		if p.end, p.done = true, true; !p.response && x.kept.on {
+			p.trailers = f.AppendBinary(nil) // to be sent again
+		}
 		to.headers(s, f, true)
 		x.settle()
 		return
@@ -282,6 +289,7 @@ func (x *http2Exchange) finish() {
 	w := x.w
 	x.over = true
 	w.loop.Cancel(&x.timer)
+	x.first.drop()
 	if x.response.done {
 		x.ended(FlagNone)
 	}

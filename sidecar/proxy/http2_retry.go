@@ -88,9 +88,14 @@ func (k *http2Wake) Expire() {
 		x.connect(nil)
 		return
 	}
+	r := x.goal.retry()
+	if r != nil && r.Hedge {
+		x.hedge(r)
+		return
+	}
 	x.failed()
 	x.cluster.count.Timeouts++
-	if r := x.goal.retry(); r == nil || !x.again(r.WantsSlow(), true) {
+	if r == nil || !x.again(r.WantsSlow(), true) {
 		x.fail(httpTimeout, FailTimeout)
 	}
 }
@@ -105,23 +110,22 @@ func (x *http2Exchange) watchTry() {
 // again gives the try up that x is in, and lets it be sent once more, if that is wanted and allowed. processed says that the
 // endpoint may have done what it was asked.
 func (x *http2Exchange) again(wanted, processed bool) bool {
-	w, r := x.w, x.goal.retry()
-	if r == nil || !wanted || !x.kept.on || x.answered || processed && !x.repeat || x.attempt >= x.attempts {
+	if !x.may(wanted, processed) {
 		return false
 	}
-	if !x.part.again(r) {
-		w.count.RetriesDenied++
-		return false
-	}
-	if !x.takeRetry() {
-		return false
-	}
-	w.count.Retried++
-	retried(x.goal.span)
-	x.cluster.count.Retries++
+	x.w.retried(x.cluster, x.goal.span)
 	x.rewind()
 	x.wake.start(true, x.goal.route.plan.pause(x.attempt+1))
 	return true
+}
+
+// may says that the request may be sent once more, and takes what that costs.
+func (x *http2Exchange) may(wanted, processed bool) bool {
+	r := x.goal.retry()
+	if r == nil || !wanted || !x.kept.on || x.answered || processed && !x.repeat || x.attempt >= x.attempts {
+		return false
+	}
+	return x.w.spend(r, &x.part, &x.claim.retry, x.cluster.limits.Of(x.goal.priority))
 }
 
 // refusedByPeer is again for a stream that its endpoint has not looked at (RFC 9113 section 8.7): sending it again is safe
@@ -137,6 +141,11 @@ func (x *http2Exchange) lost() bool {
 // againAfter is again for an answer whose head is f, of which nothing has been passed on. What gRPC answers is in its trailers:
 // only when there is nothing else it is known in time.
 func (x *http2Exchange) againAfter(f *http2.Fields, status int, end bool) bool {
+	return x.wants(f, status, end) && (x.fallBack() || x.again(true, true))
+}
+
+// wants says that such an answer is one to retry on.
+func (x *http2Exchange) wants(f *http2.Fields, status int, end bool) bool {
 	r := x.goal.retry()
 	if r == nil || !x.kept.on {
 		return false
@@ -148,7 +157,7 @@ func (x *http2Exchange) againAfter(f *http2.Fields, status int, end bool) bool {
 		}
 		status = grpcRetryStatus(verdict)
 	}
-	return r.Wants(status) && x.again(true, true)
+	return r.Wants(status)
 }
 
 // grpcRetryStatus is the HTTP status that a grpc-status is taken for where retries are decided, 0 for those that are never
@@ -172,7 +181,20 @@ func grpcRetryStatus(verdict []byte) int {
 
 // rewind takes the request from its endpoint, ready to be sent from its beginning.
 func (x *http2Exchange) rewind() {
-	w, up, p := x.w, x.up, &x.request
+	up := x.up
+	x.restart()
+	x.w.loop.Cancel(&x.wake.timer)
+	x.claim.leave()
+	x.avoid = up.host.Addr
+	x.leaveEndpoint(http2.Cancel)
+	up.proto.Recycle(x.sent)
+	x.up, x.sent = nil, nil
+	up.next()
+}
+
+// restart has the request's body sent from its beginning. What of it was granted to the client is not granted again.
+func (x *http2Exchange) restart() {
+	w, p := x.w, &x.request
 	credited := len(x.kept.body) - (len(p.buf) - p.at) + p.prepaid
 	trailers := p.trailers
 	p.drop()
@@ -182,13 +204,6 @@ func (x *http2Exchange) rewind() {
 		p.buf, p.moved = w.loop.Pool().Append(nil, x.kept.body), w.loop.Now()
 		w.http2.held += len(p.buf)
 	}
-	w.loop.Cancel(&x.wake.timer)
-	x.claim.leave()
-	x.avoid = up.host.Addr
-	x.leaveEndpoint(http2.Cancel)
-	up.proto.Recycle(x.sent)
-	x.up, x.sent = nil, nil
-	up.next()
 }
 
 // reconnects says that a request may be tried elsewhere whose connection could not be opened.

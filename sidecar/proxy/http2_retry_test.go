@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -127,5 +128,40 @@ func TestGRPCIsTriedAgain(t *testing.T) {
 			}
 			nothingHeld(t, e)
 		})
+	}
+}
+
+// TestTrailersAreSentAgain, those too that have gone on at once.
+func TestTrailersAreSentAgain(t *testing.T) {
+	var o *origin
+	o = newOrigin(t, func(n int64, w http.ResponseWriter, _ *http.Request) {
+		switch sum := o.last.Trailer.Get("X-Sum"); {
+		case n == 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case n == 3 && sum != "4":
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	addr := freePort(t)
+	started(t, 1, ruled(addr, config.HTTP2, map[string]netip.AddrPort{"v1": o.addr}, config.Route{
+		Name: "r", Cluster: "v1", Retry: &config.Retry{On: config.RetryGateway, Backoff: time.Millisecond},
+	}))
+	c := web2(t, addr)
+	for n := range 2 { // the first one opens the connection
+		req, err := http.NewRequest("PUT", "http://shop.demo/", io.MultiReader(strings.NewReader("body")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Trailer = http.Header{"X-Sum": {"4"}}
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = res.Body.Close(); res.StatusCode != 200 {
+			t.Errorf("request %d: status %d, want 200", n, res.StatusCode)
+		}
+	}
+	if n := o.seen.Load(); n != 3 {
+		t.Errorf("%d tries, want 3", n)
 	}
 }

@@ -88,11 +88,21 @@ func (u *httpConn) Data(c *loop.Conn, b []byte) int {
 			x.passOn(c, x.client.conn, b[taken:])
 			return len(b)
 		}
+		if x.up != u {
+			n := x.first.take(b[taken:])
+			if taken += n; n == 0 && x.up != u {
+				break // more has to come
+			}
+			continue
+		}
 		n, err := u.take(x, b[taken:])
 		if err != nil {
 			u.w.count.Malformed++
 			u.w.complain("an endpoint broke the protocol", "cluster", u.cluster.name, err)
 			x.claim.tell(upstream.OutcomeGateway, u.w.loop.Now())
+			if x.fallBack() {
+				return len(b)
+			}
 			x.fail(httpBadGateway, FailUpstreamClosed)
 			return len(b)
 		}
@@ -170,9 +180,16 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 	if x == nil {
 		return
 	}
+	if x.up != u {
+		x.first.lost()
+		return
+	}
 	u.x, x.up = nil, nil
 	x.turn.failed = u.host.Addr
 	switch {
+	case x.first != nil:
+		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
+		x.fallBack()
 	case x.tunnel:
 		x.client.conn.CloseAfterWrite()
 	case !u.opened && !x.reconnects():

@@ -10,17 +10,17 @@ import (
 func (x *exchange) connect() {
 	w := x.client.w
 	if x.attempt++; x.attempt > x.attempts {
-		x.fail(httpUnavailable, FailConnect)
+		x.unsent(FailConnect)
 		return
 	}
 	if !x.mayRetry() {
-		x.fail(httpUnavailable, FailBusy)
+		x.unsent(FailBusy)
 		return
 	}
 	hosts := x.cluster.web()
 	h := pickOther(hosts, w.loop.Now(), x.goal.hash, x.turn.failed)
 	if h == nil {
-		x.fail(httpUnavailable, FailNoEndpoint)
+		x.unsent(FailNoEndpoint)
 		return
 	}
 	if x.attempt == 1 && x.reuse(h) {
@@ -28,7 +28,7 @@ func (x *exchange) connect() {
 	}
 	if full := x.cluster.limits.Connections.Full(); full || !x.mayWait() {
 		if !full || !x.spare(hosts) {
-			x.fail(httpUnavailable, FailBusy)
+			x.unsent(FailBusy)
 		}
 		return
 	}
@@ -46,6 +46,9 @@ func (x *exchange) send() {
 		x.up.conn.Write(x.head)
 	}
 	x.sent = true
+	if x.first != nil {
+		x.client.w.count.Hedged++
+	}
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())
 	x.up.cluster.requests++
@@ -111,6 +114,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	if res.Interim() {
 		return n, nil
 	}
+	x.won()
 	w.count.Answered[x.client.from.Direction]++
 	if res.Status >= 500 {
 		w.count.Errors[x.client.from.Direction]++
@@ -186,6 +190,7 @@ func (x *exchange) drop() {
 		return
 	}
 	x.stop()
+	x.first.drop()
 	x.claim.release()
 	x.forget()
 	if up := x.up; up != nil {

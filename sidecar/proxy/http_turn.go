@@ -42,6 +42,10 @@ func (t *turn) Expire() {
 	case turnRest:
 		x.connect()
 	case turnTry:
+		if r := x.goal.retry(); r != nil && r.Hedge {
+			x.hedge(r)
+			return
+		}
 		x.claim.tell(upstream.OutcomeGateway, x.client.w.loop.Now())
 		x.cluster.count.Timeouts++
 		if r := x.goal.retry(); !x.again(r.WantsSlow()) {
@@ -91,21 +95,11 @@ func (x *exchange) shed() {
 
 // again gives the try up that x is in, and lets it be sent once more, if that is wanted and allowed.
 func (x *exchange) again(wanted bool) bool {
-	w, r := x.client.w, x.goal.retry()
-	if r == nil || !wanted || !x.repeat || x.answered || x.attempt >= x.attempts {
-		return false
-	}
-	if !x.turn.part.again(r) {
-		w.count.RetriesDenied++
-		return false
-	}
-	if !x.takeRetry() {
+	if !x.may(wanted) {
 		return false
 	}
 	x.claim.leave()
-	w.count.Retried++
-	retried(x.goal.span)
-	x.cluster.count.Retries++
+	x.client.w.retried(x.cluster, x.goal.span)
 	if up := x.up; up != nil {
 		x.turn.failed = up.host.Addr
 		x.up, up.x = nil, nil
@@ -116,12 +110,24 @@ func (x *exchange) again(wanted bool) bool {
 	return true
 }
 
+// may says that the request may be sent once more, and takes what that costs.
+func (x *exchange) may(wanted bool) bool {
+	r := x.goal.retry()
+	if r == nil || !wanted || !x.repeat || x.answered || x.attempt >= x.attempts {
+		return false
+	}
+	return x.client.w.spend(r, &x.turn.part, &x.claim.retry, x.cluster.limits.Of(x.goal.priority))
+}
+
 // againAfter is again for an answer whose head is res and behind which rest has come. Nothing of it has been passed on. A
 // connection that may serve again does, when all of the answer is here.
 func (x *exchange) againAfter(res *http1.Response, rest []byte) bool {
 	r := x.goal.retry()
 	if r == nil || res.Interim() || !r.Wants(res.Status) {
 		return false
+	}
+	if x.fallBack() {
+		return true
 	}
 	up := x.up
 	body := res.Body

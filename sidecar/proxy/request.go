@@ -117,16 +117,21 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 		to.call.end() // nothing comes back
 		return
 	}
+	if !w.post(up, d, f, to) {
+		w.busy(d, f, to)
+	}
+}
+
+// post writes a request that is answered, under an id of the connection. False when there is no room for it.
+func (w *worker) post(up *upConn, d *downstream, f rpcFrame, to *goal) bool {
 	slot := up.slots.Take()
 	if slot == nil {
-		w.busy(d, f, to)
-		return
+		return false
 	}
 	v := slot.Value.reset(up, slot)
 	if !w.admit(&v.claim, up.cluster, to.priority) {
 		up.slots.Free(slot)
-		w.busy(d, f, to)
-		return
+		return false
 	}
 	up.cluster.requests++
 	v.down, v.reply = d, f.reply
@@ -142,6 +147,7 @@ func (w *worker) send(up *upConn, d *downstream, f rpcFrame, to *goal) {
 	out := up.conn.Extend(len(f.raw))
 	copy(out, f.raw)
 	putID(up.protocol, out, uint64(slot.ID()))
+	return true
 }
 
 // answer takes a complete response of an endpoint to whoever waits for it.
@@ -158,10 +164,13 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		return
 	}
 	v.claim.tell(f.outcome, w.loop.Now())
-	if c := v.call; c != nil && c.againAfter(f) {
-		v.elsewhere()
-		up.free(v)
-		return
+	if c := v.call; c != nil {
+		if c.againAfter(v, f) {
+			v.elsewhere()
+			up.free(v)
+			return
+		}
+		c.won(v)
 	}
 	if e := v.line; e != nil {
 		e.Heard, e.Out = w.loop.Now(), uint64(len(f.raw))

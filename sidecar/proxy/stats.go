@@ -53,7 +53,7 @@ type Counters struct {
 	Errors    ByDirection // of those, with an error status
 	Failed    [failures]uint64
 	Dialled   uint64 // upstream connections opened
-	Late      uint64 // answers that came after a timeout, for a client that had gone, or to a copy that a handover had cut off
+	Late      uint64 // answers that came after a timeout or another try's, for a client that had gone, or to a copy that a handover had cut off
 	Malformed uint64 // connections closed because of what their peer sent
 	Slow      uint64 // connections closed because their peer did not read
 	Refused   uint64 // connections over the limit
@@ -75,6 +75,8 @@ type Counters struct {
 
 	Retried       uint64 // tries after the first of requests that had reached an endpoint
 	RetriesDenied uint64 // by a budget
+	Hedged        uint64 // of the tries, those beside one that was still waited for
+	HedgesWon     uint64 // and of those, the ones that have answered first
 	Delayed       uint64 // requests, by a fault
 
 	SpansSent    uint64             // that a collector has taken
@@ -133,6 +135,8 @@ func (c *Counters) each(o *Counters, fn func(c, o *uint64)) {
 	fn(&c.Ejected, &o.Ejected)
 	fn(&c.Retried, &o.Retried)
 	fn(&c.RetriesDenied, &o.RetriesDenied)
+	fn(&c.Hedged, &o.Hedged)
+	fn(&c.HedgesWon, &o.HedgesWon)
 	fn(&c.Delayed, &o.Delayed)
 	fn(&c.SpansSent, &o.SpansSent)
 	fn(&c.SpansDropped, &o.SpansDropped)

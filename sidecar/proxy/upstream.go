@@ -66,6 +66,7 @@ type upConn struct {
 	slots    upstream.Slots[waiting]
 	queue    []kept // while connecting
 	queued   int    // bytes in queue
+	hopes    []hope // likewise
 	watch    loop.Timer
 	used     time.Duration // last request
 	heard    time.Duration // last bytes
@@ -129,6 +130,9 @@ func (u *upConn) free(v *waiting) *downstream {
 func (v *waiting) Expire() {
 	if !v.beat && !v.mirror && v.down != nil {
 		v.up.cluster.count.Timeouts++
+	}
+	if v.call != nil {
+		v.call.outOfTime(v)
 	}
 	v.timedOut()
 }
@@ -239,6 +243,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
+	u.settleHopes(true)
 	u.leaveIfIdle()
 }
 
@@ -353,6 +358,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	}
 	queue := u.queue
 	u.queue = nil
+	u.settleHopes(false)
 	for _, k := range queue {
 		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
@@ -367,7 +373,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 		if why != nil {
 			v.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 		}
-		again := v.call != nil && v.call.againLost()
+		again := v.call != nil && v.call.againLost(v)
 		if again {
 			v.elsewhere()
 		}

@@ -30,7 +30,7 @@ func (t *translator) retry(at string, r *bootstrap.Retry) *config.Retry {
 		return nil
 	}
 	out := &config.Retry{
-		Statuses: r.Statuses, AnyMethod: r.AnyMethod, PerTry: t.duration(at+".perTry", r.PerTry, 0),
+		Statuses: r.Statuses, AnyMethod: r.AnyMethod, PerTry: t.duration(at+".perTry", r.PerTry, 0), Hedge: r.Hedge,
 		Backoff: t.duration(at+".backoff", r.Backoff, 0), MaxBackoff: t.duration(at+".maxBackoff", r.MaxBackoff, 0),
 		BudgetPercent: r.BudgetPercent, BudgetMin: r.BudgetMin,
 	}

@@ -31,7 +31,7 @@ static:
     sticky: user
     attempts: 4
     retry:
-      {retryOn: [reset, 5xx, busy], statuses: [409], anyMethod: true, perTry: 1s, backoff: 10ms, maxBackoff: 1s, budgetPercent: 10, budgetMin: 1}
+      {retryOn: [reset, 5xx, busy], statuses: [409], anyMethod: true, perTry: 1s, hedge: true, backoff: 10ms, maxBackoff: 1s, budgetPercent: 10, budgetMin: 1}
     fault:
       delay: {numerator: 1, duration: 100ms}
       abort: {numerator: 1, denominator: 1000, status: 503}
@@ -68,7 +68,7 @@ func TestActions(t *testing.T) {
 			Name: "shop.demo", Split: []config.Share{{Cluster: "v1", Weight: 1}, {Cluster: "v2", Weight: 1}}, Sticky: "user", Attempts: 4,
 			Retry: &config.Retry{
 				On: config.RetryConnect | config.RetryReset | config.RetryServerError, Statuses: []int{409, 429, 503}, AnyMethod: true,
-				PerTry: time.Second, Backoff: 10 * time.Millisecond, MaxBackoff: time.Second, BudgetPercent: 10, BudgetMin: 1,
+				PerTry: time.Second, Hedge: true, Backoff: 10 * time.Millisecond, MaxBackoff: time.Second, BudgetPercent: 10, BudgetMin: 1,
 			},
 			Fault: &config.Fault{
 				Delayed: config.Fraction{Numerator: 1, Denominator: 100}, Delay: 100 * time.Millisecond,

@@ -18,7 +18,8 @@ import (
 )
 
 // retryMetadata is the key of a route's filter metadata with what a RetryPolicy has no field for: budget_percent and
-// budget_min, both numbers.
+// budget_min, both numbers, and hedge, which is the same as hedge_policy's hedge_on_per_try_timeout and which a version that does
+// not know it passes over.
 const retryMetadata = "axlemesh.io/retry"
 
 // methodHeader in retriable_request_headers, any value of it, asks to retry requests that may do something twice, too.
@@ -39,6 +40,27 @@ var retryReasons = map[string]config.RetryOn{
 
 // statusConflict is the only status of retriable-4xx.
 const statusConflict = 409
+
+// translateHedge sets that slow tries are waited for while another is out.
+func translateHedge(h *routev3.HedgePolicy, r *config.Retry) error {
+	if err := only(h, "initial_requests", "additional_request_chance", "hedge_on_per_try_timeout"); err != nil {
+		return err
+	}
+	if n := h.GetInitialRequests(); n != nil && n.GetValue() != 1 {
+		return fmt.Errorf("initial_requests: %d is unsupported: leave it out, or send 1", n.GetValue())
+	}
+	if h.GetAdditionalRequestChance().GetNumerator() > 0 {
+		return errors.New("additional_request_chance: unsupported: leave it out, or send 0")
+	}
+	if !h.GetHedgeOnPerTryTimeout() {
+		return nil
+	}
+	if r == nil || r.PerTry == 0 {
+		return errors.New("hedge_on_per_try_timeout: it needs a retry_policy with per_try_timeout")
+	}
+	r.Hedge = true
+	return nil
+}
 
 // translateRetry sets how a route's requests are sent again.
 func translateRetry(p *routev3.RetryPolicy, m *corev3.Metadata, out *config.Route) error {
@@ -114,6 +136,7 @@ func translateBudget(m *corev3.Metadata, r *config.Retry) {
 	fields := m.GetFilterMetadata()[retryMetadata].GetFields()
 	number := func(name string) uint32 { return uint32(min(max(fields[name].GetNumberValue(), 0), 1<<30)) }
 	r.BudgetPercent, r.BudgetMin = number("budget_percent"), number("budget_min")
+	r.Hedge = fields["hedge"].GetBoolValue()
 }
 
 // translateFilters reads what a route says to filters: faults and local rate limits.

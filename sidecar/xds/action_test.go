@@ -110,6 +110,15 @@ func TestTranslateActions(t *testing.T) {
 	path := func(set func(*routev3.RouteMatch)) *routev3.Route {
 		return route(func(r *routev3.Route, a *routev3.RouteAction) { set(r.Match); a.PrefixRewrite = "/z" })
 	}
+	hedge := func(p *routev3.HedgePolicy, perTry time.Duration, metadata map[string]*structpb.Value) *routev3.Route {
+		return route(func(r *routev3.Route, a *routev3.RouteAction) {
+			a.HedgePolicy, a.RetryPolicy = p, &routev3.RetryPolicy{RetryOn: "reset", PerTryTimeout: durationpb.New(perTry)}
+			if metadata != nil {
+				r.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{retryMetadata: {Fields: metadata}}}
+			}
+		})
+	}
+	hedging := &config.Retry{On: config.RetryReset, PerTry: time.Second, Hedge: true}
 	onPath := func(kind config.MatchKind, value string) []config.Match {
 		return []config.Match{{Name: config.MatchPath, Kind: kind, Value: value}}
 	}
@@ -185,6 +194,32 @@ func TestTranslateActions(t *testing.T) {
 		"a hash for endpoints": {in: route(func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.HashPolicy = fullAction().Routes[0].GetRoute().HashPolicy
 		}), want: config.Route{Cluster: "c", Hash: []config.HashKey{{Header: "user"}}}},
+		"a hedge": {in: hedge(&routev3.HedgePolicy{
+			HedgeOnPerTryTimeout: true, InitialRequests: wrapperspb.UInt32(1), AdditionalRequestChance: &typev3.FractionalPercent{},
+		}, time.Second, nil), want: config.Route{Cluster: "c", Attempts: 2, Retry: hedging}},
+		"a hedge that an earlier version passes over": {
+			in:   hedge(nil, time.Second, map[string]*structpb.Value{"hedge": structpb.NewBoolValue(true)}),
+			want: config.Route{Cluster: "c", Attempts: 2, Retry: hedging},
+		},
+		"no hedge": {
+			in:   hedge(&routev3.HedgePolicy{}, 0, nil),
+			want: config.Route{Cluster: "c", Attempts: 2, Retry: &config.Retry{On: config.RetryReset}},
+		},
+		"a hedge of no time": {
+			in:  hedge(&routev3.HedgePolicy{HedgeOnPerTryTimeout: true}, 0, nil),
+			err: "hedge_policy.hedge_on_per_try_timeout: it needs a retry_policy with per_try_timeout",
+		},
+		"a hedge without a retry": {in: route(func(_ *routev3.Route, a *routev3.RouteAction) {
+			a.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
+		}), err: "hedge_on_per_try_timeout: it needs a retry_policy"},
+		"two requests at once": {
+			in:  hedge(&routev3.HedgePolicy{InitialRequests: wrapperspb.UInt32(2)}, time.Second, nil),
+			err: "hedge_policy.initial_requests: 2 is unsupported: leave it out, or send 1",
+		},
+		"more requests by chance": {
+			in:  hedge(&routev3.HedgePolicy{AdditionalRequestChance: &typev3.FractionalPercent{Numerator: 1}}, time.Second, nil),
+			err: "hedge_policy.additional_request_chance: unsupported: leave it out, or send 0",
+		},
 		"a retry by header": {in: route(func(_ *routev3.Route, a *routev3.RouteAction) {
 			a.RetryPolicy = &routev3.RetryPolicy{RetryOn: "5xx", RetriableRequestHeaders: []*routev3.HeaderMatcher{stringMatch("a", exactly("b"))}}
 		}), err: "retry_policy.retriable_request_headers[0]: only :method, present"},

@@ -177,7 +177,7 @@ func translateString(s *matcherv3.StringMatcher, out *config.Match) error {
 
 func translateAction(a *routev3.RouteAction, m *corev3.Metadata, out *config.Route) error {
 	if err := only(a, "cluster", "weighted_clusters", "timeout", "request_mirror_policies", "retry_policy", "prefix_rewrite", "regex_rewrite",
-		"host_rewrite_literal", "hash_policy", "priority"); err != nil {
+		"host_rewrite_literal", "hash_policy", "priority", "hedge_policy"); err != nil {
 		return err
 	}
 	var err error
@@ -200,7 +200,10 @@ func translateAction(a *routev3.RouteAction, m *corev3.Metadata, out *config.Rou
 	if err := translateSticky(a.GetHashPolicy(), a.GetWeightedClusters(), out); err != nil {
 		return err
 	}
-	return inside("retry_policy", translateRetry(a.GetRetryPolicy(), m, out))
+	if err := translateRetry(a.GetRetryPolicy(), m, out); err != nil {
+		return inside("retry_policy", err)
+	}
+	return inside("hedge_policy", translateHedge(a.GetHedgePolicy(), out.Retry))
 }
 
 func translateSplit(w *routev3.WeightedCluster) ([]config.Share, error) {
