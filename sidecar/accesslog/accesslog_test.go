@@ -314,3 +314,27 @@ func TestARequestOlderThanTheProcess(t *testing.T) {
 		})
 	}
 }
+
+// TestALoopMayBeginToLogLater than the writer has begun to write: its lines are written as those of the others.
+func TestALoopMayBeginToLogLater(t *testing.T) {
+	var out bytes.Buffer
+	w, first, _ := running(t, Options{Path: Stdout, Stdout: &out, OnDemand: true})
+	if w.Default() != nil || first.Take(w.Default()) != nil {
+		t.Error("a request is logged that nobody has asked for")
+	}
+	all := &Filter{}
+	var loops sync.WaitGroup
+	for range 3 {
+		loops.Go(func() {
+			r := w.Ring()
+			for range 100 {
+				r.Put(r.Take(all), false)
+			}
+		})
+	}
+	loops.Wait()
+	w.Close(t.Context())
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 300 {
+		t.Errorf("%d lines, want 300", n)
+	}
+}

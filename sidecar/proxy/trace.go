@@ -44,7 +44,7 @@ func newTracer(w *worker, t *Tracing) *tracer {
 // Expire hands over what has waited for long enough.
 func (t *tracer) Expire() { t.rec.Hand() }
 
-// trace takes over whether a snapshot has tracing, and the shares of its listeners.
+// trace takes over whether a snapshot has tracing. Its tracer is made with the first that does.
 func (w *worker) trace(s *config.Snapshot) {
 	all := w.engine.options.Tracing
 	if all == nil {
@@ -60,6 +60,7 @@ func (w *worker) trace(s *config.Snapshot) {
 	}
 }
 
+// update takes over the shares of a snapshot's listeners.
 func (t *tracer) update(s *config.Snapshot) {
 	t.shares = map[string]trace.Sampling{}
 	for i := range s.Listeners {
