@@ -8,7 +8,7 @@ import java.util.concurrent.Callable;
 /** What a client has done so far: it is told in lines on standard output. */
 public class Report {
     /** Between two calls of a kind, in milliseconds. */
-    private static final int PAUSE = Integer.getInteger("interop.pause", 5);
+    private static final int PAUSE = Integer.getInteger("interop.pause", 20);
 
     private final Map<String, Integer> done = new TreeMap<>();
     private int failed;
