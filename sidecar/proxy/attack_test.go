@@ -44,6 +44,17 @@ func writeUntilFull(t *testing.T, conn net.Conn, piece []byte, enough int) (sent
 	return sent
 }
 
+// dialTCP is a plain connection, until the test ends.
+func dialTCP(t *testing.T, addr netip.AddrPort) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 // mostWaiting is the most that waits for one peer.
 func mostWaiting(e *proxy.Engine) (most int) {
 	for _, c := range e.Conns() {
@@ -69,11 +80,7 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			addr := freePort(t)
 			e := started(t, 1, httpSnapshot(addr, up.Listener.Addr().(*net.TCPAddr).AddrPort()))
-			conn, err := net.Dial("tcp", addr.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close() }()
+			conn := dialTCP(t, addr)
 			request := []byte("GET / HTTP/1.1\r\nHost: " + c.host + "\r\n\r\n")
 			sent := writeUntilFull(t, conn, bytes.Repeat(request, 1000), c.enough)
 			if n := mostWaiting(e); n > mostUnsent {
@@ -106,18 +113,10 @@ func answerSize(r *bufio.Reader) (int, error) {
 
 // TestInterimAnswersWaitForTheirReader: an endpoint may send any number of them, and its client need not read.
 func TestInterimAnswersWaitForTheirReader(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
+	ln := listenTCP(t)
 	addr := freePort(t)
 	e := started(t, 1, httpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
-	client, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	client := dialTCP(t, addr)
 	write(t, client, []byte("GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n"))
 	endpoint, err := ln.Accept()
 	if err != nil {
@@ -178,12 +177,7 @@ func TestHalfHandshakesKeepNobodyOut(t *testing.T) {
 	hello := clientHello(t, a)
 	const silent = 200
 	for range silent {
-		conn, err := net.Dial("tcp", addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		write(t, conn, hello)
+		write(t, dialTCP(t, addr), hello)
 	}
 	until(t, "all have come", func() bool { return e.Stats().Downstream[config.Outbound] == silent })
 	c := secureRaw(t, addr, a)
@@ -213,11 +207,7 @@ func clientHello(t *testing.T, a *authority) []byte {
 
 func secureRaw(t *testing.T, addr netip.AddrPort, a *authority) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
+	conn := dialTCP(t, addr)
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	return tls.Client(conn, a.client(tls.VersionTLS13))
 }
