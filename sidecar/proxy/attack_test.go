@@ -20,6 +20,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
 )
@@ -98,6 +99,23 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAShortageEndsClientsThatDoNotRead: what waits for them is what could be given back.
+func TestAShortageEndsClientsThatDoNotRead(t *testing.T) {
+	addr := freePort(t)
+	e, pass := skipped(t, 1, httpSnapshot(addr, nobody(t)))
+	writeUntilFull(t, dialTCP(t, addr), bytes.Repeat([]byte("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"), 1000), 64<<20)
+	relieve := func() uint64 {
+		e.Relieve(overload.Actions{CloseIdle: true})
+		return e.Stats().Downstream[config.Outbound]
+	}
+	if pass(5 * time.Second); relieve() != 1 {
+		t.Error("it is closed although it may only be slow")
+	}
+	if pass(30 * time.Second); relieve() != 0 || e.Stats().Slow != 1 {
+		t.Errorf("it stays, and %d clients are counted as slow", e.Stats().Slow)
 	}
 }
 
