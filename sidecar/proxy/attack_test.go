@@ -20,6 +20,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
 )
@@ -42,6 +43,17 @@ func writeUntilFull(t *testing.T, conn net.Conn, piece []byte, enough int) (sent
 	}
 	t.Errorf("%d bytes were taken", sent)
 	return sent
+}
+
+// dialTCP is a plain connection, until the test ends.
+func dialTCP(t *testing.T, addr netip.AddrPort) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 // mostWaiting is the most that waits for one peer.
@@ -69,11 +81,7 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			addr := freePort(t)
 			e := started(t, 1, httpSnapshot(addr, up.Listener.Addr().(*net.TCPAddr).AddrPort()))
-			conn, err := net.Dial("tcp", addr.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close() }()
+			conn := dialTCP(t, addr)
 			request := []byte("GET / HTTP/1.1\r\nHost: " + c.host + "\r\n\r\n")
 			sent := writeUntilFull(t, conn, bytes.Repeat(request, 1000), c.enough)
 			if n := mostWaiting(e); n > mostUnsent {
@@ -94,6 +102,23 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 	}
 }
 
+// TestAShortageEndsClientsThatDoNotRead: what waits for them is what could be given back.
+func TestAShortageEndsClientsThatDoNotRead(t *testing.T) {
+	addr := freePort(t)
+	e, pass := skipped(t, 1, httpSnapshot(addr, nobody(t)))
+	writeUntilFull(t, dialTCP(t, addr), bytes.Repeat([]byte("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"), 1000), 64<<20)
+	relieve := func() uint64 {
+		e.Relieve(overload.Actions{CloseIdle: true})
+		return e.Stats().Downstream[config.Outbound]
+	}
+	if pass(5 * time.Second); relieve() != 1 {
+		t.Error("it is closed although it may only be slow")
+	}
+	if pass(30 * time.Second); relieve() != 0 || e.Stats().Slow != 1 {
+		t.Errorf("it stays, and %d clients are counted as slow", e.Stats().Slow)
+	}
+}
+
 // answerSize reads an answer and says how long its body is.
 func answerSize(r *bufio.Reader) (int, error) {
 	res, err := http.ReadResponse(r, nil)
@@ -106,18 +131,10 @@ func answerSize(r *bufio.Reader) (int, error) {
 
 // TestInterimAnswersWaitForTheirReader: an endpoint may send any number of them, and its client need not read.
 func TestInterimAnswersWaitForTheirReader(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
+	ln := listenTCP(t)
 	addr := freePort(t)
 	e := started(t, 1, httpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
-	client, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	client := dialTCP(t, addr)
 	write(t, client, []byte("GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n"))
 	endpoint, err := ln.Accept()
 	if err != nil {
@@ -178,12 +195,7 @@ func TestHalfHandshakesKeepNobodyOut(t *testing.T) {
 	hello := clientHello(t, a)
 	const silent = 200
 	for range silent {
-		conn, err := net.Dial("tcp", addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		write(t, conn, hello)
+		write(t, dialTCP(t, addr), hello)
 	}
 	until(t, "all have come", func() bool { return e.Stats().Downstream[config.Outbound] == silent })
 	c := secureRaw(t, addr, a)
@@ -213,11 +225,7 @@ func clientHello(t *testing.T, a *authority) []byte {
 
 func secureRaw(t *testing.T, addr netip.AddrPort, a *authority) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
+	conn := dialTCP(t, addr)
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	return tls.Client(conn, a.client(tls.VersionTLS13))
 }

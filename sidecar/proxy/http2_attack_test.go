@@ -15,18 +15,10 @@ import (
 
 // TestHTTP2InterimAnswersWithoutAReader is the same for HTTP/2, where one stream must not hold up the others: it is reset.
 func TestHTTP2InterimAnswersWithoutAReader(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
+	ln := listenTCP(t)
 	addr := freePort(t)
 	e := started(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
-	client, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	client := dialTCP(t, addr)
 	script := newHTTP2Script()
 	script.WriteString(http2.ClientPreface)
 	_ = script.WriteSettings()
@@ -85,11 +77,7 @@ func TestWindowsAreWorkedOffTogether(t *testing.T) {
 	to, _ := shop2(t)
 	addr := freePort(t)
 	started(t, 1, http2Snapshot(addr, to))
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := dialTCP(t, addr)
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	script := newHTTP2Script()
 	script.WriteString(http2.ClientPreface)
@@ -126,11 +114,7 @@ func TestWindowsAreWorkedOffTogether(t *testing.T) {
 func TestAClientThatWaitsLetsASidecarBeUpgraded(t *testing.T) {
 	for name, path := range map[string]string{"requests that wait": "/zero", "trailers that wait": "/stall"} {
 		t.Run(name, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = ln.Close() })
+			ln := listenTCP(t)
 			settings := http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0}
 			if path == "/stall" {
 				settings = http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}
@@ -144,11 +128,7 @@ func TestAClientThatWaitsLetsASidecarBeUpgraded(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.Serve()
-			conn, err := net.Dial("tcp", addr.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close() }()
+			conn := dialTCP(t, addr)
 			_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 			go func() { _, _ = io.Copy(io.Discard, conn) }()
 			write(t, conn, largeRequests(path == "/stall"))
@@ -188,12 +168,9 @@ func greetAndStall(ln net.Listener, settings http2.Setting) {
 	hello := newHTTP2Script()
 	_ = hello.WriteSettings(settings)
 	_ = hello.WriteSettingsAck()
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
+	accepting(ln, func(conn net.Conn) {
 		_, _ = conn.Write(hello.Bytes())
-		go func() { _, _ = io.Copy(io.Discard, conn); _ = conn.Close() }()
-	}
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/overload"
 )
 
@@ -94,7 +95,8 @@ func probes(method []byte, value func(name string) ([]byte, bool)) bool {
 	return false
 }
 
-// closeIdle closes what has nothing to do. Clients that speak Bolt or Dubbo stay: they take a connection that ends for an
+// closeIdle closes what has nothing to do, and clients of HTTP/1 that read nothing of what they are sent: what waits for them is not
+// bounded by a loop, as HTTP/2's is. Clients that speak Bolt or Dubbo stay: they take a connection that ends for an
 // endpoint that has failed. In a handover nothing is closed.
 func (w *worker) closeIdle() {
 	if w.moving || len(w.prepared) > 0 {
@@ -120,6 +122,12 @@ func (w *worker) closeIdle() {
 		}
 	}
 	for _, c := range w.clients {
+		if c.conn.Stalled() >= lastPatience {
+			w.count.Slow++
+			c.x.flag = FlagSlow
+			c.conn.Close(loop.ErrSlow)
+			continue
+		}
 		if !c.x.active && !c.over && c.seen == 0 && c.conn.Unsent() == 0 && now-c.rested >= idleClient {
 			w.count.IdleClosed++
 			c.conn.Close(nil)
