@@ -39,12 +39,7 @@ func TestHedgesShrinkInAHandover(t *testing.T) {
 				x.e = started2(t, x.s)
 				a, kept, lost := x.hedgedOut()
 				give(t, from, x.e)
-				if x.rpc() {
-					lost.do <- "ok"
-					until(t, "it is late", func() bool { return x.e.Stats().Late == 1 })
-				} else {
-					<-lost.gone
-				}
+				x.end([]*shot{lost})
 				last := kept
 				if what != "ok" {
 					if what != "too slow" {
@@ -172,11 +167,10 @@ func hedgedAtByte(t *testing.T, p config.Protocol, cut int) int {
 		}
 	}()
 	a := x.ask()
-	<-come
-	<-come
+	until(t, "both tries have come", func() bool { return len(come) == 2 })
 	close(begin)
+	until(t, "both have answered in part", func() bool { return len(size) == 2 })
 	n := <-size
-	<-size
 	give(t, from, x.e)
 	close(goOn)
 	want := "200 " + "all"
