@@ -253,8 +253,8 @@ func (x *http2Exchange) judge(f *http2.Fields) {
 // trail takes trailers, which go behind the body: at once when nothing of that waits.
 func (x *http2Exchange) trail(p *http2Pipe, f *http2.Fields) {
 	if to, s := p.to(); s != nil && len(p.buf) == 0 && !p.queued && !p.done && !s.LocalEnded() {
-		if p.end, p.done = true, true; !p.response && x.kept.on {
-			p.trailers = f.AppendBinary(nil) // to be sent again
+		if p.end, p.done = true, true; !p.response && x.kept.on && !p.keepTrailers(f) {
+			x.unkeep() // it could not be sent again whole
 		}
 		to.headers(s, f, true)
 		x.settle()

@@ -59,7 +59,8 @@ func (x *http2Exchange) fallBack() bool {
 	w, up, p := x.w, x.up, &x.request
 	trailers := p.trailers
 	p.drop()
-	p.trailers, p.prepaid, p.done = trailers, 0, true
+	p.setTrailers(trailers)
+	p.prepaid, p.done = 0, true
 	switch {
 	case up == nil:
 	case x.sent == nil:

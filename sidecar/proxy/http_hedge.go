@@ -89,7 +89,7 @@ func (f *httpFirst) take(b []byte) int {
 	switch {
 	case err != nil:
 		w.count.Malformed++
-		w.engine.log.Info("an endpoint broke the protocol", "cluster", up.cluster.name, "reason", err.Error())
+		w.complain("an endpoint broke the protocol", "cluster", up.cluster.name, err)
 		f.lost()
 	case res.Interim():
 		return n
