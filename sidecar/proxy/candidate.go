@@ -61,11 +61,11 @@ func (c candidate) Ready() error {
 // Accept starts accepting; the donor still does, too.
 func (c candidate) Accept() { c.Serve() }
 
-// StopAccept undoes Accept.
+// StopAccept undoes Accept: the donor goes on.
 func (c candidate) StopAccept() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.serving = false
+	c.serving, c.hand.returned = false, true
 	for _, l := range c.listeners {
 		c.pause(l)
 	}
@@ -74,7 +74,14 @@ func (c candidate) StopAccept() {
 // BeginMove says where answers for clients of the donor go.
 func (c candidate) BeginMove(relay func(handover.Relay)) {
 	for _, w := range c.workers {
-		w.loop.Call(func() { w.relay = relay })
+		w.loop.Call(func() { w.relay, w.taking = relay, true })
+	}
+}
+
+// EndRelay is called before a handover is given up here: what is relayed from now on does not reach the donor.
+func (c candidate) EndRelay() {
+	for _, w := range c.workers {
+		w.loop.Call(func() { w.relay = nil })
 	}
 }
 
@@ -380,8 +387,12 @@ func (c candidate) Done() { c.EndMove() }
 
 // EndMove forgets the clients that stayed with the donor.
 func (c candidate) EndMove() {
+	c.mu.Lock()
+	returned := c.hand.returned
+	c.mu.Unlock()
 	for _, w := range c.workers {
 		w.loop.Call(func() {
+			w.endTaking(returned)
 			w.relay = nil
 			clear(w.http2.bodies)
 			w.tracer.endMove()

@@ -14,6 +14,8 @@ type hand struct {
 	relay   func(handover.Relay)
 	warm    Counters // as the candidate was told
 	weighed bool     // what has to move together is not too much
+
+	returned bool // the donor goes on: the handover to this process was given up
 }
 
 // Donor is this engine as the giving side of a handover.
@@ -96,12 +98,14 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 
 func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
-	for key, a := range w.relayed {
-		if d := w.downs[key.down]; d != nil {
+	for _, a := range w.relayed {
+		switch d := a.down; {
+		case d.moved:
+		case d.gone:
+			a.end(w, 0, FlagClientGone)
+		default:
 			a.end(w, a.reply.failureCode(FailHandover), FlagOf(FailHandover))
 			w.fail(d, a.reply, FailHandover)
-		} else {
-			a.end(w, 0, FlagClientGone)
 		}
 	}
 	clear(w.relayed)

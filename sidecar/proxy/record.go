@@ -115,11 +115,23 @@ func (w *worker) relayRecords(b *frozen) {
 	r.flush()
 }
 
+// keepRecords takes back what was sent ahead of a batch that stays: a relay without records. What ends here meanwhile would be
+// counted once more where it moves.
+func (w *worker) keepRecords() {
+	if w.relay != nil {
+		s := relayState{kind: relayRecords, frame: []byte{recordVersion}}
+		w.relay(handover.Relay{Loop: w.index, Data: s.write()})
+	}
+}
+
 // takeRecords keeps accounts until their connections come.
 func (w *worker) takeRecords(b []byte) {
 	d := decoder{b: b}
 	if d.byte() != recordVersion {
 		return
+	}
+	if len(d.b) == 0 {
+		clear(w.records)
 	}
 	for len(d.b) > 0 && !d.bad {
 		if at, r := d.record(); !d.bad {

@@ -26,8 +26,9 @@ const (
 	relayRecords
 )
 
-// awaited is a request that the candidate answers, and whose end it counts, as long as it lives.
+// awaited is a request that the candidate answers, and whose end it counts, unless the handover is given up before it has.
 type awaited struct {
+	down  *downstream
 	reply rpcReply
 	account
 }
@@ -79,7 +80,7 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 		return
 	}
 	if f.kind != rpcOneway {
-		w.relayed[relayed{d.id, f.reply.id}] = awaited{f.reply, to.account}
+		w.relayed[relayed{d.id, f.reply.id}] = awaited{d, f.reply, to.account}
 	}
 	if to.span != nil {
 		w.tracer.relay(d, f, to)

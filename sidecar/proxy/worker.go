@@ -76,6 +76,8 @@ type worker struct {
 	records map[recordPlace]accountState // of requests whose connections have not come yet
 	// On the side of the candidate: what was prepared, by batch.
 	prepared map[uint64][]restored
+	taking   bool // the handover is not over
+	strays   []stray
 	sabotage sabotage
 }
 
