@@ -59,6 +59,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	}
 	w.frozen[id] = b
 	w.relayRecords(b)
+	w.relaySources(b)
 	if len(b.ups) > 0 {
 		w.pending++
 	}

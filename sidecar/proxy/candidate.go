@@ -127,6 +127,7 @@ func (w *worker) prepare(b handover.Batch) error {
 	for i, s := range states {
 		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
 		w.meter(r.conn, s)
+		w.sourced(r.conn)
 		r.context = w.contextOf(s)
 		if err != nil {
 			failed = err
@@ -397,6 +398,7 @@ func (c candidate) EndMove() {
 			clear(w.http2.bodies)
 			w.tracer.endMove()
 			clear(w.records)
+			clear(w.sources)
 			for id, d := range w.downs {
 				if d.remote {
 					d.gone = true
