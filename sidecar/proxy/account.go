@@ -25,11 +25,7 @@ func (w *worker) enter(to *goal, from *config.Listener, s Spoken) {
 	case to.cluster != nil:
 		all = w.straightTallies(to.cluster)
 	}
-	t := all.by[scopeOf(from.Direction, s)]
-	if t == nil {
-		t = all.first(from.Direction, s)
-	}
-	to.account = account{tally: t, began: w.loop.Now()}
+	to.account = account{tally: all.at(from.Direction, s), began: w.loop.Now()}
 }
 
 // end counts how the request has ended, once.

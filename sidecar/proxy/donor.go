@@ -15,6 +15,7 @@ type hand struct {
 	warm    Counters // as the candidate was told
 	weighed bool     // what has to move together is not too much
 
+	accounts bool // as in warmState
 	returned bool // the donor goes on: the handover to this process was given up
 }
 
@@ -28,6 +29,8 @@ type warmState struct {
 	Counters
 	// Adaptive limits by the name of the cluster.
 	Adaptive map[string]upstream.AdaptiveState `json:",omitempty"`
+	// Accounts says that the accounts of requests go ahead of their connections: one that comes without has ended.
+	Accounts bool `json:",omitempty"`
 }
 
 // Warm returns the counters, from which the candidate goes on, and the limits that were found out.
@@ -36,7 +39,7 @@ func (d donor) Warm() ([]byte, error) {
 	d.mu.Lock()
 	d.hand.warm = warm
 	d.mu.Unlock()
-	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive()})
+	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive(), Accounts: true})
 	if err != nil {
 		return nil, fmt.Errorf("write down the counters: %w", err)
 	}

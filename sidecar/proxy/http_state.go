@@ -212,6 +212,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.resume(w, e)
 		x.goal.span = w.tracer.take(s.image.ID, 0)
 		x.code, x.flag = w.recorded(&x.goal.account, s.image.ID, 0)
+		x.presume()
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}

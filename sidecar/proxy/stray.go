@@ -20,6 +20,39 @@ func (w *worker) stray(d *downstream, a *account, code Code) {
 	}
 }
 
+// EndRelay is called before a handover is given up here: what is relayed from now on does not reach the donor.
+func (c candidate) EndRelay() {
+	for _, w := range c.workers {
+		w.loop.Call(func() { w.relay = nil })
+	}
+}
+
+// Done: the donor holds nothing any more, so a client that has not come is gone.
+func (c candidate) Done() { c.EndMove() }
+
+// EndMove forgets the clients that stayed with the donor.
+func (c candidate) EndMove() {
+	c.mu.Lock()
+	returned := c.hand.returned
+	c.mu.Unlock()
+	for _, w := range c.workers {
+		w.loop.Call(func() {
+			w.endTaking(returned)
+			w.relay = nil
+			clear(w.http2.bodies)
+			w.tracer.endMove()
+			clear(w.records)
+			clear(w.sources)
+			for id, d := range w.downs {
+				if d.remote {
+					d.gone = true
+					delete(w.downs, id)
+				}
+			}
+		})
+	}
+}
+
 // endTaking counts the strays, unless the donor has them: returned says that it goes on.
 func (w *worker) endTaking(returned bool) {
 	w.taking = false

@@ -79,6 +79,7 @@ type worker struct {
 	// On the side of the candidate: what was prepared, by batch.
 	prepared map[uint64][]restored
 	taking   bool // the handover is not over
+	presumes bool // the donor sends no accounts
 	strays   []stray
 	sabotage sabotage
 }
