@@ -9,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/handover"
 )
 
 // dubboSession is what one client sends: two requests, and a heartbeat between them.
@@ -73,17 +70,7 @@ func sweepDubbo(t *testing.T, run func(client net.Conn, b *backend, hop func()))
 	t.Helper()
 	b, addr := newBackend(t), freePort(t)
 	s := dubboSnapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
-	if err := from.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	from.Serve()
-	inner := *s
-	inner.Listeners = nil // the client is there already
-	if err := to.Apply(&inner); err != nil {
-		t.Fatal(err)
-	}
+	from, to, end := neighbours(t, s)
 	client, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -112,13 +99,7 @@ func sweepDubbo(t *testing.T, run func(client net.Conn, b *backend, hop func()))
 		t.Errorf("answers %v, want one for 1, 2 and the heartbeat 500", seen)
 	}
 	_ = client.Close()
-	from.Stop()
-	to.Stop()
-	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
-		for _, socket := range set.All() {
-			_ = unix.Close(socket.FD)
-		}
-	}
+	end()
 	_ = b.conn.Close()
 	_ = b.ln.Close()
 }
