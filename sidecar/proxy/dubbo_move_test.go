@@ -110,12 +110,7 @@ func TestDubboHopsUnderLoad(t *testing.T) {
 	to := dubboServer(t, "one", func(id uint64) time.Duration { return time.Duration(id%17) * time.Millisecond })
 	addr := freePort(t)
 	s := dubboSnapshot(addr, to)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	var clients []*dubboClient
 	for range conns {
 		clients = append(clients, dialDubbo(t, addr, "one"))

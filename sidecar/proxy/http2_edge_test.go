@@ -20,12 +20,8 @@ func TestTheMostThatMoves(t *testing.T) {
 	ws, to := waiting(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 1)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 1, s)
+	e := now.Engine
 	ask := func(n, padding int) {
 		ws.ask(t, addr, n, padding)
 		until(t, "the requests are sent", func() bool { return e.Stats().Waiting == uint64(len(ws.conns)) })

@@ -85,14 +85,10 @@ func TestAProxyHeaderNamesTheClient(t *testing.T) {
 			log, addr := logging(t), freePort(t)
 			s := tc.snapshot(t, addr)
 			s.Listeners[0].ProxyProtocol = true
-			e, set := newEngine(t, 1, 1)
-			if err := e.Apply(s); err != nil {
-				t.Fatal(err)
-			}
-			e.Serve()
+			from := first(t, 1, s)
 			ask := tc.client(t, addr)
 			ask()
-			now := hop(t, generation{e, set, 1}, 1, s)
+			now := hop(t, from, 1, s)
 			t.Cleanup(now.Stop)
 			ask()
 			for _, line := range log.wait(t, 2) {
