@@ -14,6 +14,7 @@ import (
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
 	"github.com/axlemesh/axle/controllers/xds"
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/route"
 )
@@ -88,8 +89,8 @@ func checkWebRoute(t *testing.T, r *route.Route) {
 	case "beta":
 		want.Sticky = "uid"
 		want.Edit = &config.Edit{
-			Request:  []config.Change{{Op: config.ChangeRemove, Name: "x-debug"}, {Name: "x-audience", Value: "beta"}},
-			Response: []config.Change{{Op: config.ChangeAdd, Name: "x-served-by", Value: "beta"}},
+			Request:  []change.Field{{Op: change.Remove, Name: "x-debug"}, {Name: "x-audience", Value: "beta"}},
+			Response: []change.Field{{Op: change.Add, Name: "x-served-by", Value: "beta"}},
 			Host:     "beta.shop.example", Prefix: "/shop", With: "/",
 		}
 	case "moved":
@@ -117,7 +118,7 @@ func TestEditsReachTheRequest(t *testing.T) {
 	}{
 		"a percent sign": {
 			rule: "{requestHeaders: {add: [{name: X-A, value: '100%'}]}}",
-			edit: &config.Edit{Request: []config.Change{{Op: config.ChangeAdd, Name: "X-A", Value: "100%"}}},
+			edit: &config.Edit{Request: []change.Field{{Op: change.Add, Name: "X-A", Value: "100%"}}},
 		},
 		"the whole path":     {rule: "{rewrite: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}", edit: &config.Edit{With: "/a"}},
 		"a prefix that is /": {rule: "{matches: [{path: {value: /}}], rewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}", edit: &config.Edit{Prefix: "/", With: "/v2/"}},

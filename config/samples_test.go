@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,14 @@ type mutation struct {
 	path  string // of the field, dots between; a number indexes a list
 	value any    // nil removes the field
 	says  string
+}
+
+// payments makes the namespace that the samples of TrafficRules are in.
+func payments(ctx context.Context) {
+	GinkgoHelper()
+	ns := &corev1.Namespace{}
+	ns.Name = "payments"
+	Expect(client.IgnoreAlreadyExists(cluster.Create(ctx, ns))).To(Succeed())
 }
 
 func sample(name string) *unstructured.Unstructured {

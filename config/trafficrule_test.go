@@ -6,19 +6,13 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/axlemesh/axle/api/v1alpha1"
 )
 
 var _ = Describe("the sample of a TrafficRule", func() {
-	BeforeEach(func(ctx context.Context) {
-		ns := &corev1.Namespace{}
-		ns.Name = "payments"
-		Expect(client.IgnoreAlreadyExists(cluster.Create(ctx, ns))).To(Succeed())
-	})
+	BeforeEach(payments)
 
 	It("is accepted, and its weights can be patched", func(ctx context.Context) {
 		obj := sample("trafficrule.yaml")

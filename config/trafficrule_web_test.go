@@ -8,7 +8,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,11 +16,7 @@ import (
 )
 
 var _ = Describe("the sample of a TrafficRule for the web", func() {
-	BeforeEach(func(ctx context.Context) {
-		ns := &corev1.Namespace{}
-		ns.Name = "payments"
-		Expect(client.IgnoreAlreadyExists(cluster.Create(ctx, ns))).To(Succeed())
-	})
+	BeforeEach(payments)
 
 	It("is accepted", func(ctx context.Context) {
 		obj := sample("trafficrule_web.yaml")

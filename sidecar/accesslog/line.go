@@ -39,7 +39,7 @@ var fields = []Field{
 		}
 		return append(e.Endpoint.AppendTo(append(b, '"')), '"')
 	}},
-	{"client", "address of the client's end of its connection", func(b []byte, e *Entry, _ time.Time) []byte {
+	{"client", "address of the client: as its PROXY header says, else of its end of the connection", func(b []byte, e *Entry, _ time.Time) []byte {
 		if !e.Client.IsValid() {
 			return b
 		}

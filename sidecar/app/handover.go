@@ -129,6 +129,13 @@ func (c candidate) StopAccept() {
 	c.Candidate.StopAccept()
 }
 
+// EndRelay passes on that no relay reaches the donor any more.
+func (c candidate) EndRelay() {
+	if e, ok := c.Candidate.(interface{ EndRelay() }); ok {
+		e.EndRelay()
+	}
+}
+
 // EndMove passes on that no relay will come any more.
 func (c candidate) EndMove() {
 	if e, ok := c.Candidate.(interface{ EndMove() }); ok {

@@ -34,7 +34,7 @@ func (a *app) tellSupervisor() {
 	}
 }
 
-// beat tells the supervisor that the loops turn. A loop that hangs keeps Stats waiting, and then nothing is told.
+// beat tells the supervisor that the loops turn. A loop that hangs keeps Turn waiting, and then nothing is told.
 func (a *app) beat(ctx context.Context) {
 	if a.Supervisor == nil {
 		return
@@ -42,7 +42,7 @@ func (a *app) beat(ctx context.Context) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
-		a.engine.Stats()
+		a.engine.Turn()
 		if err := a.Supervisor.Beat(); err != nil {
 			a.Log.Error(err, "The supervisor does not listen")
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/sidecar/codec/change"
 )
 
 func TestValidateActions(t *testing.T) {
@@ -19,7 +21,7 @@ func TestValidateActions(t *testing.T) {
 			Retry: &Retry{On: RetryConnect | RetryReset | RetryServerError | RetryGateway, Statuses: []int{429}, PerTry: 1, Backoff: 1, MaxBackoff: 2},
 			Fault: &Fault{Delayed: Fraction{1, 2}, Delay: time.Second, Aborted: Fraction{1, 1}, Status: 503},
 			Limit: Limit{Burst: 1, Tokens: 1, Every: 1},
-			Edit:  &Edit{Request: []Change{{Name: "X-A", Value: "b\tc"}}, Host: "[::1]:80", Prefix: "/a", With: "/b"},
+			Edit:  &Edit{Request: []change.Field{{Name: "X-A", Value: "b\tc"}}, Host: "[::1]:80", Prefix: "/a", With: "/b"},
 		}},
 		"a retry": {to(Route{Retry: &Retry{
 			Statuses: []int{99}, On: 1 << 7, PerTry: -1, Backoff: 2, MaxBackoff: 1, BudgetPercent: 101,
@@ -42,8 +44,8 @@ func TestValidateActions(t *testing.T) {
 		"sticky to what":     {to(Route{Sticky: "user"}), []string{"sticky: there is no split to stick to a part of"}},
 		"an edit of nothing": {to(Route{Edit: &Edit{}}), []string{"edit: it changes nothing"}},
 		"an edit": {to(Route{Edit: &Edit{
-			Request:  []Change{{Op: 9, Name: "a"}, {Name: "a b", Value: "c"}, {Name: "Connection", Value: "close"}, {Name: "a", Value: " b"}},
-			Response: []Change{{Op: ChangeRemove, Name: "a", Value: "b"}}, Host: "a b", Prefix: "a", With: "/b?c",
+			Request:  []change.Field{{Op: 9, Name: "a"}, {Name: "a b", Value: "c"}, {Name: "Connection", Value: "close"}, {Name: "a", Value: " b"}},
+			Response: []change.Field{{Op: change.Remove, Name: "a", Value: "b"}}, Host: "a b", Prefix: "a", With: "/b?c",
 		}}), []string{
 			"edit: request 0: unknown operation 9", `edit: request 1: "a b" is no header's name of up to 128 bytes`,
 			`edit: request 2: header "Connection" belongs to the connection or frames the message: it cannot be changed`,

@@ -4,30 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/axlemesh/axle/sidecar/codec/change"
 )
-
-// ChangeOp is what a Change does.
-type ChangeOp uint8
-
-// What a Change does.
-const (
-	ChangeSet    ChangeOp = iota // takes away what there is of the name, and adds one
-	ChangeAdd                    // adds one, whatever there is
-	ChangeAbsent                 // adds one if there is none
-	ChangeRemove                 // takes away what there is
-)
-
-// Change is a change of one header.
-type Change struct {
-	Op    ChangeOp
-	Name  string
-	Value string // nothing for ChangeRemove
-}
 
 // Edit changes what is passed on of HTTP messages. What is removed is removed first; the rest is done in order. It leaves
 // other protocols alone: their headers are part of what their endpoints check or cannot be changed in place.
 type Edit struct {
-	Request, Response []Change
+	Request, Response []change.Field
 	// Host replaces the request's host, and its port.
 	Host string
 	// With replaces Prefix where the path begins with that; the rest of the path and the query stay. An empty Prefix stands
@@ -68,13 +52,13 @@ func (e *Edit) validate() []error {
 	}
 	for _, side := range []struct {
 		name    string
-		changes []Change
+		changes []change.Field
 	}{{"request", e.Request}, {"response", e.Response}} {
 		if n := len(side.changes); n > maxChanges {
 			errs = append(errs, fmt.Errorf("%s: %d changes are more than %d", side.name, n, maxChanges))
 		}
 		for i, c := range side.changes {
-			if err := c.validate(); err != nil {
+			if err := validateChange(c); err != nil {
 				errs = append(errs, fmt.Errorf("%s %d: %w", side.name, i, err))
 			}
 		}
@@ -96,11 +80,11 @@ func validateRewrite(prefix, with string) []error {
 	return errs
 }
 
-func (c Change) validate() error {
+func validateChange(c change.Field) error {
 	name := strings.ToLower(c.Name)
 	hint, fixed := untouchable[name]
 	switch {
-	case c.Op > ChangeRemove:
+	case c.Op > change.Remove:
 		return fmt.Errorf("unknown operation %d", c.Op)
 	case name == "" || len(name) > maxHeaderName || strings.ContainsFunc(name, func(r rune) bool { return !isToken(r) }):
 		return fmt.Errorf("%q is no header's name of up to %d bytes", c.Name, maxHeaderName)
@@ -108,7 +92,7 @@ func (c Change) validate() error {
 		return fmt.Errorf("header %q is not changed so: %s", c.Name, hint)
 	case fixed:
 		return fmt.Errorf("header %q belongs to the connection or frames the message: it cannot be changed", c.Name)
-	case c.Op == ChangeRemove && c.Value != "":
+	case c.Op == change.Remove && c.Value != "":
 		return fmt.Errorf("header %q is removed and has a value", c.Name)
 	case len(c.Value) > maxHeaderValue || strings.ContainsFunc(c.Value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) ||
 		strings.TrimSpace(c.Value) != c.Value:

@@ -85,7 +85,8 @@ type Candidate interface {
 	// Done says that the donor holds nothing any more: nothing may be given to relay after it returned. Frames that were
 	// on their way are bounced and still come. It may be called twice.
 	//
-	// A Candidate that also has a method EndMove() is told when no frame will come any more either, however the handover
+	// A Candidate that also has a method EndRelay() is told when the handover is given up here: what was given to relay before
+	// still goes to a donor that takes it, and nothing afterwards. It may be called twice. One that has a method EndMove() is told when no frame will come any more either, however the handover
 	// ended: what still waits for one has to be answered with an error.
 	Done()
 }

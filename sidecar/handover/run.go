@@ -62,7 +62,8 @@ type TakeConfig struct {
 	Key      []byte
 	From, To int64
 	// Candidate is the data plane. If it has a method EndMove(), that is called when no relay will come or go any more,
-	// however the handover ended: requests that still wait for one have to be answered with an error.
+	// however the handover ended: requests that still wait for one have to be answered with an error. A method EndRelay() is
+	// called when none will go any more because the handover is given up here.
 	Candidate Candidate
 	// AdoptSockets takes the listening descriptors over, which are its own from then on, also when it fails.
 	AdoptSockets func([]Socket) error

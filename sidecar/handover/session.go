@@ -86,10 +86,12 @@ func (s *session) do(a Action) *Event {
 			s.onPhase(a.Phase)
 		}
 	case ActFence:
+		s.host(a)
 		if err := s.link.c.fence(); err != nil {
 			s.log.V(1).Info("cannot fence the peer off: it is gone", "reason", err.Error())
 		}
 	case ActCloseSend:
+		s.host(a)
 		s.link.closeSend()
 	case ActLife:
 		return &Event{Kind: EventLife, Dead: peerDead(s.life, lifeWait), Sure: s.life >= 0}

@@ -111,6 +111,10 @@ func (t *candidateShell) do(a Action) *Event {
 		t.cfg.Candidate.StopAccept()
 	case ActBeginMove:
 		t.cfg.Candidate.BeginMove(t.link.relay)
+	case ActCloseSend, ActFence:
+		if e, ok := t.cfg.Candidate.(interface{ EndRelay() }); ok {
+			e.EndRelay()
+		}
 	case ActEndMove:
 		if e, ok := t.cfg.Candidate.(interface{ EndMove() }); ok {
 			e.EndMove()

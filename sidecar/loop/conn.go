@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -38,6 +39,8 @@ type Conn struct {
 	Handler Handler
 	// Traffic counts the bytes on the wire together with those of other connections; nil counts them nowhere.
 	Traffic *Traffic
+	// Source is the address that somebody in front of the peer has told of it; nil when nobody has. It is no part of an Image.
+	Source *netip.AddrPort
 
 	loop       *Loop
 	fd         int

@@ -26,10 +26,17 @@ type twins struct {
 	mu   sync.Mutex
 	hold bool // relays to the candidate
 	held []handover.Relay
+	drop func(handover.Relay) bool // of the donor's; nil drops none
 }
 
 // begin starts a move between from, which serves s, and a new engine.
 func begin(t *testing.T, from *proxy.Engine, s *config.Snapshot) *twins {
+	t.Helper()
+	return beginAs(t, from, s, func(warm []byte) []byte { return warm }, nil)
+}
+
+// beginAs is begin for a donor of another release: edit changes its state, and drop names the relays that it does not send.
+func beginAs(t *testing.T, from *proxy.Engine, s *config.Snapshot, edit func(warm []byte) []byte, drop func(handover.Relay) bool) *twins {
 	t.Helper()
 	to, _ := newEngine(t, 2, 1)
 	t.Cleanup(to.Stop)
@@ -38,12 +45,12 @@ func begin(t *testing.T, from *proxy.Engine, s *config.Snapshot) *twins {
 	if err := to.Apply(&inner); err != nil {
 		t.Fatal(err)
 	}
-	w := &twins{from: from, to: to, donor: from.Donor(), candidate: to.Candidate()}
+	w := &twins{from: from, to: to, donor: from.Donor(), candidate: to.Candidate(), drop: drop}
 	state, err := w.donor.Warm()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.candidate.Warm(state); err != nil {
+	if err := w.candidate.Warm(edit(state)); err != nil {
 		t.Fatal(err)
 	}
 	w.candidate.BeginMove(w.donor.Relayed)
@@ -107,6 +114,9 @@ func (w *twins) resume(id uint64) {
 func (w *twins) toCandidate(r handover.Relay) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.drop != nil && w.drop(r) {
+		return
+	}
 	if w.hold {
 		w.held = append(w.held, r)
 		return

@@ -25,11 +25,7 @@ func (w *worker) enter(to *goal, from *config.Listener, s Spoken) {
 	case to.cluster != nil:
 		all = w.straightTallies(to.cluster)
 	}
-	t := all.by[scopeOf(from.Direction, s)]
-	if t == nil {
-		t = all.first(from.Direction, s)
-	}
-	to.account = account{tally: t, began: w.loop.Now()}
+	to.account = account{tally: all.at(from.Direction, s), began: w.loop.Now()}
 }
 
 // end counts how the request has ended, once.
@@ -49,6 +45,7 @@ func (a *account) forget() { *a = account{} }
 
 // ended counts the end of a request of Bolt or Dubbo. That its client has gone is worse than what came of it.
 func (v *waiting) ended(code Code, flag Flag) {
+	v.up.w.stray(v.down, &v.account, code)
 	if v.down == nil || v.down.gone {
 		flag = FlagClientGone
 	}
@@ -81,8 +78,8 @@ func (r rpcReply) statusCode(status int) Code {
 	return CodeOf(int(boltStatus(status)))
 }
 
-// refused counts a request that is answered here for the goal's reason.
-func (g *goal) refused(w *worker, f rpcFrame) {
+// refused counts a request of d that is answered here for the goal's reason.
+func (g *goal) refused(w *worker, d *downstream, f rpcFrame) {
 	code := Code(0)
 	switch {
 	case f.kind == rpcOneway:
@@ -90,6 +87,9 @@ func (g *goal) refused(w *worker, f rpcFrame) {
 		code = f.reply.statusCode(int(g.status))
 	default:
 		code = f.reply.failureCode(g.why)
+	}
+	if f.kind != rpcOneway {
+		w.stray(d, &g.account, code)
 	}
 	g.account.end(w, code, FlagOf(g.why))
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
@@ -20,7 +21,7 @@ import (
 // as the route says, and the end of the request is counted once.
 func TestAPlanMoves(t *testing.T) {
 	always := config.Fraction{Numerator: 1, Denominator: 1}
-	edit := &config.Edit{Response: []config.Change{{Op: config.ChangeSet, Name: "X-Via", Value: "axle"}}}
+	edit := &config.Edit{Response: []change.Field{{Op: change.Set, Name: "X-Via", Value: "axle"}}}
 	wait := make(chan struct{})
 	held := func(then func(int64, http.ResponseWriter, *http.Request)) func(int64, http.ResponseWriter, *http.Request) {
 		return func(n int64, w http.ResponseWriter, r *http.Request) {
@@ -145,7 +146,7 @@ func TestPlansHopUnderLoad(t *testing.T) {
 		Retry: &config.Retry{On: config.RetryServerError, AnyMethod: true, PerTry: time.Second, Backoff: 5 * time.Millisecond, BudgetPercent: 100},
 		Fault: &config.Fault{Delayed: tenth, Delay: 20 * time.Millisecond, Aborted: tenth, Status: 503},
 		Limit: config.Limit{Burst: 1000, Tokens: 1000, Every: time.Millisecond},
-		Edit:  &config.Edit{Request: []config.Change{{Name: "X-A", Value: "b"}}},
+		Edit:  &config.Edit{Request: []change.Field{{Name: "X-A", Value: "b"}}},
 	}
 	for name, p := range map[string]config.Protocol{"HTTP": config.HTTP1, "HTTP2": config.HTTP2, "Bolt": config.Bolt} {
 		t.Run(name, func(t *testing.T) {

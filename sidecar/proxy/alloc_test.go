@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -75,7 +76,7 @@ var planned = config.Route{
 	},
 	Limit: config.Limit{Burst: 1000, Tokens: 1000, Every: time.Millisecond},
 	Edit: &config.Edit{
-		Request: []config.Change{{Name: "X-Set", Value: "new"}, {Op: config.ChangeRemove, Name: "user"}}, Prefix: "/", With: "/api/", Host: "inner.demo",
+		Request: []change.Field{{Name: "X-Set", Value: "new"}, {Op: change.Remove, Name: "user"}}, Prefix: "/", With: "/api/", Host: "inner.demo",
 	},
 }
 

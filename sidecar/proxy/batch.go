@@ -59,6 +59,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	}
 	w.frozen[id] = b
 	w.relayRecords(b)
+	w.relaySources(b)
 	if len(b.ups) > 0 {
 		w.pending++
 	}
@@ -128,6 +129,7 @@ func (u *upConn) state() *connState {
 
 func (w *worker) thaw(b *frozen) {
 	w.keepSpans()
+	w.keepRecords()
 	for _, up := range b.ups {
 		w.loop.Start(&up.watch, beatEvery)
 		up.slots.Each(func(slot *upstream.Slot[waiting]) { slot.Value.run() })
@@ -159,8 +161,8 @@ func (w *worker) releaseBatch(b *frozen) {
 			v := &slot.Value
 			moved := v.account
 			v.given()
-			if d := v.done(); d != nil && !d.gone { // the candidate answers now, or endMove does
-				w.relayed[relayed{d.id, v.reply.id}] = awaited{v.reply, moved}
+			if d := v.done(); d != nil && v.told { // the candidate answers now, or endMove does
+				w.relayed[relayed{d.id, v.reply.id}] = awaited{d, v.reply, moved}
 			}
 		})
 	}
@@ -176,7 +178,7 @@ func (w *worker) releaseBatch(b *frozen) {
 	w.releaseAccepted(b)
 	for _, d := range b.downs {
 		w.relayParked(d)
-		d.gone = true
+		d.gone, d.moved = true, true
 		delete(w.downs, d.id)
 		w.givenAway(d.from)
 		for _, frame := range d.takeHeld() {

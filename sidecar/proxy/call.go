@@ -104,9 +104,7 @@ func (c *call) try() {
 	w.loop.Cancel(&c.timer)
 	f, err := keptFrame(c.frame)
 	if err != nil || c.unwanted(f) {
-		c.to.account.end(w, 0, FlagClientGone)
-		w.failSpan(&c.to, true)
-		c.end()
+		w.unheard(&c.kept)
 		return
 	}
 	now := w.loop.Now()

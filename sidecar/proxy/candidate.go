@@ -44,7 +44,7 @@ func (c candidate) Warm(state []byte) error {
 	defer c.mu.Unlock()
 	c.base = warm.Counters
 	c.warmAdaptive(warm.Adaptive)
-	c.hand.batches = map[uint64]*worker{}
+	c.hand.batches, c.hand.accounts = map[uint64]*worker{}, warm.Accounts
 	return nil
 }
 
@@ -61,11 +61,11 @@ func (c candidate) Ready() error {
 // Accept starts accepting; the donor still does, too.
 func (c candidate) Accept() { c.Serve() }
 
-// StopAccept undoes Accept.
+// StopAccept undoes Accept: the donor goes on.
 func (c candidate) StopAccept() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.serving = false
+	c.serving, c.hand.returned = false, true
 	for _, l := range c.listeners {
 		c.pause(l)
 	}
@@ -73,8 +73,11 @@ func (c candidate) StopAccept() {
 
 // BeginMove says where answers for clients of the donor go.
 func (c candidate) BeginMove(relay func(handover.Relay)) {
+	c.mu.Lock()
+	accounts := c.hand.accounts
+	c.mu.Unlock()
 	for _, w := range c.workers {
-		w.loop.Call(func() { w.relay = relay })
+		w.loop.Call(func() { w.relay, w.taking, w.presumes = relay, true, !accounts })
 	}
 }
 
@@ -120,6 +123,7 @@ func (w *worker) prepare(b handover.Batch) error {
 	for i, s := range states {
 		r, err := w.restore(b.Conns[i].FD, s, b.Loop)
 		w.meter(r.conn, s)
+		w.sourced(r.conn)
 		r.context = w.contextOf(s)
 		if err != nil {
 			failed = err
@@ -170,7 +174,9 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		p := &pair{w: w, from: &s.listener, over: s.image.Lingering}
 		p.timeout.Owner = p
 		p.down = w.loop.Restore(fd, s.image, side{p, true})
-		_, p.flag = w.recorded(&p.account, p.down.ID, 0)
+		if _, p.flag = w.recorded(&p.account, p.down.ID, 0); !p.over {
+			w.presume(&p.account, nil, p.from, SpokenTCP)
+		}
 		w.pairs[p.down.ID] = p
 		return restored{conn: p.down, pair: p}, nil
 	case roleTCPEndpoint:
@@ -242,6 +248,7 @@ func (w *worker) restoreUp(fd int, s *connState, home int) (restored, error) {
 			v.down = w.remote(state.down, home, &config.Listener{Direction: state.from})
 			v.resume(&state.plan)
 			w.recorded(&v.account, s.image.ID, uint64(state.slot))
+			w.presume(&v.account, v.route, &config.Listener{Direction: state.from}, rpcSpoken(up.protocol))
 			if v.call != nil {
 				v.call.to.account = v.account
 			}
@@ -376,25 +383,4 @@ func (c candidate) addBase(counters []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.base.add(&since)
-}
-
-// Done: the donor holds nothing any more, so a client that has not come is gone.
-func (c candidate) Done() { c.EndMove() }
-
-// EndMove forgets the clients that stayed with the donor.
-func (c candidate) EndMove() {
-	for _, w := range c.workers {
-		w.loop.Call(func() {
-			w.relay = nil
-			clear(w.http2.bodies)
-			w.tracer.endMove()
-			clear(w.records)
-			for id, d := range w.downs {
-				if d.remote {
-					d.gone = true
-					delete(w.downs, id)
-				}
-			}
-		})
-	}
 }

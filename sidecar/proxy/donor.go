@@ -14,6 +14,9 @@ type hand struct {
 	relay   func(handover.Relay)
 	warm    Counters // as the candidate was told
 	weighed bool     // what has to move together is not too much
+
+	accounts bool // as in warmState
+	returned bool // the donor goes on: the handover to this process was given up
 }
 
 // Donor is this engine as the giving side of a handover.
@@ -26,6 +29,8 @@ type warmState struct {
 	Counters
 	// Adaptive limits by the name of the cluster.
 	Adaptive map[string]upstream.AdaptiveState `json:",omitempty"`
+	// Accounts says that the accounts of requests go ahead of their connections: one that comes without has ended.
+	Accounts bool `json:",omitempty"`
 }
 
 // Warm returns the counters, from which the candidate goes on, and the limits that were found out.
@@ -34,7 +39,7 @@ func (d donor) Warm() ([]byte, error) {
 	d.mu.Lock()
 	d.hand.warm = warm
 	d.mu.Unlock()
-	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive()})
+	b, err := json.Marshal(warmState{Counters: warm, Adaptive: d.adaptive(), Accounts: true})
 	if err != nil {
 		return nil, fmt.Errorf("write down the counters: %w", err)
 	}
@@ -97,12 +102,14 @@ func (w *worker) beginMove(relay func(handover.Relay)) {
 
 func (w *worker) endMove() {
 	w.moving, w.relay = false, nil
-	for key, a := range w.relayed {
-		if d := w.downs[key.down]; d != nil {
+	for _, a := range w.relayed {
+		switch d := a.down; {
+		case d.moved:
+		case d.gone:
+			a.end(w, 0, FlagClientGone)
+		default:
 			a.end(w, a.reply.failureCode(FailHandover), FlagOf(FailHandover))
 			w.fail(d, a.reply, FailHandover)
-		} else {
-			a.end(w, 0, FlagClientGone)
 		}
 	}
 	clear(w.relayed)

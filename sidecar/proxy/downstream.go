@@ -19,6 +19,7 @@ type downstream struct {
 	remote bool       // its connection is with the donor: answers go there
 	home   int        // the donor's loop, while remote
 	gone   bool       // its connection has ended
+	moved  bool       // or is the candidate's, which answers and counts what it has asked
 	held   [][]byte   // answers that came while its connection was frozen
 
 	patience loop.Timer // armed while much is unread

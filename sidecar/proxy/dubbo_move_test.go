@@ -11,10 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/handover"
 )
 
 // dubboSession is what one client sends: two requests, and a heartbeat between them.
@@ -75,17 +72,7 @@ func sweepDubbo(t *testing.T, run func(client net.Conn, b *backend, hop func()))
 	t.Helper()
 	b, addr := newBackend(t), freePort(t)
 	s := dubboSnapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
-	if err := from.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	from.Serve()
-	inner := *s
-	inner.Listeners = nil // the client is there already
-	if err := to.Apply(&inner); err != nil {
-		t.Fatal(err)
-	}
+	from, to, end := neighbours(t, s)
 	client, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -114,13 +101,7 @@ func sweepDubbo(t *testing.T, run func(client net.Conn, b *backend, hop func()))
 		t.Errorf("answers %v, want one for 1, 2 and the heartbeat 500", seen)
 	}
 	_ = client.Close()
-	from.Stop()
-	to.Stop()
-	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
-		for _, socket := range set.All() {
-			_ = unix.Close(socket.FD)
-		}
-	}
+	end()
 	_ = b.conn.Close()
 	_ = b.ln.Close()
 }
@@ -131,12 +112,7 @@ func TestDubboHopsUnderLoad(t *testing.T) {
 	to := dubboServer(t, "one", func(id uint64) time.Duration { return time.Duration(id%17) * time.Millisecond })
 	addr := freePort(t)
 	s := dubboSnapshot(addr, to)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	var clients []*dubboClient
 	for range conns {
 		clients = append(clients, dialDubbo(t, addr, "one"))

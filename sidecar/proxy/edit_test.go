@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -24,12 +25,12 @@ func messagesAreChanged(t *testing.T, p config.Protocol, web func(netip.AddrPort
 	})
 	addr := freePort(t)
 	started(t, 1, ruled(addr, p, map[string]netip.AddrPort{"v1": o.addr}, config.Route{Cluster: "v1", Edit: &config.Edit{
-		Request: []config.Change{
-			{Op: config.ChangeSet, Name: "X-Set", Value: "new"}, {Op: config.ChangeAdd, Name: "X-Add", Value: "two"},
-			{Op: config.ChangeAbsent, Name: "X-Absent", Value: "no"}, {Op: config.ChangeAbsent, Name: "X-Missing", Value: "here"},
-			{Op: config.ChangeRemove, Name: "x-remove"},
+		Request: []change.Field{
+			{Op: change.Set, Name: "X-Set", Value: "new"}, {Op: change.Add, Name: "X-Add", Value: "two"},
+			{Op: change.Absent, Name: "X-Absent", Value: "no"}, {Op: change.Absent, Name: "X-Missing", Value: "here"},
+			{Op: change.Remove, Name: "x-remove"},
 		},
-		Response: []config.Change{{Op: config.ChangeRemove, Name: "server"}, {Op: config.ChangeSet, Name: "X-Via", Value: "axle"}},
+		Response: []change.Field{{Op: change.Remove, Name: "server"}, {Op: change.Set, Name: "X-Via", Value: "axle"}},
 		Host:     "inner.demo:8080", Prefix: "/api/", With: "/v2/",
 	}}))
 	c := web(addr)

@@ -204,7 +204,14 @@ func (e *Engine) checkLeft() {
 	}
 }
 
-// Stats sums up all loops.
+// Turn returns when every loop has taken a turn. It waits for as long as one hangs.
+func (e *Engine) Turn() {
+	for _, w := range e.workers {
+		w.loop.Call(func() {})
+	}
+}
+
+// Stats sums up all loops. It looks at every route and endpoint.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	var s Stats

@@ -32,6 +32,7 @@ type httpClient struct {
 	rested time.Duration // since when it has no exchange
 	seen   int           // bytes of a head that was not complete: it is read again only when that can tell more
 	busy   bool          // in Data: what is left there is shown again by itself
+	asked  bool          // it has sent something that is no preface of HTTP/2
 	over   bool          // refused: the connection closes after our answer, and what else comes is dropped
 }
 
@@ -77,16 +78,16 @@ func (c *httpClient) Connected(*loop.Conn) {}
 
 // Data takes what the exchange can use now. When it can use nothing before the other side has moved, reading pauses.
 func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
-	if may, whole := greeted(conn, b); whole && may {
+	if may, whole := greeted(b); whole && may && !c.asked {
 		return c.upgrade(b)
-	} else if may {
+	} else if may && !c.asked {
 		return 0
 	}
 	return c.takeAll(conn, b)
 }
 
 func (c *httpClient) takeAll(conn *loop.Conn, b []byte) int {
-	c.busy = true
+	c.busy, c.asked = true, true
 	defer func() { c.busy = false }()
 	taken := 0
 	for taken < len(b) && !conn.Closed() {

@@ -104,12 +104,8 @@ func TestManyClientsWithRequestsMove(t *testing.T) {
 	ws, to := waiting(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 1)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 1, s)
+	e := now.Engine
 	ws.ask(t, addr, 1000, 1000)
 	until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 1000 })
 	now = hop(t, now, 1, s)
@@ -131,12 +127,8 @@ func TestWhatIsTooMuchStays(t *testing.T) {
 			ws, to := waiting(t)
 			addr := freePort(t)
 			s := http2Snapshot(addr, to)
-			e, set := newEngine(t, 1, 1)
-			now := generation{e, set, 1}
-			if err := e.Apply(s); err != nil {
-				t.Fatal(err)
-			}
-			e.Serve()
+			now := first(t, 1, s)
+			e := now.Engine
 			bound(e)
 			ws.ask(t, addr, 20, 1000)
 			until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 20 })

@@ -32,11 +32,8 @@ func (c *http2Client) greet() {
 	c.conn.Write(c.w.scratch)
 }
 
-// greeted says that b, which is all that has ever come on a connection, may be HTTP/2's preface; whole that it is.
-func greeted(c *loop.Conn, b []byte) (may, whole bool) {
-	if rx, _ := c.Totals(); rx != uint64(len(b)) {
-		return false, false
-	}
+// greeted says that b, with which a client begins, may be HTTP/2's preface; whole that it is.
+func greeted(b []byte) (may, whole bool) {
 	n := min(len(b), len(http2.Preface))
 	return string(b[:n]) == http2.Preface[:n], n == len(http2.Preface)
 }

@@ -285,12 +285,7 @@ func TestGRPCHops(t *testing.T) {
 	to, _ := serveGRPC(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	stop := make(chan struct{})

@@ -140,12 +140,7 @@ func TestHTTP2ManyClientsMove(t *testing.T) {
 	to, conns := shop2(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 1)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 1, s)
 	var all []*http.Client
 	for range clients {
 		all = append(all, web2(t, addr))

@@ -65,12 +65,8 @@ func TestTheNextProcessCountsWhatItsLimitIsFor(t *testing.T) {
 	to, _ := shop2(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 1)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 1, s)
+	e := now.Engine
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := web2(t, addr)

@@ -29,12 +29,7 @@ func TestHTTP2HopsUnderLoad(t *testing.T) {
 	to, conns := shop2(t)
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var total atomic.Int64
@@ -103,12 +98,7 @@ func TestHTTP2HopsOfTheUnruly(t *testing.T) {
 	s := http2Snapshot(addr, to)
 	s.Hosts["also.demo"] = &config.Host{Name: "also.demo", Routes: []config.Route{{Name: "also", Cluster: "also"}}}
 	s.Clusters["also"] = &config.Cluster{Name: "also", Connections: 1, Endpoints: []netip.AddrPort{also}}
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	stop := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
@@ -18,8 +19,8 @@ func http2Plan(pause time.Duration) config.Route {
 		Name: "r", Cluster: "shop", Attempts: 3,
 		Retry: &config.Retry{On: config.RetryReset, AnyMethod: true, Backoff: pause, MaxBackoff: pause, BudgetPercent: 100},
 		Edit: &config.Edit{
-			Request:  []config.Change{{Op: config.ChangeSet, Name: "x-id", Value: "changed"}},
-			Response: []config.Change{{Op: config.ChangeSet, Name: "x-more", Value: "here, too"}},
+			Request:  []change.Field{{Op: change.Set, Name: "x-id", Value: "changed"}},
+			Response: []change.Field{{Op: change.Set, Name: "x-more", Value: "here, too"}},
 			Host:     "inner.demo", Prefix: "/e", With: "/E",
 		},
 	}

@@ -320,7 +320,13 @@ func (c *http2Client) restoreExchanges(b []byte) error {
 		c.restorePlans(&d)
 	}
 	bare := false
-	c.proto.Each(func(s *http2.Stream) { bare = bare || s.Owner == nil })
+	c.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil {
+			x.presume()
+		} else {
+			bare = true
+		}
+	})
 	if d.bad || bare || len(d.b) > 0 {
 		return errState
 	}

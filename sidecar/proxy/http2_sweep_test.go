@@ -13,10 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"golang.org/x/sys/unix"
 
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -221,17 +219,7 @@ func http2SweepBy(t *testing.T, route config.Route, run func(client net.Conn, up
 	addr := freePort(t)
 	s := http2Snapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
 	s.Hosts["shop.demo"].Routes[0] = route
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
-	if err := from.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	from.Serve()
-	inner := *s
-	inner.Listeners = nil // the client is there already
-	if err := to.Apply(&inner); err != nil {
-		t.Fatal(err)
-	}
+	from, to, end := neighbours(t, s)
 	client, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -257,13 +245,7 @@ func http2SweepBy(t *testing.T, route config.Route, run func(client net.Conn, up
 	}
 	sort.Strings(got)
 	_ = client.Close()
-	from.Stop()
-	to.Stop()
-	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
-		for _, socket := range set.All() {
-			_ = unix.Close(socket.FD)
-		}
-	}
+	end()
 	if up.Conn != nil {
 		_ = up.Close()
 	}

@@ -201,6 +201,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 	c := w.newHTTPClient(s.image.ID, &s.listener)
 	e, x := &s.exchange, &c.x
 	c.over, x.active = e.over, e.active
+	c.asked = e.active || e.over
 	if e.active {
 		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat
@@ -211,6 +212,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		x.resume(w, e)
 		x.goal.span = w.tracer.take(s.image.ID, 0)
 		x.code, x.flag = w.recorded(&x.goal.account, s.image.ID, 0)
+		x.presume()
 		if len(e.head) > 0 {
 			x.head = w.loop.Pool().Append(nil, e.head)
 		}

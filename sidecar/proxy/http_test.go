@@ -273,12 +273,7 @@ func TestHTTPHopsUnderLoad(t *testing.T) {
 	to, _ := shop(t)
 	addr := freePort(t)
 	s := httpSnapshot(addr, to)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var total atomic.Int64

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/axlemesh/axle/sidecar/accesslog"
 	"github.com/axlemesh/axle/sidecar/codec/bolt"
 	"github.com/axlemesh/axle/sidecar/codec/dubbo"
@@ -58,26 +56,11 @@ func (c *caller) of(conn *loop.Conn) *caller {
 	if c.known || conn == nil || conn.Closed() {
 		return c
 	}
-	c.known, c.addr = true, peerOf(conn.FD())
+	c.known, c.addr = true, peerOf(conn)
 	if s, ok := conn.Cipher().(*secured); ok && len(s.chain) > 0 {
 		c.id = identity(s.chain[0])
 	}
 	return c
-}
-
-// peerOf is the address of a descriptor's other end; the zero value when it has none any more, or no IP address.
-func peerOf(fd int) netip.AddrPort {
-	addr, err := unix.Getpeername(fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch a := addr.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // identity is the name in a certificate that a log shows.

@@ -26,6 +26,17 @@ type generation struct {
 	n   int64
 }
 
+// first is a generation that serves s.
+func first(t *testing.T, loops int, s *config.Snapshot) generation {
+	t.Helper()
+	e, set := newEngine(t, 1, loops)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	return generation{e, set, 1}
+}
+
 // hop hands everything over from one engine to a new one, through the real transport.
 func hop(t *testing.T, from generation, loops int, s *config.Snapshot) generation {
 	t.Helper()
@@ -100,12 +111,7 @@ func TestHopsUnderLoad(t *testing.T) {
 	a, b := serve(t, jitter), serve(t, jitter)
 	addr := freePort(t)
 	s := snapshot(addr, a, b)
-	e, set := newEngine(t, 1, 2)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 2, s)
 	var clients []*client
 	for range conns {
 		clients = append(clients, dial(t, addr))
@@ -182,12 +188,7 @@ func TestPlainConnectionsMove(t *testing.T) {
 	}()
 	addr := freePort(t)
 	s := tcpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort())
-	e, set := newEngine(t, 1, 1)
-	now := generation{e, set, 1}
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
+	now := first(t, 1, s)
 	var wg sync.WaitGroup
 	for i := range 10 {
 		conn, err := net.Dial("tcp", addr.String())

@@ -47,13 +47,16 @@ func (w *worker) expect(a arrival, from *config.Listener, patience time.Duration
 // header waits for a PROXY header, and serves what follows it.
 func (o *opening) header() {
 	o.begin = func(b []byte) (int, func(arrival)) {
-		_, n, err := proxyproto.Next(b)
+		h, n, err := proxyproto.Next(b)
 		switch {
 		case errors.Is(err, proxyproto.ErrShort):
 			return 0, nil
 		case err != nil:
 			o.w.malformed(o.conn, o.from.Name, err)
 			return len(b), nil
+		}
+		if h.Source.IsValid() {
+			o.conn.Source = &h.Source
 		}
 		return n, func(a arrival) { o.w.secure(a, o.from) }
 	}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/axlemesh/axle/sidecar/codec/http1"
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/codec/http2"
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/route"
@@ -25,7 +25,7 @@ type plan struct {
 	limit    *bucket // nil for none
 	budget   *budget // nil without retry
 
-	request, response   []http1.Change // of edit
+	request, response   []change.Field // of edit
 	request2, response2 []http2.Change // likewise
 	room                int            // that a request's head needs beyond what it has
 	traces              bool           // it changes the traceparent of requests: ours is not added
@@ -40,8 +40,8 @@ func (w *worker) newPlan(r *route.Route, at *places) *plan {
 		p.budget = w.engine.budget(r.Key)
 	}
 	if r.Edit != nil {
-		p.request, p.response = changes(r.Edit.Request), changes(r.Edit.Response)
-		p.request2, p.response2 = changes2(r.Edit.Request), changes2(r.Edit.Response)
+		p.request, p.response = r.Edit.Request, r.Edit.Response
+		p.request2, p.response2 = http2.Changes(r.Edit.Request), http2.Changes(r.Edit.Response)
 		p.room = len(r.Edit.Host) + len(r.Edit.With)
 		for _, c := range p.request {
 			p.room += len(c.Name) + len(c.Value) + len(": \r\n")
@@ -49,29 +49,6 @@ func (w *worker) newPlan(r *route.Route, at *places) *plan {
 		}
 	}
 	return p
-}
-
-func changes(all []config.Change) []http1.Change {
-	ops := map[config.ChangeOp]http1.Op{
-		config.ChangeSet: http1.Set, config.ChangeAdd: http1.Add, config.ChangeAbsent: http1.Absent, config.ChangeRemove: http1.Remove,
-	}
-	out := make([]http1.Change, len(all))
-	for i, c := range all {
-		out[i] = http1.Change{Op: ops[c.Op], Name: c.Name, Value: c.Value}
-	}
-	return out
-}
-
-// changes2 is changes for HTTP/2.
-func changes2(all []config.Change) []http2.Change {
-	ops := map[config.ChangeOp]http2.Op{
-		config.ChangeSet: http2.Set, config.ChangeAdd: http2.Add, config.ChangeAbsent: http2.Absent, config.ChangeRemove: http2.Remove,
-	}
-	out := make([]http2.Change, len(all))
-	for i, c := range all {
-		out[i] = http2.NewChange(ops[c.Op], c.Name, c.Value)
-	}
-	return out
 }
 
 // shape opens the account of a request that comes from a listener, and does what is due before it is sent anywhere: what an overload asks for, limits, then faults.

@@ -115,11 +115,23 @@ func (w *worker) relayRecords(b *frozen) {
 	r.flush()
 }
 
+// keepRecords takes back what was sent ahead of a batch that stays: a relay without records. What ends here meanwhile would be
+// counted once more where it moves.
+func (w *worker) keepRecords() {
+	if w.relay != nil {
+		s := relayState{kind: relayRecords, frame: []byte{recordVersion}}
+		w.relay(handover.Relay{Loop: w.index, Data: s.write()})
+	}
+}
+
 // takeRecords keeps accounts until their connections come.
 func (w *worker) takeRecords(b []byte) {
 	d := decoder{b: b}
 	if d.byte() != recordVersion {
 		return
+	}
+	if len(d.b) == 0 {
+		clear(w.records)
 	}
 	for len(d.b) > 0 && !d.bad {
 		if at, r := d.record(); !d.bad {
@@ -140,14 +152,51 @@ func (w *worker) recorded(a *account, conn, id uint64) (Code, Flag) {
 	if all == nil {
 		all = w.tallies[OtherRoutes] // a route that the configuration here has not
 	}
-	if a.tally = all.by[scopeOf(r.name.Direction, r.name.Protocol)]; a.tally == nil {
-		a.tally = all.first(r.name.Direction, r.name.Protocol)
-	}
+	a.tally = all.at(r.name.Direction, r.name.Protocol)
 	a.began = w.loop.Now() - r.age
 	if len(r.line) > 0 && w.log != nil {
 		w.recordedLine(a, r.line)
 	}
 	return r.code, r.flag
+}
+
+// presume makes the account of a request that has come without one from a release that keeps none. Of its route nothing is known but
+// what the route still does, or that its listener has none; of its age nothing, but that a plan may say it. It has no line.
+func (w *worker) presume(a *account, route *target, from *config.Listener, s Spoken) {
+	if !w.presumes || a.tally != nil {
+		return
+	}
+	all := w.tallies[OtherRoutes]
+	if route != nil {
+		all = route.tallies
+	} else if t := w.tallies[straightName(from.Cluster)]; from.Cluster != "" && t != nil {
+		all = t
+	}
+	a.tally = all.at(from.Direction, s)
+	if a.began == 0 {
+		a.began = w.loop.Now()
+	}
+}
+
+// presume makes the account of such an exchange, unless its answer's status has passed already.
+func (x *exchange) presume() {
+	c := x.client
+	switch {
+	case c.over, x.answered && !x.tunnel:
+		return
+	case x.tunnel && x.Connect:
+		x.code = CodeOf(200)
+	case x.tunnel:
+		x.code = CodeOf(101)
+	}
+	c.w.presume(&x.goal.account, x.goal.route, c.from, SpokenHTTP1)
+}
+
+// presume likewise. A gRPC status comes at the end.
+func (x *http2Exchange) presume() {
+	if !x.answered || x.grpc && !x.response.end {
+		x.w.presume(&x.goal.account, x.goal.route, x.client.from, x.spoken())
+	}
 }
 
 // recordedLine takes over a line that another process has begun.

@@ -24,10 +24,13 @@ const (
 	relaySpans
 	// relayRecords, donor to candidate: the accounts of requests, ahead of their connections.
 	relayRecords
+	// relaySources, donor to candidate: what PROXY headers have said of connections, ahead of them.
+	relaySources
 )
 
-// awaited is a request that the candidate answers, and whose end it counts, as long as it lives.
+// awaited is a request that the candidate answers, and whose end it counts, unless the handover is given up before it has.
 type awaited struct {
+	down  *downstream
 	reply rpcReply
 	account
 }
@@ -68,7 +71,7 @@ func parseRelay(b []byte) (r relayState, ok bool) {
 	if r.kind != relayGone {
 		r.frame = d.bytes()
 	}
-	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relayRecords
+	return r, !d.bad && len(d.b) == 0 && r.kind >= relayRequest && r.kind <= relaySources
 }
 
 // relayRequest sends a client's request to the candidate, which has the upstream connections.
@@ -79,7 +82,7 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 		return
 	}
 	if f.kind != rpcOneway {
-		w.relayed[relayed{d.id, f.reply.id}] = awaited{f.reply, to.account}
+		w.relayed[relayed{d.id, f.reply.id}] = awaited{d, f.reply, to.account}
 	}
 	if to.span != nil {
 		w.tracer.relay(d, f, to)
@@ -163,6 +166,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		w.tracer.takeSpans(r.frame)
 	case relayRecords:
 		w.takeRecords(r.frame)
+	case relaySources:
+		w.takeSources(r.frame)
 	case relayGone:
 		if d := w.downs[r.down]; d != nil && d.remote {
 			d.gone = true

@@ -210,7 +210,7 @@ func (w *worker) give(d *downstream, frame []byte) {
 
 // refuse answers a request ourselves, for the goal's reason, and forgets it. A oneway is only counted.
 func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
-	to.refused(w, f)
+	to.refused(w, d, f)
 	w.failSpan(to, false)
 	switch {
 	case f.kind == rpcOneway:
@@ -260,6 +260,14 @@ func (w *worker) keep(d *downstream, f rpcFrame, to goal) kept {
 // unwanted says that nobody waits for what the request would bring any more. A oneway brings nothing: its client may send it and leave.
 func (k *kept) unwanted(f rpcFrame) bool { return k.down.gone && f.kind != rpcOneway }
 
+// unheard ends a kept request that is unwanted.
+func (w *worker) unheard(k *kept) {
+	w.stray(k.down, &k.to.account, 0)
+	k.to.account.end(w, 0, FlagClientGone)
+	w.failSpan(&k.to, true)
+	k.to.call.end()
+}
+
 // size is the memory that a kept request takes, at least.
 func (k *kept) size() int { return cap(k.frame) }
 
@@ -288,9 +296,7 @@ func (w *worker) again(k kept) {
 	}
 	f, err := keptFrame(k.frame)
 	if err != nil || k.unwanted(f) {
-		k.to.account.end(w, 0, FlagClientGone)
-		w.failSpan(&k.to, true)
-		k.to.call.end()
+		w.unheard(&k)
 		return
 	}
 	if k.to.attempts < 1 {

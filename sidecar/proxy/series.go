@@ -174,6 +174,14 @@ type tallies struct {
 	by   [scopes]*tally
 }
 
+// at is the tally of a direction and a protocol.
+func (t *tallies) at(d config.Direction, s Spoken) *tally {
+	if one := t.by[scopeOf(d, s)]; one != nil {
+		return one
+	}
+	return t.first(d, s)
+}
+
 // first makes the tally of a direction and a protocol that no request has had yet.
 func (t *tallies) first(d config.Direction, s Spoken) *tally {
 	one := &tally{name: SeriesName{d, s, t.name}}

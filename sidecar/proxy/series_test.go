@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -129,6 +130,33 @@ func TestCodesHaveNames(t *testing.T) {
 		}
 		seen[f.String()] = true
 	}
+}
+
+func FuzzSources(f *testing.F) {
+	e := encoder{}
+	e.byte(sourceVersion)
+	e.uint(7 << 40)
+	e.addr(netip.MustParseAddrPort("192.0.2.1:5000"))
+	f.Add(e.b)
+	f.Add([]byte{sourceVersion + 1})
+	l, err := newTestLoop()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := newWorker(&Engine{}, 0, l)
+		w.takeSources(b)
+		for id, at := range w.sources {
+			again := encoder{}
+			again.byte(sourceVersion)
+			again.uint(id)
+			again.addr(*at)
+			to := newWorker(&Engine{}, 0, l)
+			if to.takeSources(again.b); to.sources[id] == nil || *to.sources[id] != *at {
+				t.Errorf("%v comes back as %v", at, to.sources[id])
+			}
+		}
+	})
 }
 
 func FuzzRecords(f *testing.F) {

@@ -37,12 +37,7 @@ func give(t *testing.T, from, to *proxy.Engine) {
 		if len(b.Conns) == 0 {
 			break
 		}
-		for i := range b.Conns {
-			if b.Conns[i].FD, err = unix.FcntlInt(uintptr(b.Conns[i].FD), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-				t.Fatal(err)
-			}
-			b.Conns[i].State = bytes.Clone(b.Conns[i].State)
-		}
+		duplicate(t, &b)
 		if err := candidate.Prepare(b); err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +123,31 @@ func TestFreezeAtEveryByteOfTheAnswers(t *testing.T) {
 	}
 }
 
+// neighbours are an engine that serves s and one that takes over from it. end stops both and closes their sockets.
+func neighbours(t *testing.T, s *config.Snapshot) (from, to *proxy.Engine, end func()) {
+	t.Helper()
+	from, fromSet := newEngine(t, 1, 1)
+	to, toSet := newEngine(t, 2, 1)
+	if err := from.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	from.Serve()
+	inner := *s
+	inner.Listeners = nil // the client is there already
+	if err := to.Apply(&inner); err != nil {
+		t.Fatal(err)
+	}
+	return from, to, func() {
+		from.Stop()
+		to.Stop()
+		for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
+			for _, socket := range set.All() {
+				_ = unix.Close(socket.FD)
+			}
+		}
+	}
+}
+
 // sweep runs one session against two engines, and checks what its client got.
 func sweep(t *testing.T, run func(client net.Conn, b *backend, hop func())) {
 	t.Helper()
@@ -140,17 +160,7 @@ func sweepOn(t *testing.T, b *backend, at netip.AddrPort, run func(client net.Co
 	_, bodies := session()
 	addr := freePort(t)
 	s := snapshot(addr, &server{addr: at})
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
-	if err := from.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	from.Serve()
-	inner := *s
-	inner.Listeners = nil // the client is there already
-	if err := to.Apply(&inner); err != nil {
-		t.Fatal(err)
-	}
+	from, to, end := neighbours(t, s)
 	client, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -164,13 +174,7 @@ func sweepOn(t *testing.T, b *backend, at netip.AddrPort, run func(client net.Co
 	})
 	checkAnswers(t, client, bodies)
 	_ = client.Close()
-	from.Stop()
-	to.Stop()
-	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
-		for _, socket := range set.All() {
-			_ = unix.Close(socket.FD)
-		}
-	}
+	end()
 	_ = b.conn.Close()
 	_ = b.ln.Close()
 }

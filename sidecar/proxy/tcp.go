@@ -104,7 +104,7 @@ func (p *pair) failed(why Failure) {
 func (p *pair) choose() bool {
 	now, hash := p.w.loop.Now(), uint64(0)
 	if p.cluster.Config.Balancing.Policy.Hashes() {
-		hash = hashPeer(p.down.FD())
+		hash = hashPeer(p.down)
 	}
 	if p.host = p.cluster.PickFor(now, hash); p.host == nil {
 		p.failed(FailNoEndpoint)

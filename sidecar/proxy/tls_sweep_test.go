@@ -7,10 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/axlemesh/axle/sidecar/config"
-	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -100,17 +97,7 @@ func secureSweep(t *testing.T, a *authority, version uint16, side string, at int
 	}()
 	addr := freePort(t)
 	s := secure(snapshot(addr, &server{addr: ln.Addr().(*net.TCPAddr).AddrPort()}), a)
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
-	if err := from.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	from.Serve()
-	inner := *s
-	inner.Listeners = nil // the client is there already
-	if err := to.Apply(&inner); err != nil {
-		t.Fatal(err)
-	}
+	from, to, end := neighbours(t, s)
 	raw, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -138,13 +125,7 @@ func secureSweep(t *testing.T, a *authority, version uint16, side string, at int
 	cutThere = where.disarm()
 	_ = raw.Close()
 	_ = ln.Close()
-	from.Stop()
-	to.Stop()
-	for _, set := range []interface{ All() []handover.Socket }{fromSet, toSet} {
-		for _, socket := range set.All() {
-			_ = unix.Close(socket.FD)
-		}
-	}
+	end()
 	return cutThere
 }
 

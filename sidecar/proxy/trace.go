@@ -91,7 +91,7 @@ func (t *tracer) begin(from *config.Listener, c *loop.Conn, to *goal, system tra
 	}
 	s.Start, s.System, s.Kind, s.Listener = to.began, system, trace.Client, from.Name
 	if from.Direction == config.Inbound {
-		s.Kind, s.Peer = trace.Server, peerOf(c.FD())
+		s.Kind, s.Peer = trace.Server, peerOf(c)
 	}
 	if to.route != nil {
 		s.RouteHost, s.Route = to.route.name.Host, to.route.name.Route

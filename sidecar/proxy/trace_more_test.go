@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -74,7 +75,7 @@ func TestARuleMayChangeTheTraceparent(t *testing.T) {
 	traced(t, 100)
 	o := newOrigin(t, statusOnly(200))
 	addr := freePort(t)
-	edit := &config.Edit{Request: []config.Change{{Op: config.ChangeSet, Name: "Traceparent", Value: w3c + "-00"}}}
+	edit := &config.Edit{Request: []change.Field{{Op: change.Set, Name: "Traceparent", Value: w3c + "-00"}}}
 	started(t, 1, ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": o.addr}, config.Route{Name: "r", Cluster: "v1", Edit: edit}))
 	askHTTP(web(addr))
 	o.mu.Lock()

@@ -237,9 +237,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		case !k.unwanted(f):
 			u.w.send(u, k.down, f, &k.to)
 		default:
-			k.to.account.end(u.w, 0, FlagClientGone)
-			u.w.failSpan(&k.to, true)
-			k.to.call.end()
+			u.w.unheard(&k)
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}

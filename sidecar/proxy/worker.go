@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/axlemesh/axle/sidecar/accesslog"
@@ -77,8 +78,12 @@ type worker struct {
 	// On both sides: where frames for the other generation go; nil without a handover.
 	relay   func(handover.Relay)
 	records map[recordPlace]accountState // of requests whose connections have not come yet
+	sources map[uint64]*netip.AddrPort   // of those connections
 	// On the side of the candidate: what was prepared, by batch.
 	prepared map[uint64][]restored
+	taking   bool // the handover is not over
+	presumes bool // the donor sends no accounts
+	strays   []stray
 	sabotage sabotage
 }
 
@@ -88,7 +93,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		clusters: map[string]*cluster{}, downs: map[uint64]*downstream{}, ups: map[uint64]*upConn{},
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]awaited{}, frozen: map[uint64]*frozen{},
-		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, mirrorConns: map[uint64]*mirrorConn{},
+		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, sources: map[uint64]*netip.AddrPort{}, mirrorConns: map[uint64]*mirrorConn{},
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
 		calls: map[*call]struct{}{}, complaints: map[string]*complaints{},
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -84,15 +85,15 @@ func (t *translator) edit(at string, e *bootstrap.Edit) *config.Edit {
 	}
 }
 
-func (t *translator) changes(at string, all []bootstrap.Change) []config.Change {
-	var out []config.Change
+func (t *translator) changes(at string, all []bootstrap.Change) []change.Field {
+	var out []change.Field
 	for i, c := range all {
 		set := 0
-		one := config.Change{Value: c.Value}
+		one := change.Field{Value: c.Value}
 		for _, way := range []struct {
-			op   config.ChangeOp
+			op   change.Op
 			name string
-		}{{config.ChangeSet, c.Set}, {config.ChangeAdd, c.Add}, {config.ChangeAbsent, c.Default}, {config.ChangeRemove, c.Remove}} {
+		}{{change.Set, c.Set}, {change.Add, c.Add}, {change.Absent, c.Default}, {change.Remove, c.Remove}} {
 			if way.name != "" {
 				set++
 				one.Op, one.Name = way.op, way.name

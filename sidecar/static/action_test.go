@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -76,11 +77,11 @@ func TestActions(t *testing.T) {
 			},
 			Limit: config.Limit{Burst: 10, Tokens: 1, Every: time.Minute},
 			Edit: &config.Edit{
-				Request: []config.Change{
-					{Op: config.ChangeSet, Name: "a", Value: "b"}, {Op: config.ChangeAdd, Name: "c", Value: "d"},
-					{Op: config.ChangeAbsent, Name: "e", Value: "f"}, {Op: config.ChangeRemove, Name: "g"},
+				Request: []change.Field{
+					{Op: change.Set, Name: "a", Value: "b"}, {Op: change.Add, Name: "c", Value: "d"},
+					{Op: change.Absent, Name: "e", Value: "f"}, {Op: change.Remove, Name: "g"},
 				},
-				Response: []config.Change{{Op: config.ChangeRemove, Name: "server"}}, Host: "inner", Prefix: "/a", With: "/b",
+				Response: []change.Field{{Op: change.Remove, Name: "server"}}, Host: "inner", Prefix: "/a", With: "/b",
 			},
 		},
 	}

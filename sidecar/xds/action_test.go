@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
@@ -144,11 +145,11 @@ func TestTranslateActions(t *testing.T) {
 			},
 			Limit: config.Limit{Burst: 10, Tokens: 5, Every: time.Second},
 			Edit: &config.Edit{
-				Request: []config.Change{
-					{Op: config.ChangeRemove, Name: "x-secret"}, {Op: config.ChangeAdd, Name: "x-add", Value: "100%"},
-					{Op: config.ChangeSet, Name: "x-set", Value: "b"}, {Op: config.ChangeAbsent, Name: "x-absent", Value: "c"},
+				Request: []change.Field{
+					{Op: change.Remove, Name: "x-secret"}, {Op: change.Add, Name: "x-add", Value: "100%"},
+					{Op: change.Set, Name: "x-set", Value: "b"}, {Op: change.Absent, Name: "x-absent", Value: "c"},
 				},
-				Response: []config.Change{{Op: config.ChangeRemove, Name: "server"}}, Host: "inner", Prefix: "/api", With: "/v2",
+				Response: []change.Field{{Op: change.Remove, Name: "server"}}, Host: "inner", Prefix: "/api", With: "/v2",
 			},
 		}},
 		"a redirect": {

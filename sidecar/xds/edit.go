@@ -9,21 +9,22 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // changeOps are what append_action means.
-var changeOps = map[corev3.HeaderValueOption_HeaderAppendAction]config.ChangeOp{
-	corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:    config.ChangeAdd,
-	corev3.HeaderValueOption_ADD_IF_ABSENT:              config.ChangeAbsent,
-	corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD: config.ChangeSet,
+var changeOps = map[corev3.HeaderValueOption_HeaderAppendAction]change.Op{
+	corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:    change.Add,
+	corev3.HeaderValueOption_ADD_IF_ABSENT:              change.Absent,
+	corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD: change.Set,
 }
 
 // translateChanges reads changes of headers.
-func translateChanges(add []*corev3.HeaderValueOption, remove []string) ([]config.Change, error) {
-	var out []config.Change
+func translateChanges(add []*corev3.HeaderValueOption, remove []string) ([]change.Field, error) {
+	var out []change.Field
 	for _, name := range remove {
-		out = append(out, config.Change{Op: config.ChangeRemove, Name: name})
+		out = append(out, change.Field{Op: change.Remove, Name: name})
 	}
 	for i, o := range add {
 		err := only(o, "header", "append_action", "keep_empty_value")
@@ -44,7 +45,7 @@ func translateChanges(add []*corev3.HeaderValueOption, remove []string) ([]confi
 		if err != nil {
 			return nil, fmt.Errorf("to_add[%d]: %w", i, err)
 		}
-		out = append(out, config.Change{Op: op, Name: o.GetHeader().GetKey(), Value: value})
+		out = append(out, change.Field{Op: op, Name: o.GetHeader().GetKey(), Value: value})
 	}
 	return out, nil
 }

@@ -1,32 +1,16 @@
 package http1
 
-// Op is what a Change does.
-type Op uint8
+import "github.com/axlemesh/axle/sidecar/codec/change"
 
-// What a Change does.
-const (
-	Set    Op = iota // removes what there is of the name, and adds one
-	Add              // adds one, whatever there is
-	Absent           // adds one if there is none
-	Remove           // removes what there is
-)
-
-// Change is a change of one field of a head that is forwarded. It must not be of a field that frames the message or is for
-// one connection only: those are not looked at.
-type Change struct {
-	Op          Op
-	Name, Value string
-}
-
-// Edit makes AppendForward change fields, all removals first, until the next head is decoded or Reset is called. Names are
-// compared without regard to case.
-func (h *Head) Edit(changes []Change) { h.edits = changes }
+// Edit makes AppendForward change fields, all removals first, until the next head is decoded or Reset is called. They must not be
+// fields that frame the message or are for one connection only: those are not looked at.
+func (h *Head) Edit(changes []change.Field) { h.edits = changes }
 
 // edited says that a field is taken away.
 func (h *Head) edited(name []byte) bool {
 	for i := range h.edits {
 		c := &h.edits[i]
-		if (c.Op == Set || c.Op == Remove) && len(c.Name) == len(name) && foldAny(name, c.Name) {
+		if c.Op.Removes() && len(c.Name) == len(name) && foldAny(name, c.Name) {
 			return true
 		}
 	}
@@ -37,10 +21,10 @@ func (h *Head) edited(name []byte) bool {
 func (h *Head) appendEdits(dst []byte) []byte {
 	for i := range h.edits {
 		c := &h.edits[i]
-		if c.Op == Remove {
+		if c.Op == change.Remove {
 			continue
 		}
-		if c.Op == Absent {
+		if c.Op == change.Absent {
 			if _, there := h.Value(c.Name); there {
 				continue
 			}

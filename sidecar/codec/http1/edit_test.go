@@ -3,6 +3,7 @@ package http1_test
 import (
 	"testing"
 
+	"github.com/axlemesh/axle/sidecar/codec/change"
 	"github.com/axlemesh/axle/sidecar/codec/http1"
 )
 
@@ -10,28 +11,28 @@ func TestEdit(t *testing.T) {
 	const line = "GET /api/a?b HTTP/1.1\r\n"
 	cases := map[string]struct {
 		fields  string
-		changes []http1.Change
+		changes []change.Field
 		forward http1.Forward
 		want    string
 	}{
 		"nothing": {"Host: a\r\nX: y\r\n", nil, http1.Forward{}, line + "Host: a\r\nX: y\r\n\r\n"},
 		"set": {
-			"Host: a\r\nX: y\r\nZ: z\r\nx: 2\r\n", []http1.Change{{Op: http1.Set, Name: "X", Value: "new"}}, http1.Forward{},
+			"Host: a\r\nX: y\r\nZ: z\r\nx: 2\r\n", []change.Field{{Op: change.Set, Name: "X", Value: "new"}}, http1.Forward{},
 			line + "Host: a\r\nZ: z\r\nX: new\r\n\r\n",
 		},
 		"add": {
-			"Host: a\r\nX: y\r\n", []http1.Change{{Op: http1.Add, Name: "X", Value: "2"}}, http1.Forward{}, line + "Host: a\r\nX: y\r\nX: 2\r\n\r\n",
+			"Host: a\r\nX: y\r\n", []change.Field{{Op: change.Add, Name: "X", Value: "2"}}, http1.Forward{}, line + "Host: a\r\nX: y\r\nX: 2\r\n\r\n",
 		},
 		"absent": {
-			"Host: a\r\nX: y\r\n", []http1.Change{{Op: http1.Absent, Name: "x", Value: "2"}, {Op: http1.Absent, Name: "b", Value: "3"}}, http1.Forward{},
+			"Host: a\r\nX: y\r\n", []change.Field{{Op: change.Absent, Name: "x", Value: "2"}, {Op: change.Absent, Name: "b", Value: "3"}}, http1.Forward{},
 			line + "Host: a\r\nX: y\r\nb: 3\r\n\r\n",
 		},
 		"remove, before anything is added": {
-			"Host: a\r\nX: y\r\n", []http1.Change{{Op: http1.Add, Name: "X", Value: "2"}, {Op: http1.Remove, Name: "x"}}, http1.Forward{},
+			"Host: a\r\nX: y\r\n", []change.Field{{Op: change.Add, Name: "X", Value: "2"}, {Op: change.Remove, Name: "x"}}, http1.Forward{},
 			line + "Host: a\r\nX: 2\r\n\r\n",
 		},
 		"framing stays": {
-			"Host: a\r\nContent-Length: 1\r\n", []http1.Change{{Op: http1.Set, Name: "X", Value: "1"}}, http1.Forward{},
+			"Host: a\r\nContent-Length: 1\r\n", []change.Field{{Op: change.Set, Name: "X", Value: "1"}}, http1.Forward{},
 			line + "Host: a\r\nContent-Length: 1\r\nX: 1\r\n\r\n",
 		},
 		"a host":                {"Host: a\r\nX: y\r\n", nil, http1.Forward{Authority: "b:1"}, line + "Host: b:1\r\nX: y\r\n\r\n"},

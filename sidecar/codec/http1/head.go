@@ -1,5 +1,7 @@
 package http1
 
+import "github.com/axlemesh/axle/sidecar/codec/change"
+
 // Head is what requests and responses have in common: the first line's version, the fields, and what they say about this
 // connection. What it returns are views into the bytes that were decoded, valid until those change.
 type Head struct {
@@ -11,7 +13,7 @@ type Head struct {
 	minor  uint8
 	length uint64
 	facts  fact
-	edits  []Change
+	edits  []change.Field
 }
 
 type phase uint8

@@ -1,48 +1,43 @@
 package http2
 
-import "strings"
+import (
+	"strings"
 
-// Op is what a Change does.
-type Op uint8
-
-// What a Change does.
-const (
-	Set    Op = iota // removes what there is of the name, and adds one
-	Add              // adds one, whatever there is
-	Absent           // adds one if there is none
-	Remove           // removes what there is
+	"github.com/axlemesh/axle/sidecar/codec/change"
 )
 
-// Change is a change of one field of a head. It must not be of a pseudo-header field, nor of one that frames the message or is
-// about a connection: those are not looked at. Make one with [NewChange].
+// Change is a change of one field, ready for use. Make it with [Changes].
 type Change struct {
-	op          Op
-	name, value string
-	as          field
+	change.Field
+	as field
 }
 
-// NewChange makes a change. Its name may be in any case. The field may enter tables: it is the same in many messages.
-func NewChange(op Op, name, value string) Change {
-	name = strings.ToLower(name)
-	as := field{id: identify([]byte(name)), index: staticFor(name), hash: hash([]byte(name), []byte(value))}
-	return Change{op: op, name: name, value: value, as: as}
+// Changes makes changes ready. They must not be of pseudo-header fields, nor of those that frame the message or are about a
+// connection: those are not looked at. The fields may enter tables: they are the same in many messages.
+func Changes(all []change.Field) []Change {
+	out := make([]Change, len(all))
+	for i, c := range all {
+		c.Name = strings.ToLower(c.Name)
+		out[i] = Change{c, field{id: identify([]byte(c.Name)), index: staticFor(c.Name), hash: hash([]byte(c.Name), []byte(c.Value))}}
+	}
+	return out
 }
 
 // Edit changes a head, all removals first. What it adds is not bounded by what a peer may send.
 func (f *Fields) Edit(changes []Change) {
 	for i := range changes {
-		if c := &changes[i]; c.op == Set || c.op == Remove {
-			f.remove(c.name)
+		if c := &changes[i]; c.Op.Removes() {
+			f.remove(c.Name)
 		}
 	}
 	for i := range changes {
 		c := &changes[i]
-		if c.op == Remove || c.op == Absent && f.has(c.name) {
+		if c.Op == change.Remove || c.Op == change.Absent && f.has(c.Name) {
 			continue
 		}
 		at := len(f.bytes)
-		f.bytes = append(append(f.bytes, c.name...), c.value...)
-		f.put(at, len(c.name), len(c.value), c.as)
+		f.bytes = append(append(f.bytes, c.Name...), c.Value...)
+		f.put(at, len(c.Name), len(c.Value), c.as)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/sidecar/codec/change"
 )
 
 func TestEdit(t *testing.T) {
@@ -16,16 +18,20 @@ func TestEdit(t *testing.T) {
 	}{
 		"nothing": {request, func(f *Fields) { f.Edit(nil) }, request},
 		"set": {
-			request, func(f *Fields) { f.Edit([]Change{NewChange(Set, "X", "new")}) },
+			request, func(f *Fields) { f.Edit(Changes([]change.Field{{Op: change.Set, Name: "X", Value: "new"}})) },
 			[]string{":method: GET", ":path: /api/a?b", ":authority: a", "z: z", "x: new"},
 		},
-		"add": {request, func(f *Fields) { f.Edit([]Change{NewChange(Add, "X", "3")}) }, slices.Concat(request, []string{"x: 3"})},
+		"add": {request, func(f *Fields) { f.Edit(Changes([]change.Field{{Op: change.Add, Name: "X", Value: "3"}})) }, slices.Concat(request, []string{"x: 3"})},
 		"absent": {
-			request, func(f *Fields) { f.Edit([]Change{NewChange(Absent, "x", "3"), NewChange(Absent, "B", "4")}) },
+			request, func(f *Fields) {
+				f.Edit(Changes([]change.Field{{Op: change.Absent, Name: "x", Value: "3"}, {Op: change.Absent, Name: "B", Value: "4"}}))
+			},
 			slices.Concat(request, []string{"b: 4"}),
 		},
 		"remove, before anything is added": {
-			request, func(f *Fields) { f.Edit([]Change{NewChange(Add, "X", "3"), NewChange(Remove, "x", "")}) },
+			request, func(f *Fields) {
+				f.Edit(Changes([]change.Field{{Op: change.Add, Name: "X", Value: "3"}, {Op: change.Remove, Name: "x"}}))
+			},
 			[]string{":method: GET", ":path: /api/a?b", ":authority: a", "z: z", "x: 3"},
 		},
 		"a host": {
