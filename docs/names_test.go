@@ -42,7 +42,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
 	test := regexp.MustCompile("`(Test[A-Za-z0-9_]+|Fuzz[A-Za-z0-9_]+)`")
 	metric := regexp.MustCompile(`axle_[a-z_]+`)
-	label := regexp.MustCompile(`axlemesh\\?\.io/([a-z]+(?:-[a-z]+)*)`)
+	label := regexp.MustCompile(`axlemesh\\?\.io/([a-z]+[0-9]?(?:-[a-z]+)*)`)
 	target := regexp.MustCompile("`make ([a-z0-9-]+)[^`]*`")
 	tests := sources(t, true, ".")
 	code := sources(t, false, "sidecar", "controllers")
@@ -74,7 +74,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			}
 		}
 		for _, m := range label.FindAllStringSubmatch(text, -1) {
-			if m[1] != "v" && !regexp.MustCompile(`(axlemesh\.io|GroupName ?\+ ?")/`+m[1]+`"`).MatchString(names) {
+			if m[1] != "v1" && !regexp.MustCompile(`(axlemesh\.io|GroupName ?\+ ?")/`+m[1]+`"`).MatchString(names) {
 				t.Errorf("%s names axlemesh.io/%s, which does not exist", doc, m[1])
 			}
 		}

@@ -20,8 +20,8 @@ import (
 // TestTheRuleIsTheSample holds the manifest of traffic.md against the sample, which an API server accepts in another test.
 func TestTheRuleIsTheSample(t *testing.T) {
 	all := blocks(t, "traffic.md", "yaml")
-	if len(all) != 2 {
-		t.Fatalf("%d manifests, want 2", len(all))
+	if len(all) != 3 {
+		t.Fatalf("%d manifests, want 3", len(all))
 	}
 	var shown, sample v1alpha1.TrafficRule
 	for text, rule := range map[string]*v1alpha1.TrafficRule{all[0]: &shown, read(t, "../config/samples/trafficrule.yaml"): &sample} {
@@ -59,6 +59,14 @@ func TestTheWebRuleIsTheSample(t *testing.T) {
 	sample.Spec.Rules = sample.Spec.Rules[:1]
 	if diff := cmp.Diff(sample, shown); diff != "" {
 		t.Errorf("the document differs from the sample (-sample +document):\n%s", diff)
+	}
+}
+
+// TestTheHedgeIsTheSamples holds the lines about it against the sample's.
+func TestTheHedgeIsTheSamples(t *testing.T) {
+	lines, sample := blocks(t, "traffic.md", "yaml")[2], read(t, "../config/samples/trafficrule_web.yaml")
+	if !strings.Contains(lines, "hedge: true") || !strings.Contains(sample, lines) {
+		t.Errorf("the document shows\n%s\nwhich the sample does not have", lines)
 	}
 }
 
