@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,6 +107,42 @@ func TestFailedHandoverInAPod(t *testing.T) {
 	if !g3.running() {
 		t.Error("generation 3 is gone")
 	}
+}
+
+// TestTheLastGoodVersionMoves: a listener whose newest version both generations reject stays open at the last good one.
+func TestTheLastGoodVersionMoves(t *testing.T) {
+	p := newPod(t)
+	g1 := p.serve()
+	spare := freePort(t)
+	p.listen(spare, p.app.port)
+	reaches := func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", spare))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}
+	eventually(t, "a second port", reaches)
+	const unknown = "envoy.filters.network.tcp_proxy"
+	p.offer(inboundListener(spare, unknown, nil))
+	rejected := func() bool { return strings.Contains(get(p.admin, "/config_dump"), unknown) }
+	eventually(t, "it is rejected", rejected)
+	l := newClients(t, spare, 10)
+	l.progress()
+	p.inject(2)
+	p.phase(2, controlv1.State_STARTING)
+	p.want(&controlv1.Desired{Generation: 2, Predecessor: 1, Begin: true, HandoverKey: []byte("one-time")})
+	p.phase(2, controlv1.State_SERVING)
+	if code := g1.exit(); code != 0 {
+		t.Errorf("generation 1 exited with %d", code)
+	}
+	eventually(t, "generation 2 rejects it, too", rejected)
+	time.Sleep(300 * time.Millisecond) // it applies what it was told
+	if !reaches() {
+		t.Error("the port is closed")
+	}
+	l.progress()
+	l.stop()
 }
 
 func TestCandidateOfADeadPredecessor(t *testing.T) {

@@ -74,7 +74,7 @@ type candidate struct {
 }
 
 // Warm configures the data plane: with what this process was told itself, else with what the donor runs on. The
-// listening sockets have been adopted, so nothing is bound.
+// listening sockets have been adopted, so nothing is bound. Where the donor serves something that this process refuses, it keeps serving.
 func (c candidate) Warm(state []byte) error {
 	var w warm
 	if err := json.Unmarshal(state, &w); err != nil {
@@ -91,6 +91,9 @@ func (c candidate) Warm(state []byte) error {
 			c.app.Log.Error(err, "The serving process' configuration is not understood")
 		}
 	}
+	if err := c.lost(w.LastGood); err != nil {
+		return err
+	}
 	c.app.mu.Lock()
 	c.app.handovers = w.Handovers
 	inherited := c.app.lastGood == nil && len(w.LastGood) > 0
@@ -106,15 +109,26 @@ func (c candidate) Warm(state []byte) error {
 	return c.app.gate.now(fallback)
 }
 
-// lend lets the control plane's client use the donor's secrets: clients under TLS do not wait until the control plane has sent
-// them again.
+// lend lets the control plane's client use the donor's secrets, since clients under TLS do not wait until the control plane has sent
+// them again, and its versions of what is refused: those are the last good ones here, too.
 func (c candidate) lend(lastGood []byte) {
 	if c.app.xds == nil {
 		return
 	}
 	if err := c.app.xds.Lend(lastGood); err != nil {
-		c.app.Log.Error(err, "The secrets of the serving process are of no use")
+		c.app.Log.Error(err, "The configuration of the serving process is of no use")
 	}
+}
+
+// lost names what the donor serves and this process refuses: it would be closed by the handover.
+func (c candidate) lost(lastGood []byte) error {
+	if c.app.xds == nil || len(lastGood) == 0 {
+		return nil
+	}
+	if err := c.app.xds.Lost(lastGood); err != nil {
+		return fmt.Errorf("this version refuses what the serving process has; change it at the control plane, or delete it there: %w", err)
+	}
+	return nil
 }
 
 // Accept starts accepting, on local endpoints too.

@@ -95,7 +95,8 @@ func (c *Client) Import(lastGood []byte) error {
 	return nil
 }
 
-// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet. Where a snapshot was delivered
+// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet, the rest where what the server has
+// sent is refused. Where a snapshot was delivered
 // that this changes, another one follows at once.
 func (c *Client) Lend(lastGood []byte) error {
 	from := NewStore()

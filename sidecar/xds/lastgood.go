@@ -73,7 +73,7 @@ func (s *Store) Import(b []byte) (problems, err error) {
 		_, err := fresh.Update(r.GetResource().GetTypeUrl(), []*discoveryv3.Resource{r}, nil)
 		problem = append(problem, err)
 	}
-	s.types, s.warming = fresh.types, fresh.warming
+	s.types, s.warming, s.refused = fresh.types, fresh.warming, fresh.refused
 	return errors.Join(problem...), nil
 }
 
@@ -83,6 +83,6 @@ func Decode(lastGood []byte) (*config.Snapshot, error) {
 	if _, err := s.Import(lastGood); err != nil {
 		return nil, err
 	}
-	snap, _ := s.Snapshot() // what is left out was left out before
+	snap, _ := s.Snapshot() // what is left out was left out before, or Client.Lost names it
 	return snap, snap.Validate()
 }

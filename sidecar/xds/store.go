@@ -44,14 +44,20 @@ type Store struct {
 	built int
 	// warming are newer versions of listeners and clusters that wait for secrets; the last ones that had theirs stay meanwhile.
 	warming map[string]map[string]resource
-	lent    map[string]resource // secrets of a predecessor, for when they are needed
+	// lent is what a predecessor had and the server has not sent, by type and name: secrets that are needed, and what stays where the
+	// server's own is refused.
+	lent map[string]map[string]resource
+	// refused says why the newest version of a resource was not taken, by type and name.
+	refused map[string]map[string]error
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	s := &Store{types: make(map[string]map[string]resource), warming: make(map[string]map[string]resource)}
+	s := &Store{
+		types: make(map[string]map[string]resource), warming: make(map[string]map[string]resource), refused: make(map[string]map[string]error),
+	}
 	for _, t := range all {
-		s.types[t], s.warming[t] = make(map[string]resource), make(map[string]resource)
+		s.types[t], s.warming[t], s.refused[t] = make(map[string]resource), make(map[string]resource), make(map[string]error)
 	}
 	return s
 }
@@ -70,12 +76,14 @@ func (s *Store) Update(typeURL string, resources []*discoveryv3.Resource, remove
 			continue // it crossed with the end of its subscription
 		}
 		value, err := translate(typeURL, r)
+		s.refuse(typeURL, r.GetName(), err)
 		if err != nil {
 			name := r.GetName()
 			if name == "" {
 				name = fmt.Sprintf("#%d", i)
 			}
 			errs = append(errs, fmt.Errorf("%s %q: %w", short(typeURL), name, err))
+			changed = s.borrow(typeURL, r.GetName()) || changed
 			continue
 		}
 		s.put(typeURL, r.GetName(), resource{raw: r, value: value})
@@ -86,6 +94,8 @@ func (s *Store) Update(typeURL string, resources []*discoveryv3.Resource, remove
 			continue // who takes a certificate away has to take away what it is for
 		}
 		delete(s.warming[typeURL], name)
+		delete(s.lent[typeURL], name)
+		s.refuse(typeURL, name, nil)
 		if _, ok := held[name]; ok {
 			delete(held, name)
 			changed = true

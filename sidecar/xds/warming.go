@@ -33,9 +33,7 @@ func (s *Store) put(typeURL, name string, r resource) {
 		s.warming[typeURL][name] = r
 		return
 	}
-	if typeURL == TypeSecret {
-		delete(s.lent, name)
-	}
+	delete(s.lent[typeURL], name)
 	delete(s.warming[typeURL], name)
 	s.types[typeURL][name] = r
 }
@@ -60,7 +58,7 @@ func (s *Store) needed() map[string]bool {
 func (s *Store) settleSecrets() (changed bool) {
 	secrets := s.types[TypeSecret]
 	needed := s.needed()
-	for name, r := range s.lent {
+	for name, r := range s.lent[TypeSecret] {
 		if _, ok := secrets[name]; needed[name] && !ok {
 			secrets[name] = r
 			changed = true
@@ -88,12 +86,6 @@ func (s *Store) missing() bool {
 		}
 	}
 	return false
-}
-
-// lend offers the secrets of a predecessor for those that the server has not sent yet.
-func (s *Store) lend(from *Store) (changed bool) {
-	s.lent = from.types[TypeSecret]
-	return s.settleSecrets()
 }
 
 // waiting names what is not complete in snap, or not in it for lack of a secret.

@@ -1,0 +1,39 @@
+package app
+
+import (
+	"crypto/sha256"
+	"strings"
+	"testing"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/axlemesh/axle/sidecar/xds"
+)
+
+// TestACandidateRefusesToLoseAListener that another release serves and this one does not understand: nothing is taken over.
+func TestACandidateRefusesToLoseAListener(t *testing.T) {
+	listener, err := anypb.New(&listenerv3.Listener{Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := proto.Marshal(&discoveryv3.DeltaDiscoveryResponse{Resources: []*discoveryv3.Resource{{Name: "web", Resource: listener}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	lastGood := append(append([]byte("axle-xds\x01"), sum[:]...), body...)
+	c := candidate{app: &app{xds: xds.New(xds.Config{})}}
+	if err := c.lost(lastGood); err == nil || !strings.Contains(err.Error(), `this version refuses what the serving process has`) ||
+		!strings.Contains(err.Error(), `Listener "web": address`) {
+		t.Errorf("it says %v", err)
+	}
+	if err := c.lost(nil); err != nil {
+		t.Errorf("without a configuration of the serving process: %v", err)
+	}
+	if err := (candidate{app: &app{}}).lost(lastGood); err != nil {
+		t.Errorf("without a control plane: %v", err)
+	}
+}
