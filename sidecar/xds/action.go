@@ -244,25 +244,38 @@ func translateLimit(l *limitv3.LocalRateLimit) (config.Limit, error) {
 // routerFilter is the name of the filter that ends every chain.
 const routerFilter = "envoy.filters.http.router"
 
-// translateHTTPFilters reads a listener's local rate limit. Who sends another filter counts on it, unless he says that he does not.
+// translateHTTPFilters reads a listener's local rate limit. Who sends another filter counts on it, unless he says that he does not. One that
+// is disabled is for routes that say more.
 func translateHTTPFilters(all []*hcmv3.HttpFilter, out *config.Listener) error {
 	for i, f := range all {
-		limit := &limitv3.LocalRateLimit{}
-		if !f.GetTypedConfig().MessageIs(limit) {
-			if f.GetName() == routerFilter || f.GetTypedConfig().MessageIs(&routerv3.Router{}) || f.GetIsOptional() || f.GetDisabled() {
-				continue
-			}
-			return fmt.Errorf("http_filters[%d]: %q is unsupported by this version: use LocalRateLimit and Router, or set is_optional", i, f.GetName())
+		if f.GetDisabled() {
+			continue
 		}
-		err := f.GetTypedConfig().UnmarshalTo(limit)
-		if err == nil {
-			out.Limit, err = translateLimit(limit)
-		}
-		if err != nil {
+		if err := translateHTTPFilter(f, out); err != nil {
 			return fmt.Errorf("http_filters[%d]: %w", i, err)
 		}
 	}
 	return nil
+}
+
+func translateHTTPFilter(f *hcmv3.HttpFilter, out *config.Listener) error {
+	limit, fault := &limitv3.LocalRateLimit{}, &faultv3.HTTPFault{}
+	switch typed := f.GetTypedConfig(); {
+	case typed.MessageIs(limit):
+		err := typed.UnmarshalTo(limit)
+		if err == nil {
+			out.Limit, err = translateLimit(limit)
+		}
+		return err
+	case f.GetIsOptional(), f.GetName() == routerFilter, typed.MessageIs(&routerv3.Router{}):
+		return nil
+	case typed.MessageIs(fault): // a plane for Envoy has to send it, for the faults of routes
+		if err := typed.UnmarshalTo(fault); err != nil {
+			return err
+		}
+		return within("faults of a listener are unsupported, send those of routes", only(fault))
+	}
+	return fmt.Errorf("%q is unsupported by this version: use LocalRateLimit, HTTPFault and Router, or set is_optional", f.GetName())
 }
 
 // translateSticky sets which header's value decides where a split goes, or what a cluster hashes.

@@ -9,10 +9,12 @@ import (
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -248,5 +250,43 @@ func TestTranslateListenerLimit(t *testing.T) {
 	got, err := translateListener(listener("l", "::", 1, corev3.TrafficDirection_OUTBOUND, FilterHTTP1, hcm))
 	if want := (config.Limit{Burst: 10, Tokens: 5, Every: time.Second}); err != nil || got.Limit != want {
 		t.Errorf("limit %+v, %v; want %+v", got.Limit, err, want)
+	}
+}
+
+// TestHTTPFilters are taken, passed over, or refused by name.
+func TestHTTPFilters(t *testing.T) {
+	filter := func(name string, m proto.Message, change func(*hcmv3.HttpFilter)) *hcmv3.HttpFilter {
+		f := &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
+		if change != nil {
+			change(f)
+		}
+		return f
+	}
+	disabled := func(f *hcmv3.HttpFilter) { f.Disabled = true }
+	optional := func(f *hcmv3.HttpFilter) { f.IsOptional = true }
+	faulty := &faultv3.HTTPFault{Abort: &faultv3.FaultAbort{ErrorType: &faultv3.FaultAbort_HttpStatus{HttpStatus: 503}}}
+	for name, tc := range map[string]struct {
+		f     *hcmv3.HttpFilter
+		limit bool
+		err   string
+	}{
+		"a limit":                         {f: filter("limit", localLimit(100, 100), nil), limit: true},
+		"a limit that is disabled":        {f: filter("limit", localLimit(100, 100), disabled)},
+		"faults of routes":                {f: filter("envoy.filters.http.fault", &faultv3.HTTPFault{}, nil)},
+		"faults of the listener":          {f: filter("envoy.filters.http.fault", faulty, nil), err: "http_filters[0]: faults of a listener are unsupported, send those of routes: abort: unsupported"},
+		"those of an optional filter":     {f: filter("envoy.filters.http.fault", faulty, optional)},
+		"the router":                      {f: filter("last", &routerv3.Router{}, nil)},
+		"another":                         {f: filter("istio.stats", &corev3.Metadata{}, nil), err: `"istio.stats" is unsupported`},
+		"another that may be missing":     {f: filter("istio.stats", &corev3.Metadata{}, optional)},
+		"another that is disabled":        {f: filter("istio.stats", &corev3.Metadata{}, disabled)},
+		"another that is sent separately": {f: &hcmv3.HttpFilter{Name: "wasm", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{}}, err: `"wasm" is unsupported`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got config.Listener
+			said(t, translateHTTPFilters([]*hcmv3.HttpFilter{tc.f}, &got), tc.err)
+			if limited := got.Limit != (config.Limit{}); limited != tc.limit {
+				t.Errorf("limit %+v", got.Limit)
+			}
+		})
 	}
 }

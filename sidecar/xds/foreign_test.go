@@ -284,7 +284,7 @@ var (
 		`Cluster "outbound|443||api.example.com": type: STRICT_DNS is unsupported: use EDS or STATIC`,
 		`Cluster "outbound|80|auto|shop.demo.svc.cluster.local": transport_socket_matches: unsupported by this version: use transport_socket`,
 		`Listener "0.0.0.0_80": filter_chains[0].filters[0]: name: "envoy.filters.network.http_connection_manager" is unknown to this version: use axlemesh.io/bolt, axlemesh.io/dubbo, axlemesh.io/http1, axlemesh.io/http2 or axlemesh.io/tcp`,
-		`Listener "guarded": filter_chains[0].filters[0]: typed_config.http_filters[0]: "envoy.filters.http.rbac" is unsupported by this version: use LocalRateLimit and Router, or set is_optional`,
+		`Listener "guarded": filter_chains[0].filters[0]: typed_config.http_filters[0]: "envoy.filters.http.rbac" is unsupported by this version: use LocalRateLimit, HTTPFault and Router, or set is_optional`,
 		`Listener "inline": filter_chains[0].filters[0]: typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported`,
 		`Listener "more": additional_addresses: unsupported by this version`,
 		`Listener "piped": address: listeners are TCP only: send a socket_address`,
