@@ -60,7 +60,23 @@ func section[T any](m *corev3.Metadata, key string) (*T, error) {
 		return nil, within(field(key), err)
 	}
 	out := new(T)
-	return out, static.Section(field(key), data, out)
+	return out, static.Section(field(key), escaped(data), out)
+}
+
+// escaped is JSON without what only JSON has as it is: YAML takes some of it for the end of a line, and some for no text.
+func escaped(json []byte) []byte {
+	out := make([]byte, 0, len(json))
+	for _, r := range string(json) {
+		switch {
+		case r < 0x7f:
+			out = append(out, byte(r))
+		case r <= 0xffff:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = fmt.Appendf(out, `\U%08x`, r)
+		}
+	}
+	return out
 }
 
 func field(key string) string { return "metadata.filter_metadata[" + key + "]" }

@@ -168,3 +168,14 @@ func FuzzSettings(f *testing.F) {
 		}
 	})
 }
+
+// TestSettingsOfAnyText: what JSON has as it is, and the reader of YAML takes for the end of a line or for no text, comes through.
+func TestSettingsOfAnyText(t *testing.T) {
+	for _, text := range []string{"a\u0080b", "a\u0085b", "a\u2028b", "\ufeffa", "a\u007fb", "ö", "\U0001f600", `"\`, "1", "null", "a: b #c"} {
+		m := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{tracingMetadata: fields(t, map[string]any{"serviceName": text})}}
+		got, err := section[bootstrap.Tracing](m, tracingMetadata)
+		if err != nil || got.ServiceName != text {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
