@@ -110,6 +110,13 @@ func TestTranslateHost(t *testing.T) {
 			a.RetryPolicy = &routev3.RetryPolicy{RetryOn: "connect-failure", NumRetries: wrapperspb.UInt32(1 << 31)}
 		}), want: one(config.Route{Cluster: "c", Attempts: config.MaxAttempts})},
 
+		"what has no effect": {in: change(func(h *routev3.VirtualHost) {
+			h.IncludeRequestAttemptCount = true
+		}), want: one(config.Route{Cluster: "c"})},
+		"hedging of all routes": {in: change(func(h *routev3.VirtualHost) { h.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true} }), err: "hedge_policy: unsupported"},
+		"retries of all routes": {in: change(func(h *routev3.VirtualHost) { h.RetryPolicy = &routev3.RetryPolicy{RetryOn: "5xx"} }), err: "retry_policy: unsupported"},
+		"headers of all routes": {in: change(func(h *routev3.VirtualHost) { h.RequestHeadersToRemove = []string{"x"} }), err: "request_headers_to_remove: unsupported"},
+
 		"no domains":             {in: &routev3.VirtualHost{}, err: "domains: 0 service keys"},
 		"an empty domain":        {in: change(func(h *routev3.VirtualHost) { h.Domains[1] = "" }), err: "domains: one is empty"},
 		"no routes":              {in: change(func(h *routev3.VirtualHost) { h.Routes = nil }), err: "routes: send 1 to 1000, not 0"},

@@ -194,9 +194,12 @@ func translateCluster(c *clusterv3.Cluster) (cluster, error) {
 	return out, nil
 }
 
-// translateHost reads a VirtualHost. Its domains are service keys.
+// translateHost reads a VirtualHost. Its domains are service keys; what is to be done is with its routes.
 func translateHost(h *routev3.VirtualHost) (host, error) {
 	out := host{domains: h.GetDomains()}
+	if err := only(h, "name", "domains", "routes", "metadata", "include_request_attempt_count", "virtual_clusters"); err != nil {
+		return out, err
+	}
 	if n := len(out.domains); n == 0 || n > maxDomains {
 		return out, fmt.Errorf("domains: %d service keys: send 1 to %d", n, maxDomains)
 	}
