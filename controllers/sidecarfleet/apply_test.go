@@ -109,6 +109,13 @@ func TestAStubThatDoesNotGetThroughIsSentAgainAndSaid(t *testing.T) {
 	if d := desired(t, r); d.Failed != nil || d.Generation != 1 {
 		t.Errorf("desired %+v, want generation 1 and no failure", d)
 	}
+	if got := degraded(t, r); !strings.HasPrefix(got, "False/") {
+		t.Errorf("condition %s after the first try", got)
+	}
+	r.Clock.(*clocktesting.FakePassiveClock).SetTime(t0.Add(patience))
+	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: "default"}}); err == nil {
+		t.Error("the second try has brought no error")
+	}
 	if got := degraded(t, r); !strings.HasPrefix(got, "True/PodsNotChanged") || !strings.Contains(got, "connection refused") {
 		t.Errorf("condition %s", got)
 	}

@@ -34,6 +34,9 @@ import (
 // again is how soon a plan is made anew when a pod changed under it: the cache needs a moment to catch up.
 const again = 100 * time.Millisecond
 
+// patience is how long steps may fail before the status says so: a webhook whose operator has just been replaced is no trouble.
+const patience = 5 * time.Second
+
 // Reconciler keeps one fleet at a time on its way. Only the leader runs it.
 type Reconciler struct {
 	Client client.Client
@@ -50,6 +53,8 @@ type Reconciler struct {
 	awake time.Time
 	// told is what events have said of pods that were skipped, by fleet.
 	told map[string]map[types.UID]string
+	// troubled is since when the steps of a fleet fail without a break.
+	troubled map[string]time.Time
 }
 
 // Setup makes the manager run the reconciler.
@@ -83,7 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if stale && (wake == 0 || again < wake) {
 		wake = again
 	}
-	if reportErr := r.report(ctx, s, err); reportErr != nil {
+	if reportErr := r.report(ctx, s, r.lasting(req.Name, err)); reportErr != nil {
 		err = errors.Join(err, reportErr)
 	}
 	if unreachable(err) {
@@ -93,6 +98,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: wake}, nil
+}
+
+// lasting is what keeps a fleet's steps from being taken, once it has done so for a while. It is tried again in any case.
+func (r *Reconciler) lasting(fleet string, trouble error) error {
+	if trouble == nil {
+		delete(r.troubled, fleet)
+		return nil
+	}
+	if r.troubled == nil {
+		r.troubled = map[string]time.Time{}
+	}
+	now := r.Clock.Now()
+	since, known := r.troubled[fleet]
+	if !known {
+		since = now
+		r.troubled[fleet] = now
+	}
+	if now.Sub(since) < patience {
+		return nil
+	}
+	return trouble
 }
 
 // unreachable says whether the API server did not answer: what sidecars report is not written either then.
