@@ -30,9 +30,6 @@ func Parse(name string, data []byte) (*bootstrap.Bootstrap, error) {
 	return b, nil
 }
 
-// Section reads one section of a bootstrap as Parse does. Out is a pointer to what it is read into.
-func Section(name string, data []byte, out any) error { return decode(name, data, out) }
-
 // ParseEnv reads the JSON that the injector wrote. It ignores fields that it does not know: the injector may be newer
 // than this sidecar.
 func ParseEnv(value string) (*bootstrap.Bootstrap, error) {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -49,7 +50,8 @@ func translateSettings(m *corev3.Metadata, out *entrance) error {
 	return within(field(overloadMetadata), err)
 }
 
-// section reads one section of a bootstrap; nil when it is not there.
+// section reads one section of a bootstrap; nil when it is not there. It ignores fields that it does not know, as ParseEnv does: the
+// operator may be newer than this sidecar, and a listener is not to be lost for that.
 func section[T any](m *corev3.Metadata, key string) (*T, error) {
 	raw := m.GetFilterMetadata()[key]
 	if raw == nil {
@@ -60,23 +62,7 @@ func section[T any](m *corev3.Metadata, key string) (*T, error) {
 		return nil, within(field(key), err)
 	}
 	out := new(T)
-	return out, static.Section(field(key), escaped(data), out)
-}
-
-// escaped is JSON without what only JSON has as it is: YAML takes some of it for the end of a line, and some for no text.
-func escaped(json []byte) []byte {
-	out := make([]byte, 0, len(json))
-	for _, r := range string(json) {
-		switch {
-		case r < 0x7f:
-			out = append(out, byte(r))
-		case r <= 0xffff:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		default:
-			out = fmt.Appendf(out, `\U%08x`, r)
-		}
-	}
-	return out
+	return out, within(field(key), json.Unmarshal(data, out))
 }
 
 func field(key string) string { return "metadata.filter_metadata[" + key + "]" }

@@ -52,9 +52,11 @@ func TestSettingsOfTheProcess(t *testing.T) {
 		},
 		"no endpoint":      {key: tracingMetadata, in: map[string]any{}, err: "metadata.filter_metadata[axlemesh.io/tracing]: tracing.endpoint: \"\" is no URL of a collector"},
 		"too many samples": {key: tracingMetadata, in: map[string]any{"endpoint": uri, "samplePercent": 101}, err: "samplePercent: 101 is not between 0 and 100"},
-		"an unknown field": {key: tracingMetadata, in: map[string]any{"endpoint": uri, "sampling": 1}, err: `unknown field "sampling"; known here: endpoint, samplePercent, serviceName`},
+		"a field of a later operator": {
+			key: tracingMetadata, in: map[string]any{"endpoint": uri, "headers": []any{"x"}}, tracing: &bootstrap.Tracing{Endpoint: uri},
+		},
 		"the wrong way":    {key: overloadMetadata, in: map[string]any{"memory": map[string]any{"closeIdle": 90}}, err: "metadata.filter_metadata[axlemesh.io/overload]: overload: memory: \"refuse\" begins at 0.8, below what comes before it"},
-		"half a percent":   {key: overloadMetadata, in: map[string]any{"cpu": map[string]any{"shedLow": 90.5}}, err: "axlemesh.io/overload]:1: "},
+		"half a percent":   {key: overloadMetadata, in: map[string]any{"cpu": map[string]any{"shedLow": 90.5}}, err: "metadata.filter_metadata[axlemesh.io/overload]: json: cannot unmarshal number 90.5 into Go struct field OverloadSteps.cpu.shedLow"},
 		"no number":        {key: tracingMetadata, in: map[string]any{"samplePercent": math.NaN()}, err: "metadata.filter_metadata[axlemesh.io/tracing]: "},
 	}
 	for name, tc := range cases {
