@@ -55,9 +55,9 @@ func TestSettingsOfTheProcess(t *testing.T) {
 		"a field of a later operator": {
 			key: tracingMetadata, in: map[string]any{"endpoint": uri, "headers": []any{"x"}}, tracing: &bootstrap.Tracing{Endpoint: uri},
 		},
-		"the wrong way":    {key: overloadMetadata, in: map[string]any{"memory": map[string]any{"closeIdle": 90}}, err: "metadata.filter_metadata[axlemesh.io/overload]: overload: memory: \"refuse\" begins at 0.8, below what comes before it"},
-		"half a percent":   {key: overloadMetadata, in: map[string]any{"cpu": map[string]any{"shedLow": 90.5}}, err: "metadata.filter_metadata[axlemesh.io/overload]: json: cannot unmarshal number 90.5 into Go struct field OverloadSteps.cpu.shedLow"},
-		"no number":        {key: tracingMetadata, in: map[string]any{"samplePercent": math.NaN()}, err: "metadata.filter_metadata[axlemesh.io/tracing]: "},
+		"the wrong way":  {key: overloadMetadata, in: map[string]any{"memory": map[string]any{"closeIdle": 90}}, err: "metadata.filter_metadata[axlemesh.io/overload]: overload: memory: \"refuse\" begins at 0.8, below what comes before it"},
+		"half a percent": {key: overloadMetadata, in: map[string]any{"cpu": map[string]any{"shedLow": 90.5}}, err: "metadata.filter_metadata[axlemesh.io/overload]: json: cannot unmarshal number 90.5 into Go struct field OverloadSteps.cpu.shedLow"},
+		"no number":      {key: tracingMetadata, in: map[string]any{"samplePercent": math.NaN()}, err: "metadata.filter_metadata[axlemesh.io/tracing]: "},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
