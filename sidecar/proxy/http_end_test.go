@@ -40,8 +40,7 @@ func TestATunnelsClientThatDoesNotRead(t *testing.T) {
 			}()
 			time.Sleep(500 * time.Millisecond)
 			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-			n, err := io.Copy(io.Discard, conn)
-			if n == 0 || err != nil {
+			if n, err := io.Copy(io.Discard, conn); n == 0 { // what it still says may break the connection off
 				t.Errorf("%d bytes of %d, %v", n, sent, err)
 			}
 			until(t, "it is forgotten", func() bool { return e.Stats().Downstream[config.Outbound] == 0 })
