@@ -314,7 +314,7 @@ func (w *worker) activate(batch []restored) {
 		case r.http2Client != nil:
 			r.http2Client.start()
 		case r.accepted != nil && !r.conn.Closed():
-			r.accepted.await()
+			r.accepted.resume()
 		}
 	}
 	w.recheck(batch)

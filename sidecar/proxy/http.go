@@ -294,20 +294,28 @@ func (c *httpClient) refuse(status int) {
 	c.conn.CloseAfterWrite()
 }
 
-// EOF ends the connection, but for a request that is complete and waits, and for a tunnel's other direction.
+// EOF ends the connection when the client has got what is written, but for a request that is complete and waits, and for a tunnel's
+// other direction.
 func (c *httpClient) EOF(conn *loop.Conn) {
 	switch {
-	case c.x.active && c.x.tunnel && c.x.up != nil:
+	case c.over: // it ends as soon
+	case c.x.active && c.x.tunnel:
 		c.x.up.conn.FinishWrite()
 	case c.x.active && c.x.request.Done():
 		c.x.closing = true
-	default:
+	case c.x.active:
 		conn.Close(nil)
+	default:
+		c.over = true
+		conn.CloseAfterWrite()
 	}
 }
 
-// Drained lets the endpoint's response go on, or the next request begin.
+// Drained lets the endpoint's response go on, that of both tries, or the next request begin.
 func (c *httpClient) Drained(*loop.Conn) {
+	if first := c.x.first; first != nil {
+		first.up.conn.Resume()
+	}
 	if up := c.x.up; up != nil && !up.conn.Closed() {
 		up.conn.Resume()
 	}

@@ -131,10 +131,11 @@ func (c *http2Client) Closed(conn *loop.Conn, why error) {
 	c.w.closed(c.from, why)
 }
 
-// giveUp calls all requests off.
+// giveUp calls all requests off. No stream is left: a client that does not read stays until it has read what it did wrong, and may move.
 func (c *http2Client) giveUp() {
 	c.proto.Each(func(s *http2.Stream) {
-		if x, _ := s.Owner.(*http2Exchange); x != nil && !x.over {
+		x, _ := s.Owner.(*http2Exchange)
+		if c.reset(s, http2.Cancel); x != nil && !x.over {
 			x.leaveEndpoint(http2.Cancel)
 			x.finish()
 		}

@@ -271,7 +271,7 @@ func (w *worker) endMoveHTTP2() {
 func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
 	c := w.clusterNamed(s.cluster)
 	up := &http2Up{cluster: c, opened: true, leaving: s.leaving, used: w.loop.Now()}
-	up.w = w
+	up.w, up.dead = w, s.image.Lingering
 	if rest, err := up.proto.Parse(s.http2); err != nil || len(rest) > 0 {
 		return restored{}, fmt.Errorf("%w: endpoint connection %x: %d bytes too many, %w", errState, s.image.ID, len(rest), err)
 	}
@@ -284,6 +284,7 @@ func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
 
 func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
 	c := w.newHTTP2Client(s.image.ID, &s.listener)
+	c.dead = s.image.Lingering // it has broken the protocol, or was dismissed
 	rest, err := c.proto.Parse(s.http2)
 	if err == nil {
 		err = c.restoreExchanges(rest)

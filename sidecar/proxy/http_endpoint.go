@@ -191,6 +191,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
 		x.fallBack()
 	case x.tunnel:
+		x.client.over = true // nobody takes what it still says
 		x.client.conn.CloseAfterWrite()
 	case !u.opened && !x.reconnects():
 		x.fail(httpUnavailable, FailConnect)

@@ -200,8 +200,8 @@ func (w *worker) releaseHTTP(b *frozen) {
 func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 	c := w.newHTTPClient(s.image.ID, &s.listener)
 	e, x := &s.exchange, &c.x
-	c.over, x.active = e.over, e.active
-	c.asked = e.active || e.over
+	c.over, x.active = e.over || s.image.Lingering, e.active // releases before this one did not say it of tunnels
+	c.asked = e.active || c.over
 	if e.active {
 		x.Exchange, x.request, x.response = e.exchange, e.request, e.response
 		x.sent, x.answered, x.tunnel, x.decode, x.closing, x.repeat = e.sent, e.answered, e.tunnel, e.decode, e.closing, e.repeat

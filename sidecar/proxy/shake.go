@@ -202,8 +202,8 @@ func (x *shakes) next() {
 	for x.running < maxShakes && len(x.queue) > 0 {
 		s := x.queue[0]
 		x.queue = x.queue[1:]
-		if s.queued = false; s.conn.Closed() {
-			continue
+		if s.queued = false; s.conn.Closed() || s.conn.Frozen() {
+			continue // a frozen one begins where it is thawed
 		}
 		s.start()
 		s.conn.Resume()

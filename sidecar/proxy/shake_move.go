@@ -29,8 +29,16 @@ func (w *worker) frozenAccepted(b *frozen, out []handover.Conn) []handover.Conn 
 func (w *worker) thawAccepted(b *frozen) {
 	for _, s := range b.accepted {
 		if !s.conn.Closed() {
-			s.await()
+			s.resume()
 		}
+	}
+}
+
+// resume goes on after Thaw or Restore. One that has waited for its turn looks at what has come, unless it still waits.
+func (s *shaking) resume() {
+	if s.await(); !s.queued {
+		s.conn.Resume()
+		s.conn.Replay()
 	}
 }
 
