@@ -96,7 +96,7 @@ var _ = Describe("the telemetry and the overload of a SidecarFleet", func() {
 			raw, err := json.Marshal(section)
 			Expect(err).NotTo(HaveOccurred())
 			b := &bootstrap.Bootstrap{Overload: &bootstrap.Overload{}}
-			Expect(static.Section("overload", raw, b.Overload)).To(Succeed())
+			Expect(json.Unmarshal(raw, b.Overload)).To(Succeed())
 			_, _, taken := static.Overload(b)
 			if taken == nil {
 				Expect(cluster.Create(ctx, obj, client.DryRunAll)).To(Succeed(), "%s", raw)
