@@ -88,28 +88,29 @@ func (c *call) outOfTime(v *waiting) {
 	if c.second == nil {
 		return
 	}
-	other := c.second
-	if v == other {
-		other = c.at
-	}
-	other.claim.tell(upstream.OutcomeGateway, c.w.loop.Now())
+	c.other(v).claim.tell(upstream.OutcomeGateway, c.w.loop.Now())
 	c.only(v)
 }
 
 // only calls the try off that is not v, if there are two.
 func (c *call) only(v *waiting) {
-	other := c.second
-	if other == nil {
+	if c.second == nil {
 		return
 	}
-	if v == other {
-		other = c.at
-	}
+	other := c.other(v)
 	c.at, c.second = v, nil
 	c.answeredAt(v)
 	other.elsewhere()
 	other.done()
 	c.w.loop.Start(&other.timer, lateFor)
+}
+
+// other is the try of two that is not v.
+func (c *call) other(v *waiting) *waiting {
+	if v == c.second {
+		return c.at
+	}
+	return c.second
 }
 
 // answeredAt says for people where the request is.
