@@ -53,17 +53,7 @@ func TestAHandshakeThatWaitsForItsTurnMoves(t *testing.T) {
 				until(t, "it has come", func() bool { return from.Stats().Downstream[config.Outbound] == places+1 })
 				time.Sleep(100 * time.Millisecond)
 
-				donor, candidate := from.Donor(), to.Candidate()
-				warm, err := donor.Warm()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := candidate.Warm(warm); err != nil {
-					t.Fatal(err)
-				}
-				donor.PauseAccept()
-				candidate.BeginMove(donor.Relayed)
-				donor.BeginMove(candidate.Relayed)
+				donor, candidate := beginMove(t, from, to)
 				b, err := donor.Freeze(1, 2)
 				if err != nil || len(b.Conns) != 1 {
 					t.Fatalf("%d connections, %v", len(b.Conns), err)

@@ -15,8 +15,8 @@ import (
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
-// give moves everything from one engine to another without a transport: the states and duplicates of the descriptors.
-func give(t *testing.T, from, to *proxy.Engine) {
+// beginMove brings a handover without a transport to where connections move.
+func beginMove(t *testing.T, from, to *proxy.Engine) (handover.Donor, handover.Candidate) {
 	t.Helper()
 	donor, candidate := from.Donor(), to.Candidate()
 	warm, err := donor.Warm()
@@ -29,6 +29,13 @@ func give(t *testing.T, from, to *proxy.Engine) {
 	donor.PauseAccept()
 	candidate.BeginMove(donor.Relayed)
 	donor.BeginMove(candidate.Relayed)
+	return donor, candidate
+}
+
+// give moves everything from one engine to another without a transport: the states and duplicates of the descriptors.
+func give(t *testing.T, from, to *proxy.Engine) {
+	t.Helper()
+	donor, candidate := beginMove(t, from, to)
 	for id := uint64(1); ; id++ {
 		b, err := donor.Freeze(id, 2)
 		if err != nil {
