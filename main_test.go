@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	axlev1 "github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/hack/testport"
 	"github.com/axlemesh/axle/webhook/certs"
 )
 
@@ -64,8 +64,8 @@ func TestRun(t *testing.T) {
 
 	t.Setenv("KUBECONFIG", asOperator(t, env))
 	o := options{
-		namespace: "axle-system", service: "axle-operator", account: "axle-operator", webhookPort: port(t),
-		controlAddress: fmt.Sprintf("127.0.0.1:%d", port(t)), metricsAddress: "0", healthAddress: fmt.Sprintf("127.0.0.1:%d", port(t)),
+		namespace: "axle-system", service: "axle-operator", account: "axle-operator", webhookPort: testport.Free(t),
+		controlAddress: fmt.Sprintf("127.0.0.1:%d", testport.Free(t)), metricsAddress: "0", healthAddress: fmt.Sprintf("127.0.0.1:%d", testport.Free(t)),
 		leaderElect: true, defaultsFile: defaultsFile(t),
 	}
 	run1, stop := context.WithCancel(ctx)
@@ -168,17 +168,6 @@ func defaultsFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// port is one that was free a moment ago.
-func port(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func ready(ctx context.Context, address string) error {

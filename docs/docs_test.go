@@ -12,10 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 var documents = []string{"standalone.md", "handover.md", "install.md", "traffic.md", "protocols.md", "tracing.md", "observability.md"}
@@ -140,12 +143,7 @@ func (p *place) move(s string) string {
 func (p *place) port(documented string) string {
 	p.t.Helper()
 	if p.ports[documented] == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		_, p.ports[documented], _ = strings.Cut(l.Addr().String(), ":")
+		p.ports[documented] = strconv.Itoa(testport.Free(p.t))
 	}
 	return p.ports[documented]
 }

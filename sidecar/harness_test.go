@@ -172,17 +172,6 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-// freePort finds a port that nobody uses now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // get returns the body of a page, "" when there is none.
 func get(port int, path string) string {
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	controlv1 "github.com/axlemesh/axle/api/control/v1"
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 func TestPodStory(t *testing.T) {
@@ -113,7 +114,7 @@ func TestFailedHandoverInAPod(t *testing.T) {
 func TestTheLastGoodVersionMoves(t *testing.T) {
 	p := newPod(t)
 	g1 := p.serve()
-	spare := freePort(t)
+	spare := testport.Free(t)
 	p.listen(spare, p.app.port)
 	reaches := func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", spare))

@@ -35,6 +35,7 @@ import (
 
 	"github.com/axlemesh/axle/api/bootstrap"
 	controlv1 "github.com/axlemesh/axle/api/control/v1"
+	"github.com/axlemesh/axle/hack/testport"
 	"github.com/axlemesh/axle/sidecar/xds"
 )
 
@@ -61,7 +62,7 @@ type operator struct {
 const projectedToken = "projected"
 
 func newOperator(t *testing.T) *operator {
-	o := &operator{t: t, changed: make(chan struct{}), last: map[int64]*controlv1.Report{}, joined: map[string]bool{}, keys: map[int64][]byte{}, addr: "127.0.0.1:0"}
+	o := &operator{t: t, changed: make(chan struct{}), last: map[int64]*controlv1.Report{}, joined: map[string]bool{}, keys: map[int64][]byte{}, addr: fmt.Sprintf("127.0.0.1:%d", testport.Free(t))}
 	o.certify()
 	o.mux = &cache.MuxCache{Caches: map[string]cache.Cache{}, ClassifyDelta: func(r *cache.DeltaRequest) string { return r.GetTypeUrl() }}
 	for _, typ := range append(slices.Clone(xds.Types), xds.TypeSecret) {
@@ -240,7 +241,7 @@ type pod struct {
 }
 
 func newPod(t *testing.T) *pod {
-	p := &pod{operator: newOperator(t), app: newEcho(t), port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
+	p := &pod{operator: newOperator(t), app: newEcho(t), port: testport.Free(t), admin: testport.Free(t), meshAPI: testport.Free(t)}
 	p.listen(p.port, p.app.port)
 	return p
 }

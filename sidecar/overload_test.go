@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // protected is a sidecar in front of a shop, whose requests have high priority, and of a store for bulk, which have low.
@@ -29,7 +31,7 @@ type protected struct {
 
 func newProtected(t *testing.T, overload string) *protected {
 	t.Helper()
-	s := &protected{port: freePort(t), admin: freePort(t)}
+	s := &protected{port: testport.Free(t), admin: testport.Free(t)}
 	shop := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	store := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		for s.stuck.Load() {
@@ -59,7 +61,7 @@ static:
   clusters:
   - {name: shop, endpoints: [%q]}
   - {name: store, endpoints: [%q]}
-`, s.admin, freePort(t), overload, s.port, at(shop), at(store)))
+`, s.admin, testport.Free(t), overload, s.port, at(shop), at(store)))
 	s.p = launch(t, "the sidecar", nil, "run", "-f", file)
 	eventually(t, "ready", func() bool { return get(s.admin, "/readyz") == "ok\n" })
 	return s

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // standalone is a host with one application and sidecars of one bootstrap file.
@@ -24,7 +26,7 @@ type standalone struct {
 
 func newStandalone(t *testing.T) *standalone {
 	t.Helper()
-	s := &standalone{app: newEcho(t), port: freePort(t), admin: freePort(t), meshAPI: freePort(t), key: filepath.Join(t.TempDir(), "key")}
+	s := &standalone{app: newEcho(t), port: testport.Free(t), admin: testport.Free(t), meshAPI: testport.Free(t), key: filepath.Join(t.TempDir(), "key")}
 	s.file = writeFile(t, "bootstrap.yaml", fmt.Sprintf(`
 node: {id: host, version: v1, generation: 1}
 admin: 127.0.0.1:%d

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"testing"
 	"time"
@@ -29,6 +28,7 @@ import (
 	crwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/axlemesh/axle/api/v1alpha1"
+	"github.com/axlemesh/axle/hack/testport"
 	"github.com/axlemesh/axle/webhook"
 	"github.com/axlemesh/axle/webhook/certs"
 )
@@ -80,10 +80,7 @@ var _ = BeforeSuite(func(ctx context.Context) {
 // reach it on the loopback address in place of the Service.
 func serve(ctx context.Context) {
 	GinkgoHelper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	port := l.Addr().(*net.TCPAddr).Port
-	Expect(l.Close()).To(Succeed())
+	port := testport.Free(GinkgoTB())
 
 	hooks := &admissionv1.MutatingWebhookConfiguration{}
 	Expect(cluster.Get(ctx, types.NamespacedName{Name: "axle-injector"}, hooks)).To(Succeed())

@@ -3,10 +3,10 @@ package sidecarfleet_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +36,7 @@ import (
 	"github.com/axlemesh/axle/controllers/sidecarfleet"
 	"github.com/axlemesh/axle/controllers/sidecarversion"
 	"github.com/axlemesh/axle/controllers/xds"
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // cluster is a real API server. There is no kubelet: node_test.go plays it, and the sidecars.
@@ -76,7 +77,7 @@ var _ = BeforeSuite(func(ctx context.Context) {
 	ring = &identity.Ring{Client: cluster, Namespace: ns.Name, Clock: clock.RealClock{}, Random: rand.Reader, Log: GinkgoLogr}
 	Expect(ring.Load(ctx)).To(Succeed())
 
-	op = &operator{address: "127.0.0.1:0"}
+	op = &operator{address: fmt.Sprintf("127.0.0.1:%d", testport.Free(GinkgoTB()))}
 	op.start()
 	DeferCleanup(func() { op.stop() })
 	kubelet := &node{}
@@ -137,9 +138,6 @@ func (o *operator) start() {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(o.grpc, xds.NewServer(ctx, store, mgr.GetClient(), recorder, logr.Discard(), xds.NewMetrics(registry)))
 	l, err := net.Listen("tcp", o.address)
 	Expect(err).NotTo(HaveOccurred())
-	if strings.HasSuffix(o.address, ":0") { // a restarted operator has the same one
-		o.address = l.Addr().String()
-	}
 	go func() { o.served <- o.grpc.Serve(l) }()
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"strconv"
 	"testing"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 var dubboJars = made(func(ctx context.Context) (string, error) { return machine().Java(ctx, "dubbo") })
@@ -44,7 +46,7 @@ func TestDubbo(t *testing.T) {
 			}
 			for name, start := range clients {
 				t.Run(name, func(t *testing.T) {
-					port := freePort(t)
+					port := testport.Free(t)
 					dubboServer(t, port).says("serving")
 					m := newMesh(t, "dubbo", port, routes...)
 					m.carries(start(t, strconv.Itoa(m.client.port)))
@@ -64,7 +66,7 @@ func dubboServer(t *testing.T, port int) *process {
 // and nothing fails. It comes back, and has calls again.
 func TestDubboServerLeaves(t *testing.T) {
 	needs(t, "dubbo")
-	leaves, stays := freePort(t), freePort(t)
+	leaves, stays := testport.Free(t), testport.Free(t)
 	first := dubboServer(t, leaves)
 	dubboServer(t, stays).says("serving")
 	first.says("serving")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/axlemesh/axle/hack/bench/certs"
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // grpcName is in the certificate of the sidecars.
@@ -51,7 +52,7 @@ func TestGRPCCases(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := testport.Free(t)
 			launch(t, nil, server, fmt.Sprintf("-port=%d", port))
 			listens(t, port)
 			m := newMeshWith(t, "grpc", tc.tls, port)

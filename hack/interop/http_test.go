@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // nodeServer starts one of our servers for Node.js and returns its port.
 func nodeServer(t *testing.T, script string) int {
 	t.Helper()
-	port := freePort(t)
+	port := testport.Free(t)
 	node(t, script, strconv.Itoa(port)).says("serving")
 	return port
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // sidecar is a real one, of one generation after the other.
@@ -41,7 +43,7 @@ type traffic struct {
 // newSidecar starts one with a listener of that protocol.
 func newSidecar(t *testing.T, name, protocol string, x traffic) *sidecar {
 	t.Helper()
-	s := &sidecar{t: t, name: name, port: freePort(t), admin: freePort(t), meshAPI: freePort(t)}
+	s := &sidecar{t: t, name: name, port: testport.Free(t), admin: testport.Free(t), meshAPI: testport.Free(t)}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, name+".yaml")
 	var endpoints []string

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // nghttpServer starts the server of nghttp2, without TLS. It serves /text and /large, and gives uploads back.
@@ -25,7 +27,7 @@ func nghttpServer(t *testing.T, text, large []byte) int {
 			t.Fatal(err)
 		}
 	}
-	port := freePort(t)
+	port := testport.Free(t)
 	launch(t, nil, "nghttpd", "--no-tls", "--echo-upload", "-a", "127.0.0.1", "-d", dir, strconv.Itoa(port))
 	eventually(t, "nghttpd accepts", func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))

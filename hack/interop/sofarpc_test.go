@@ -5,6 +5,8 @@ package interop
 import (
 	"strconv"
 	"testing"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 var (
@@ -44,7 +46,7 @@ func TestSOFARPC(t *testing.T) {
 	for clientName, start := range clients {
 		for serverName, serve := range ledgers {
 			t.Run(clientName+" calls "+serverName, func(t *testing.T) {
-				port := freePort(t)
+				port := testport.Free(t)
 				serve(t, strconv.Itoa(port)).says("serving")
 				m := newMesh(t, "bolt", port, ledgerRoutes...)
 				m.carries(start(t, strconv.Itoa(m.client.port)))
@@ -56,7 +58,7 @@ func TestSOFARPC(t *testing.T) {
 // TestSOFABolt: the stock client and server below SOFARPC, with all three forms of frames, and an idle connection that
 // only heartbeats keep.
 func TestSOFABolt(t *testing.T) {
-	port := freePort(t)
+	port := testport.Free(t)
 	java(t, sofarpcJars, "BoltServer", strconv.Itoa(port)).says("serving")
 	m := newMesh(t, "bolt", port)
 	c := client{process: java(t, sofarpcJars, "BoltClient", strconv.Itoa(m.client.port))}
@@ -70,7 +72,7 @@ func TestSOFABolt(t *testing.T) {
 
 // TestSOFARPCOfJava: what only servers of Java offer.
 func TestSOFARPCOfJava(t *testing.T) {
-	port := freePort(t)
+	port := testport.Free(t)
 	java(t, sofarpcJars, "LedgerServer", strconv.Itoa(port)).says("serving")
 	m := newMesh(t, "bolt", port, ledgerRoutes...)
 	m.carries(client{

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // TestSOFATracer: the stock tracer of SOFARPC on both sides, in both forms of its context. It says in logs of its own what it has made of
@@ -30,7 +32,7 @@ func TestSOFATracer(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c := collect(t)
-			port, homes := freePort(t), map[string]string{"client": t.TempDir(), "server": t.TempDir()}
+			port, homes := testport.Free(t), map[string]string{"client": t.TempDir(), "server": t.TempDir()}
 			m := newMeshWith(t, "bolt", blocks{tracing: fmt.Sprintf("endpoint: %q, samplePercent: 0", c.url)}, port, ledgerRoutes...)
 			options := func(side string) []string {
 				return []string{

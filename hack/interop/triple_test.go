@@ -5,6 +5,8 @@ package interop
 import (
 	"strconv"
 	"testing"
+
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // TestTriple: the stock client and server of Java, with the protocol of Dubbo 3, which is HTTP/2: POJOs in hessian2, wrapped
@@ -23,7 +25,7 @@ func TestTriple(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := testport.Free(t)
 			java(t, dubboJars, "DubboServer", strconv.Itoa(port), "tri").says("serving")
 			m := newMesh(t, tc.protocol, port, tc.routes...)
 			m.carries(client{

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	controlv1 "github.com/axlemesh/axle/api/control/v1"
+	"github.com/axlemesh/axle/hack/testport"
 )
 
 // authority signs the operator's certificates.
@@ -93,7 +94,7 @@ type operator struct {
 }
 
 func newOperator(t *testing.T, cert tls.Certificate) *operator {
-	o := &operator{t: t, good: map[string]bool{}, renewIn: time.Hour, commands: make(chan *controlv1.Command, 10), addr: "127.0.0.1:0", cut: make(chan struct{})}
+	o := &operator{t: t, good: map[string]bool{}, renewIn: time.Hour, commands: make(chan *controlv1.Command, 10), addr: fmt.Sprintf("127.0.0.1:%d", testport.Free(t)), cut: make(chan struct{})}
 	o.up(cert)
 	t.Cleanup(o.down)
 	return o

@@ -106,7 +106,12 @@ func TestOpenSSLServers(t *testing.T) {
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+				defer func() {
+					_, _ = cmd.Process.Kill(), cmd.Wait()
+					if t.Failed() {
+						t.Logf("the server said: %s", out.String())
+					}
+				}()
 				s := secure(httpSnapshot(addr, to), a)
 				s.Listeners[0].TLS = nil
 				e := started(t, 1, s)

@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/axlemesh/axle/hack/testport"
 	"github.com/axlemesh/axle/sidecar/backoff"
 	"github.com/axlemesh/axle/sidecar/config"
 )
@@ -43,7 +45,7 @@ func newPlane(t *testing.T) *plane {
 		p.mux.Caches[typ] = p.caches[typ]
 	}
 	p.mux.ClassifyDelta = func(r *cache.DeltaRequest) string { return r.GetTypeUrl() }
-	p.addr = "127.0.0.1:0"
+	p.addr = fmt.Sprintf("127.0.0.1:%d", testport.Free(t))
 	p.up()
 	t.Cleanup(p.down)
 	return p
