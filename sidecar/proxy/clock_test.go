@@ -21,9 +21,10 @@ func clockFrom() loop.Clock {
 func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
 	var skip atomic.Int64
-	start := time.Now()
+	set, start := &sockets.Set{}, time.Now()
+	t.Cleanup(set.Release)
 	e, err := proxy.New(proxy.Options{
-		Generation: generation, Sockets: &sockets.Set{}, NodeID: "test",
+		Generation: generation, Sockets: set, NodeID: "test",
 		Clock: func() time.Duration { return time.Since(start) + time.Duration(skip.Load()) },
 	})
 	if err != nil {
