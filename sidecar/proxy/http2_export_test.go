@@ -31,6 +31,13 @@ func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	return bytes, exchanges
 }
 
+// FillHTTP2 leaves no room for requests that are kept to be sent again.
+func (e *Engine) FillHTTP2() {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.kept = http2Kept })
+	}
+}
+
 // CopiesHTTP2 is how many copies are on their way, and bytes of them.
 func (e *Engine) CopiesHTTP2() (n int) {
 	for _, w := range e.workers {
