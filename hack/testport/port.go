@@ -14,49 +14,56 @@ import (
 const (
 	first  = 12000
 	blocks = 80
-	size   = 200 // the first port of a block is its process's claim
+	size   = 200
 )
 
+// mine are this process's ports: a block after the other, of which each has a listener on its first port for a claim, until
+// the process ends.
 var mine struct {
 	sync.Mutex
-	claim net.Listener // held until the process ends
-	base  int
-	given int
+	claims []net.Listener
+	ports  []int
+	next   int
 }
 
-// Free returns a port of 127.0.0.1 that nobody listens on and that no other process of tests is given. It comes again after
-// 198 others.
+// Free returns a port of 127.0.0.1 that nobody listens on and that no other process of tests is given. It comes again after at
+// least 198 others.
 func Free(t testing.TB) int {
 	t.Helper()
 	mine.Lock()
 	defer mine.Unlock()
-	if mine.claim == nil {
+	for {
+		for range mine.ports {
+			port := mine.ports[mine.next]
+			mine.next = (mine.next + 1) % len(mine.ports)
+			if l, err := listen(port); err == nil {
+				_ = l.Close()
+				return port
+			}
+		}
 		if err := claim(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range size {
-		mine.given = mine.given%(size-1) + 1
-		if l, err := listen(mine.base + mine.given); err == nil {
-			_ = l.Close()
-			return mine.base + mine.given
-		}
-	}
-	t.Fatalf("find a free port: all from %d to %d are taken; end what listens there", mine.base+1, mine.base+size-1)
-	return 0
 }
 
-// claim takes a block that no other process has.
+// claim adds a block that no other process has; its ports are the next ones.
 func claim() error {
 	start := rand.IntN(blocks)
 	for i := range blocks {
 		base := first + (start+i)%blocks*size
-		if l, err := listen(base); err == nil {
-			mine.claim, mine.base = l, base
-			return nil
+		l, err := listen(base)
+		if err != nil {
+			continue
 		}
+		mine.claims = append(mine.claims, l)
+		mine.next = len(mine.ports)
+		for port := base + 1; port < base+size; port++ {
+			mine.ports = append(mine.ports, port)
+		}
+		return nil
 	}
-	return fmt.Errorf("find free ports: somebody listens on every %dth from %d to %d; end what listens there", size, first, first+(blocks-1)*size)
+	return fmt.Errorf("find a free port: somebody listens on every %dth from %d to %d; end what listens there", size, first, first+(blocks-1)*size)
 }
 
 func listen(port int) (net.Listener, error) {

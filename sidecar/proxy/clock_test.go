@@ -32,8 +32,10 @@ func still(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, f
 func timed(t *testing.T, generation int64, s *config.Snapshot, clock loop.Clock) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
 	var skip atomic.Int64
+	set := &sockets.Set{}
+	t.Cleanup(set.Release)
 	e, err := proxy.New(proxy.Options{
-		Generation: generation, Sockets: &sockets.Set{}, NodeID: "test",
+		Generation: generation, Sockets: set, NodeID: "test",
 		Clock: func() time.Duration { return clock() + time.Duration(skip.Load()) },
 	})
 	if err != nil {

@@ -169,6 +169,7 @@ func freePort(t testing.TB) netip.AddrPort {
 func newEngine(t testing.TB, generation int64, loops int) (*proxy.Engine, *sockets.Set) {
 	t.Helper()
 	set := &sockets.Set{}
+	t.Cleanup(set.Release)
 	start := time.Now()
 	clock := func() time.Duration { return time.Since(start) }
 	log := testLog(t, clock)

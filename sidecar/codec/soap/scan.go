@@ -82,6 +82,9 @@ func declared(attributes, prefix []byte) (namespace []byte, found, ok bool) {
 		}
 		attributes = behind
 		declares, is := bytes.CutPrefix(name, []byte("xmlns:"))
+		if is && len(declares) == 0 {
+			return nil, false, false // no prefix, and not the default either
+		}
 		if string(name) == "xmlns" {
 			declares, is = nil, true
 		}

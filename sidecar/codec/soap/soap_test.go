@@ -68,6 +68,7 @@ func TestFind(t *testing.T) {
 		"a header that is too deep":        {post(xml11, "", envelope(ns11, "<s:Header>"+deep+strings.Repeat("<a>", 70)+"</s:Header>"+quote)), "", ""},
 		"a body beyond the bound":          {post(xml11, "", envelope(ns11, "<!--"+strings.Repeat(" ", 20_000)+"-->"+quote)), "", ""},
 		"attributes that touch":            {post(xml11, "", `<s:Envelope a="b"xmlns:s="`+ns11+`">`+quote), "", ""},
+		"a declaration without a prefix":   {post(xml11, "", envelope(ns11, `<s:Body><Get xmlns:="urn:q"/></s:Body>`)), "", ""},
 		"an attribute without a value":     {post(xml11, "", `<s:Envelope a xmlns:s="`+ns11+`">`+quote), "", ""},
 	}
 	for name, tc := range cases {
