@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	controlv1 "github.com/axlemesh/axle/api/control/v1"
 	"github.com/axlemesh/axle/hack/testport"
 )
@@ -17,9 +15,7 @@ import (
 func TestPodStory(t *testing.T) {
 	p := newPod(t)
 	g1 := p.serve()
-	p.says(1, "its port", func(r *controlv1.Report) bool {
-		return cmp.Equal(r.GetState().GetListening(), []int32{int32(p.port)})
-	})
+	p.opens(1)
 	l := newClients(t, p.port, 10)
 	l.progress()
 
@@ -59,6 +55,7 @@ func TestPodStory(t *testing.T) {
 func TestCrashOfTheProxyWithoutAnOperator(t *testing.T) {
 	p := newPod(t)
 	g1 := p.serve()
+	p.opens(1)
 	p.grpc.Stop() // nobody can say now what to serve
 	before := childOf(t, g1.cmd.Process.Pid)
 	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
@@ -81,6 +78,7 @@ func TestCrashOfTheProxyWithoutAnOperator(t *testing.T) {
 func TestFailedHandoverInAPod(t *testing.T) {
 	p := newPod(t)
 	g1 := p.serve()
+	p.opens(1)
 	l := newClients(t, p.port, 10)
 	l.progress()
 	g2 := p.inject(2)
@@ -157,6 +155,7 @@ func TestCandidateOfADeadPredecessor(t *testing.T) {
 	g1.exit()
 	p.want(&controlv1.Desired{Generation: 2}) // the controller has seen it
 	p.phase(2, controlv1.State_SERVING)
+	p.opens(2)
 	l := newClients(t, p.port, 3)
 	l.progress()
 	l.stop()
@@ -168,6 +167,7 @@ func TestCandidateOfADeadPredecessor(t *testing.T) {
 func TestPodIsDeleted(t *testing.T) {
 	p := newPod(t)
 	g1 := p.serve()
+	p.opens(1)
 	l := newClients(t, p.port, 3)
 	l.progress()
 	g1.signal(syscall.SIGTERM)

@@ -272,3 +272,11 @@ func (p *pod) serve() *process {
 	p.phase(1, controlv1.State_SERVING)
 	return g1
 }
+
+// opens waits until a generation has opened its port: it serves as soon as it may, and the configuration comes when it comes.
+func (p *pod) opens(generation int64) {
+	p.t.Helper()
+	p.says(generation, "its port", func(r *controlv1.Report) bool {
+		return slices.Equal(r.GetState().GetListening(), []int32{int32(p.port)})
+	})
+}

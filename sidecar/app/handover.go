@@ -83,15 +83,8 @@ func (c candidate) Warm(state []byte) error {
 	if err := c.Candidate.Warm(w.Engine); err != nil {
 		return err
 	}
-	var fallback *config.Snapshot
-	if len(w.LastGood) > 0 {
-		c.lend(w.LastGood)
-		var err error
-		if fallback, err = xds.Decode(w.LastGood); err != nil {
-			c.app.Log.Error(err, "The serving process' configuration is not understood")
-		}
-	}
-	if err := c.lost(w.LastGood); err != nil {
+	fallback, err := c.inherit(w.LastGood)
+	if err != nil {
 		return err
 	}
 	c.app.mu.Lock()
@@ -109,26 +102,24 @@ func (c candidate) Warm(state []byte) error {
 	return c.app.gate.now(fallback)
 }
 
-// lend lets the control plane's client use the donor's secrets, since clients under TLS do not wait until the control plane has sent
-// them again, and its versions of what is refused: those are the last good ones here, too.
-func (c candidate) lend(lastGood []byte) {
-	if c.app.xds == nil {
-		return
+// inherit returns the configuration of the donor, if that is the control plane's, and lends it to this process' client of the control plane.
+// It fails when the donor serves what this process refuses: the handover would close it.
+func (c candidate) inherit(lastGood []byte) (*config.Snapshot, error) {
+	if len(lastGood) == 0 {
+		return nil, nil
 	}
-	if err := c.app.xds.Lend(lastGood); err != nil {
-		c.app.Log.Error(err, "The configuration of the serving process is of no use")
+	from, err := xds.Read(lastGood)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration of the serving process: %w", err)
 	}
-}
-
-// lost names what the donor serves and this process refuses: it would be closed by the handover.
-func (c candidate) lost(lastGood []byte) error {
-	if c.app.xds == nil || len(lastGood) == 0 {
-		return nil
+	if c.app.xds != nil {
+		c.app.xds.Lend(from)
+		if err := c.app.xds.Lost(from); err != nil {
+			return nil, fmt.Errorf("this version refuses what the serving process has; change it at the control plane, or delete it there: %w", err)
+		}
 	}
-	if err := c.app.xds.Lost(lastGood); err != nil {
-		return fmt.Errorf("this version refuses what the serving process has; change it at the control plane, or delete it there: %w", err)
-	}
-	return nil
+	snap, _ := from.Snapshot() // what is left out is left out by the donor, too
+	return snap, nil
 }
 
 // Accept starts accepting, on local endpoints too.

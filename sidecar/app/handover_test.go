@@ -26,14 +26,14 @@ func TestACandidateRefusesToLoseAListener(t *testing.T) {
 	sum := sha256.Sum256(body)
 	lastGood := append(append([]byte("axle-xds\x01"), sum[:]...), body...)
 	c := candidate{app: &app{xds: xds.New(xds.Config{})}}
-	if err := c.lost(lastGood); err == nil || !strings.Contains(err.Error(), `this version refuses what the serving process has`) ||
+	if _, err := c.inherit(lastGood); err == nil || !strings.Contains(err.Error(), `this version refuses what the serving process has`) ||
 		!strings.Contains(err.Error(), `Listener "web": address`) {
 		t.Errorf("it says %v", err)
 	}
-	if err := c.lost(nil); err != nil {
+	if snap, err := c.inherit(nil); snap != nil || err != nil {
 		t.Errorf("without a configuration of the serving process: %v", err)
 	}
-	if err := (candidate{app: &app{}}).lost(lastGood); err != nil {
+	if snap, err := (candidate{app: &app{}}).inherit(lastGood); snap == nil || err != nil {
 		t.Errorf("without a control plane: %v", err)
 	}
 }

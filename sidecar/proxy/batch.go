@@ -97,12 +97,14 @@ func (w *worker) frozenConn(c *loop.Conn, s *connState) handover.Conn {
 	return conn
 }
 
-// state writes down what waits on u, and stops the clocks: from here on only the next owner answers.
+// state writes down what waits on u, and stops the clocks: from here on only the next owner answers. It leaves there when its endpoint
+// has said so, or it is being closed: whether the endpoint is one of the cluster's the configuration there says.
 func (u *upConn) state() *connState {
 	w := u.w
 	w.loop.Cancel(&u.watch)
 	room := maxMovedFrames
-	s := &connState{role: rpcRole(roleUpstream, u.protocol), cluster: u.cluster.name, endpoint: u.host.Addr, leaving: u.leaving}
+	s := &connState{role: rpcRole(roleUpstream, u.protocol), cluster: u.cluster.name, endpoint: u.host.Addr}
+	s.leaving = u.away || u.leaving && u.load() == 0
 	u.slots.Each(func(slot *upstream.Slot[waiting]) {
 		v := &slot.Value
 		v.left = v.timer.Left(w.loop.Now())

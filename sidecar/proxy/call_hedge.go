@@ -24,12 +24,12 @@ func (c *call) hedge(r *config.Retry) {
 	if c.second != nil || c.hopes || !r.WantsSlow() || !r.AnyMethod || c.to.attempts <= 1 || c.down.gone || c.to.cluster.retired {
 		return
 	}
-	if !w.spend(r, &c.part, &c.retry, c.to.limits()) {
-		return
-	}
-	c.to.attempts--
 	h := pickOther(&c.to.cluster.Cluster, now, c.to.hash, c.at.up.host.Addr)
 	if h == nil {
+		c.watch() // there may be one later
+		return
+	}
+	if !w.spend(r, &c.part, &c.retry, c.to.limits()) {
 		return
 	}
 	switch up := w.connTo(c.to.cluster, h, c.at.reply.protocol); {
@@ -50,6 +50,7 @@ func (c *call) beside(up *upConn) {
 	}
 	up.used = c.w.loop.Now()
 	if c.w.post(up, c.down, f, &c.to) {
+		c.to.attempts--
 		c.to.span.SentTo(up.host.Addr)
 		c.w.count.Hedged++
 		c.w.retried(up.cluster, c.to.span)
@@ -125,10 +126,7 @@ type hope struct {
 
 // unhope gives a second try up that was not sent: that was none.
 func (c *call) unhope() {
-	if c.hopes {
-		c.to.attempts++
-		c.hopes = false
-	}
+	c.hopes = false
 	c.hope++
 }
 
@@ -147,6 +145,7 @@ func (u *upConn) settleHopes(open bool) {
 		if h.c.hopes = false; open {
 			h.c.beside(u)
 		} else {
+			h.c.to.attempts--
 			h.c.watch()
 		}
 	}

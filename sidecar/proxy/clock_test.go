@@ -20,12 +20,23 @@ func clockFrom() loop.Clock {
 // skipped is an engine whose clock can be put forward, with a function that does it.
 func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
+	return timed(t, generation, s, clockFrom())
+}
+
+// still is one whose clock goes in no other way.
+func still(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
+	return timed(t, generation, s, func() time.Duration { return time.Hour })
+}
+
+func timed(t *testing.T, generation int64, s *config.Snapshot, clock loop.Clock) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
 	var skip atomic.Int64
-	set, start := &sockets.Set{}, time.Now()
+	set := &sockets.Set{}
 	t.Cleanup(set.Release)
 	e, err := proxy.New(proxy.Options{
 		Generation: generation, Sockets: set, NodeID: "test",
-		Clock: func() time.Duration { return time.Since(start) + time.Duration(skip.Load()) },
+		Clock: func() time.Duration { return clock() + time.Duration(skip.Load()) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -166,56 +166,97 @@ func TestDubboHopsUnderLoad(t *testing.T) {
 	now.Stop()
 }
 
-// TestADubboEndpointThatLeavesIsLeftAlone: it goes on listening for as long as it has requests, and gets no connection in the place of the
-// one that takes no more; an upgrade does not forget that.
-func TestADubboEndpointThatLeavesIsLeftAlone(t *testing.T) {
-	leaves, addr := newBackend(t), freePort(t)
-	s := dubboSnapshot(addr, leaves.ln.Addr().(*net.TCPAddr).AddrPort())
-	s.Clusters["echo"].Endpoints = append(s.Clusters["echo"].Endpoints, dubboServer(t, "stays", nil))
-	slices.SortFunc(s.Clusters["echo"].Endpoints, netip.AddrPort.Compare)
+// leaving are two Dubbo endpoints behind a sidecar: one holds a request and is about to leave, the other answers everything.
+type leaving struct {
+	gen     generation
+	s       *config.Snapshot
+	client  net.Conn
+	one     *backend
+	other   netip.AddrPort
+	held    uint64 // the one's id of its request
+	request []byte
+}
+
+func newLeaving(t *testing.T) *leaving {
+	t.Helper()
+	x := &leaving{one: newBackend(t), other: dubboServer(t, "stays", nil), request: dubboCall(echoDubbo, "pay", nil)}
+	addr := freePort(t)
+	x.s = dubboSnapshot(addr, x.one.ln.Addr().(*net.TCPAddr).AddrPort())
+	x.s.Clusters["echo"].Endpoints = append(x.s.Clusters["echo"].Endpoints, x.other)
+	slices.SortFunc(x.s.Clusters["echo"].Endpoints, netip.AddrPort.Compare)
 	e, set := newEngine(t, 1, 1)
-	gen := generation{e, set, 1}
-	defer func() { gen.Stop() }()
-	if err := e.Apply(s); err != nil {
+	x.gen = generation{e, set, 1}
+	t.Cleanup(func() { x.gen.Stop() })
+	if err := e.Apply(x.s); err != nil {
 		t.Fatal(err)
 	}
 	e.Serve()
-	client, err := net.Dial("tcp", addr.String())
+	x.client = dialTCP(t, addr)
+	_ = x.client.SetDeadline(time.Now().Add(10 * time.Second))
+	x.ask(t, 1)
+	x.ask(t, 2) // one of both goes to each
+	x.one.accept(t)
+	m, err := readDubbo(x.one.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = client.Close() }()
-	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
-	body := dubboCall(echoDubbo, "pay", nil)
-	ask := func(id uint64) { write(t, client, dubboFrame(flagRequest, 0, id, body)) }
-	answered := func(by string) {
-		t.Helper()
-		if m, err := readDubbo(client); err != nil || m.status != 20 || !bytes.HasPrefix(m.body, []byte(by)) {
-			t.Fatalf("the client got %+v, %v, want an answer of the one that %s", m, err, by)
-		}
+	x.held = m.id
+	x.answered(t, "stays")
+	return x
+}
+
+func (x *leaving) ask(t *testing.T, id uint64) {
+	t.Helper()
+	write(t, x.client, dubboFrame(flagRequest, 0, id, x.request))
+}
+
+func (x *leaving) answered(t *testing.T, by string) {
+	t.Helper()
+	if m, err := readDubbo(x.client); err != nil || m.status != 20 || !bytes.HasPrefix(m.body, []byte(by)) {
+		t.Fatalf("the client got %+v, %v, want an answer of the one that %s", m, err, by)
 	}
-	ask(1)
-	ask(2) // one of both goes to each
-	leaves.accept(t)
-	held, err := readDubbo(leaves.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answered("stays")
-	write(t, leaves.conn, dubboFrame(flagNews, 0, 100, []byte("\x01R")))
-	write(t, leaves.conn, dubboFrame(flagAsk, 0, 101, []byte("N")))
-	if ack, err := readDubbo(leaves.conn); err != nil || ack.id != 101 {
+}
+
+// TestADubboEndpointThatLeavesIsLeftAlone: it goes on listening for as long as it has requests, and gets no connection in the place of the
+// one that takes no more; an upgrade does not forget that.
+func TestADubboEndpointThatLeavesIsLeftAlone(t *testing.T) {
+	x := newLeaving(t)
+	write(t, x.one.conn, dubboFrame(flagNews, 0, 100, []byte("\x01R")))
+	write(t, x.one.conn, dubboFrame(flagAsk, 0, 101, []byte("N")))
+	if ack, err := readDubbo(x.one.conn); err != nil || ack.id != 101 {
 		t.Fatalf("its heartbeat got %+v, %v", ack, err)
 	}
-	for id := range uint64(10) {
-		ask(10 + id)
-		answered("stays")
+	for hops := range uint64(3) {
+		if hops > 0 {
+			x.gen = hop(t, x.gen, 1, x.s)
+		}
+		for id := range uint64(10) {
+			x.ask(t, 10*hops+id+10)
+			x.answered(t, "stays")
+		}
 	}
-	gen = hop(t, gen, 1, s)
-	for id := range uint64(10) {
-		ask(20 + id)
-		answered("stays")
+	write(t, x.one.conn, dubboFrame(flagResponse, 20, x.held, []byte("leaves")))
+	x.answered(t, "leaves")
+}
+
+// TestADubboEndpointThatIsRemovedIsUsedAgain by a successor whose configuration has it: it has never said that it leaves.
+func TestADubboEndpointThatIsRemovedIsUsedAgain(t *testing.T) {
+	x := newLeaving(t)
+	s, c := *x.s, *x.s.Clusters["echo"]
+	c.Endpoints, s.Clusters = []netip.AddrPort{x.other}, map[string]*config.Cluster{"echo": &c}
+	if err := x.gen.Apply(&s); err != nil {
+		t.Fatal(err)
 	}
-	write(t, leaves.conn, dubboFrame(flagResponse, 20, held.id, []byte("leaves")))
-	answered("leaves")
+	for id := range uint64(5) {
+		x.ask(t, 10+id)
+		x.answered(t, "stays")
+	}
+	x.gen = hop(t, x.gen, 1, x.s)
+	for id := range uint64(5) {
+		x.ask(t, 20+id)
+	}
+	_ = x.one.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if m, err := readDubbo(x.one.conn); err != nil || m.flags != flagRequest {
+		t.Errorf("it got %+v, %v, want a request", m, err)
+	}
 }

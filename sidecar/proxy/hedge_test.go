@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -299,6 +300,41 @@ func TestAHedgeWaitsForAConnection(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAHedgeWithoutAnEndpoint is no try: when there is an endpoint again and the first one fails, the request may be sent there.
+func TestAHedgeWithoutAnEndpoint(t *testing.T) {
+	for protocol, p := range racing {
+		t.Run(protocol, func(t *testing.T) {
+			x := newTrack(t, p, 1, hedged(func(r *config.Route) { r.Attempts = 2 }))
+			e, skip := still(t, 1, x.s)
+			x.e = e
+			now := func(all ...netip.AddrPort) {
+				t.Helper()
+				c, s := *x.s.Clusters["v1"], *x.s
+				c.Endpoints, s.Clusters = all, map[string]*config.Cluster{"v1": &c}
+				if err := e.Apply(&s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := x.ask()
+			first := x.shot()
+			now()
+			skip(slowFor + 10*time.Millisecond)
+			if s := e.Stats(); s.Upstreams["v1"].Timeouts != 1 || s.Hedged+s.Retried != 0 {
+				t.Errorf("%d tries are slow, %d hedges, %d retries; want 1, 0, 0", s.Upstreams["v1"].Timeouts, s.Hedged, s.Retried)
+			}
+			now(x.endpoint())
+			first.do <- "reset"
+			until(t, "it is sent once more", func() bool { skip(time.Millisecond); return len(x.shots) > 0 })
+			second := x.shot()
+			second.do <- "ok"
+			if got := x.answer(a); got != "200 "+second.at {
+				t.Errorf("answer %q", got)
+			}
+			x.rested(a)
+		})
 	}
 }
 

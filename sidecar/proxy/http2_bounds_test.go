@@ -173,3 +173,37 @@ func TestAConnectionIsNoHeavierThanItWeighs(t *testing.T) {
 		})
 	}
 }
+
+// TestAFloodOfRequestsDoesNotStay: of the exchanges that many requests at once have made, some are kept to be used again.
+func TestAFloodOfRequestsDoesNotStay(t *testing.T) {
+	addr := freePort(t)
+	s := http2Snapshot(addr, nobody(t))
+	s.Hosts["shop.demo"].Routes[0].Fault = &config.Fault{Delayed: config.Fraction{Numerator: 1, Denominator: 1}, Delay: time.Hour}
+	e := started(t, 1, s)
+	script := newHTTP2Script()
+	script.WriteString(http2.ClientPreface)
+	_ = script.WriteSettings()
+	const streams = 128
+	for i := range uint32(streams) {
+		script.headers(2*i+1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /")
+	}
+	_, most := e.SpareHTTP2()
+	clients := most/streams + 3
+	var conns []net.Conn
+	for range clients {
+		c := dialTCP(t, addr)
+		write(t, c, script.Bytes())
+		conns = append(conns, c)
+	}
+	until(t, "all requests are open", func() bool {
+		_, open := e.HeldHTTP2()
+		return open == clients*streams
+	})
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	nothingHeld(t, e)
+	if n, _ := e.SpareHTTP2(); n != most {
+		t.Errorf("%d of %d exchanges are kept, want %d", n, clients*streams, most)
+	}
+}

@@ -147,6 +147,7 @@ func (x *http2Exchange) send(f *http2.Fields) {
 	}
 	if x.first != nil {
 		x.w.count.Hedged++
+		x.w.retried(x.cluster, x.goal.span)
 	}
 	p := &x.request
 	p.done = p.end && len(p.buf) == 0 && len(p.trailers) == 0

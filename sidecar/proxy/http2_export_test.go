@@ -31,6 +31,21 @@ func (e *Engine) HeldHTTP2() (bytes, exchanges int) {
 	return bytes, exchanges
 }
 
+// SpareHTTP2 is how many exchanges are kept to be used again, and how many that may be.
+func (e *Engine) SpareHTTP2() (n, most int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() { n += len(w.http2.spare) })
+	}
+	return n, http2Spare * len(e.workers)
+}
+
+// FillHTTP2 leaves no room for requests that are kept to be sent again.
+func (e *Engine) FillHTTP2() {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.kept = http2Kept })
+	}
+}
+
 // CopiesHTTP2 is how many copies are on their way, and bytes of them.
 func (e *Engine) CopiesHTTP2() (n int) {
 	for _, w := range e.workers {

@@ -34,7 +34,6 @@ func (x *http2Exchange) hedge(r *config.Retry) {
 	if !w.admit(&second, x.cluster, x.goal.priority) {
 		return
 	}
-	w.retried(x.cluster, x.goal.span)
 	first := &http2First{x: x, up: x.up, sent: x.sent, claim: x.claim.fork()}
 	x.claim.join(&second)
 	x.restart()
@@ -43,11 +42,14 @@ func (x *http2Exchange) hedge(r *config.Retry) {
 	x.connect(nil)
 }
 
-// unsent ends a try that finds no endpoint.
+// unsent ends a try that finds no endpoint. A second one was none then.
 func (x *http2Exchange) unsent(why Failure) {
-	if !x.fallBack() {
+	if x.first == nil {
 		x.fail(httpUnavailable, why)
+		return
 	}
+	x.attempt--
+	x.fallBack()
 }
 
 // fallBack calls the later of two tries off, whatever has become of it, and waits for the earlier one; false when there is none.

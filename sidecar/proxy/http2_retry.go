@@ -31,7 +31,9 @@ func (x *http2Exchange) keepHead(f *http2.Fields) {
 		x.unkeep()
 		return
 	}
-	x.charge(len(x.head))
+	if x.charge(len(x.head)); !x.kept.on {
+		x.forget()
+	}
 }
 
 // keep keeps what has come of a body.

@@ -165,3 +165,23 @@ func TestTrailersAreSentAgain(t *testing.T) {
 		t.Errorf("%d tries, want 3", n)
 	}
 }
+
+// TestAHeadThatIsNotKeptTakesNoRoom: where nothing more may be kept to be sent again, a request that was sent holds nothing.
+func TestAHeadThatIsNotKeptTakesNoRoom(t *testing.T) {
+	ws, to := waiting(t)
+	addr := freePort(t)
+	e := started(t, 1, ruled(addr, config.HTTP2, map[string]netip.AddrPort{"v1": to}, config.Route{
+		Name: "r", Cluster: "v1", Retry: &config.Retry{On: config.RetryGateway}, Attempts: 2,
+	}))
+	e.FillHTTP2()
+	full, _ := e.HeldHTTP2()
+	for n := range 2 { // the first one waits until the connection is open, the second is sent at once
+		ws.ask(t, addr, 1, 1000)
+		until(t, "it is sent and holds nothing", func() bool {
+			sent := e.Stats().Waiting == uint64(n+1)
+			held, _ := e.HeldHTTP2()
+			return sent && held == full
+		})
+	}
+	ws.answered(t)
+}

@@ -48,6 +48,7 @@ func (x *exchange) send() {
 	x.sent = true
 	if x.first != nil {
 		x.client.w.count.Hedged++
+		x.client.w.retried(x.cluster, x.goal.span)
 	}
 	x.claim.waited()
 	x.claim.place(&x.up.host.Peer, x.client.w.loop.Now())

@@ -30,7 +30,6 @@ func (x *exchange) hedge(r *config.Retry) {
 	if !w.admit(&second, x.cluster, x.goal.priority) {
 		return
 	}
-	w.retried(x.cluster, x.goal.span)
 	x.first = &httpFirst{x: x, up: x.up, claim: x.claim.fork()}
 	x.claim.join(&second)
 	x.turn.failed = x.up.host.Addr
@@ -38,11 +37,14 @@ func (x *exchange) hedge(r *config.Retry) {
 	x.connect()
 }
 
-// unsent ends a try that finds no endpoint.
+// unsent ends a try that finds no endpoint. A second one was none then.
 func (x *exchange) unsent(why Failure) {
-	if !x.fallBack() {
+	if x.first == nil {
 		x.fail(httpUnavailable, why)
+		return
 	}
+	x.attempt--
+	x.fallBack()
 }
 
 // fallBack calls the later of two tries off, whatever has become of it, and waits for the earlier one; false when there is none.

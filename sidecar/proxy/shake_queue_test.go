@@ -104,3 +104,50 @@ func TestAHandshakeThatWaitsForItsTurnMoves(t *testing.T) {
 		}
 	}
 }
+
+// TestAHandshakeEndsForEachThatWaits, and none for those that have waited and gone.
+func TestAHandshakeEndsForEachThatWaits(t *testing.T) {
+	a := newAuthority(t)
+	addr := freePort(t)
+	s := httpSnapshot(addr, nobody(t))
+	s.Listeners[0].TLS = a.inbound()
+	e, skip := still(t, 1, s)
+	hello := clientHello(t, a)
+	greet := func(n int) (all []net.Conn) {
+		for range n {
+			c := dialTCP(t, addr)
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			write(t, c, hello)
+			all = append(all, c)
+		}
+		return all
+	}
+	open := func(n uint64) func() bool {
+		return func() bool { return e.Stats().Downstream[config.Outbound] == n }
+	}
+	var first [1]byte
+	const places, gone, wait = 128, 60, 3
+	for _, c := range greet(places) {
+		if _, err := c.Read(first[:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave := greet(gone)
+	until(t, "they wait", func() bool { return e.QueuedHandshakes() == gone })
+	for _, c := range leave {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+	until(t, "they have gone", open(places))
+	waiting := greet(wait)
+	until(t, "others wait", func() bool { return e.QueuedHandshakes() == gone+wait })
+	skip(500 * time.Millisecond)
+	for _, c := range waiting {
+		if _, err := c.Read(first[:]); err != nil {
+			t.Errorf("one that waits: %v", err)
+		}
+	}
+	if left := e.Stats().Downstream[config.Outbound]; left != places {
+		t.Errorf("%d handshakes go on, want %d", left, places)
+	}
+}

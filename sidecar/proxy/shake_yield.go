@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -21,18 +22,26 @@ func (x *shakes) wait(s *shaking) {
 	}
 }
 
-// Expire gives up handshakes whose peers are silent, as many as others wait.
+// Expire gives up handshakes whose peers are silent, as many as others wait. Who has gone meanwhile does not wait, nor who is
+// on the way to another process.
 func (x *shakes) Expire() {
-	wanted := len(x.queue)
-	if wanted == 0 {
+	if len(x.queue) == 0 {
 		return
 	}
-	loop := x.queue[0].w.loop
+	loop, wanted := x.queue[0].w.loop, 0
+	x.queue = slices.DeleteFunc(x.queue, func(s *shaking) bool {
+		if !s.conn.Closed() && !s.conn.Frozen() {
+			wanted++
+		}
+		return s.conn.Closed()
+	})
 	for _, s := range x.all {
 		if wanted > 0 && s.run != nil && loop.Now()-s.heard >= shakeYield && s.run.Waits() {
 			wanted--
 			s.conn.Close(errShakeYield)
 		}
 	}
-	loop.Start(&x.yield, shakeYield/2)
+	if len(x.queue) > 0 {
+		loop.Start(&x.yield, shakeYield/2)
+	}
 }

@@ -73,6 +73,7 @@ type upConn struct {
 	strikes  int           // heartbeats without an answer
 	opened   bool
 	leaving  bool // takes no further requests
+	away     bool // its endpoint has said so
 }
 
 // waiting is one request that was sent and has no answer yet. It lives in its slot.
@@ -268,9 +269,10 @@ func (u *upConn) frame(f rpcFrame) {
 	}
 }
 
-// goesAway leaves the endpoint alone when it is told to. A Dubbo server that is read-only is about to end, and takes new connections until then:
+// goesAway leaves the endpoint alone when it has said so. A Dubbo server that is read-only is about to end, and takes new connections until then:
 // it would break them off. Bolt's goaway says nothing but of its connection.
 func (u *upConn) goesAway() {
+	u.away = true
 	if u.protocol == config.Dubbo {
 		u.host.Leaves(u.w.loop.Now())
 	}

@@ -52,6 +52,9 @@ func chainTLS(c *listenerv3.FilterChain) (*tlsBlock, error) {
 	if err := only(match, "transport_protocol"); err != nil {
 		return nil, inside("filter_chain_match", err)
 	}
+	if err := onlyOn(c, "name", "metadata", "filter_chain_match", "filters", "transport_socket", "transport_socket_connect_timeout"); err != nil {
+		return nil, err
+	}
 	b, err := downstreamTLS(c.GetTransportSocket())
 	if err != nil {
 		return nil, within("transport_socket", err)

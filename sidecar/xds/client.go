@@ -95,21 +95,16 @@ func (c *Client) Import(lastGood []byte) error {
 	return nil
 }
 
-// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet, the rest where what the server has
-// sent is refused. Where a snapshot was delivered
-// that this changes, another one follows at once.
-func (c *Client) Lend(lastGood []byte) error {
-	from := NewStore()
-	if _, err := from.Import(lastGood); err != nil {
-		return err
-	}
+// Lend offers what a predecessor had: its secrets are used where the server has not sent them yet, since clients under TLS do not wait
+// until it has, the rest where what the server has sent is refused: that is the last good version here, too. Where a snapshot was
+// delivered that this changes, another one follows at once.
+func (c *Client) Lend(from *Store) {
 	c.mu.Lock()
 	changed := c.session.store.lend(from) && c.delivered
 	c.mu.Unlock()
 	if changed {
 		c.deliver()
 	}
-	return nil
 }
 
 // Status returns a copy.

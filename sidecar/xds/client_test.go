@@ -58,7 +58,7 @@ func (p *plane) up() {
 	}
 	p.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	p.grpc = grpc.NewServer()
+	p.grpc = grpc.NewServer(grpc.WaitForHandlers(true)) // what a stream that has ended sends to nobody is not counted
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(p.grpc, serverv3.NewServer(ctx, p.mux, serverv3.CallbackFuncs{
 		StreamDeltaRequestFunc:  p.request,
 		StreamDeltaResponseFunc: p.response,

@@ -10,8 +10,6 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/axlemesh/axle/sidecar/config"
 )
 
 // lastGoodMagic starts an export; its last byte is the format's version.
@@ -77,12 +75,12 @@ func (s *Store) Import(b []byte) (problems, err error) {
 	return errors.Join(problem...), nil
 }
 
-// Decode turns an export into a configuration, without a client: a candidate starts from its predecessor's with it.
-func Decode(lastGood []byte) (*config.Snapshot, error) {
+// Read makes a store of an export: a candidate starts from its predecessor's with it. What this version does not understand is left
+// out; Client.Lost names it.
+func Read(lastGood []byte) (*Store, error) {
 	s := NewStore()
 	if _, err := s.Import(lastGood); err != nil {
 		return nil, err
 	}
-	snap, _ := s.Snapshot() // what is left out was left out before, or Client.Lost names it
-	return snap, snap.Validate()
+	return s, nil
 }

@@ -56,13 +56,9 @@ func (s *Store) lost(from *Store) error {
 	return errors.Join(errs...)
 }
 
-// Lost names what a predecessor has, by its export, and this client refuses: of what its server has sent, else of the export itself.
+// Lost names what a predecessor has and this client refuses: of what its server has sent, else of what the predecessor has itself.
 // It is nil when nothing would be lost.
-func (c *Client) Lost(lastGood []byte) error {
-	from := NewStore()
-	if _, err := from.Import(lastGood); err != nil {
-		return err
-	}
+func (c *Client) Lost(from *Store) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.delivered {

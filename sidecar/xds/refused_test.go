@@ -51,13 +51,13 @@ func TestWhatASuccessorWouldLose(t *testing.T) {
 				c.told(client.session.store)
 				client.delivered = true
 			}
-			err := client.Lost(c.has)
+			err := client.Lost(read(t, c.has))
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)) {
 				t.Errorf("lost: %v, want %q", err, c.want)
 			}
 		})
 	}
-	if New(Config{}).Lost([]byte("rubbish")) == nil {
+	if _, err := Read([]byte("rubbish")); err == nil {
 		t.Error("rubbish was read")
 	}
 }

@@ -149,8 +149,8 @@ func TestTheLastVersionStaysUntilItsSuccessorIsWarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if successor, err := Decode(exported.All); err != nil || !shows(successor, pairs()[0]) {
-		t.Errorf("a successor starts with %+v, %v", successor, err)
+	if successor := readSnapshot(t, exported.All); !shows(successor, pairs()[0]) {
+		t.Errorf("a successor starts with %+v", successor)
 	}
 	fill(t, s, "1", certSecret("web2", pairs()[1]), trustSecret("trust", pairs()[0].cert))
 	snap, problems = s.Snapshot()
@@ -192,12 +192,12 @@ func TestKeysStayOutOfSight(t *testing.T) {
 			t.Error("a key is where it should not be, or not where it should")
 		}
 	}
-	snap, err := Decode(exported.Keyless)
-	if err != nil || len(snap.Listeners) != 1 || !waits(snap, "inbound/15200") || snap.Clusters["c"] == nil {
-		t.Errorf("without keys: %+v, %v; want the listener that waits, and the cluster", snap, err)
+	snap := readSnapshot(t, exported.Keyless)
+	if len(snap.Listeners) != 1 || !waits(snap, "inbound/15200") || snap.Clusters["c"] == nil {
+		t.Errorf("without keys: %+v; want the listener that waits, and the cluster", snap)
 	}
-	if snap, err = Decode(exported.All); err != nil || len(snap.Listeners) != 2 || waits(snap, "inbound/15200") {
-		t.Errorf("with keys: %+v, %v", snap, err)
+	if snap = readSnapshot(t, exported.All); len(snap.Listeners) != 2 || waits(snap, "inbound/15200") {
+		t.Errorf("with keys: %+v", snap)
 	}
 }
 
@@ -215,25 +215,37 @@ func TestASuccessorIsLentSecrets(t *testing.T) {
 	if s := late.next(); !waits(s, "inbound/15200") {
 		t.Errorf("snapshot %+v", s)
 	}
-	if err := late.client.Lend(exported.All); err != nil {
-		t.Fatal(err)
-	}
+	late.client.Lend(read(t, exported.All))
 	if s := late.next(); !shows(s, pairs()[0]) {
 		t.Error("the listener still waits")
 	}
 	early := New(Config{Deliver: func(*config.Snapshot, LastGood) { t.Error("delivered too early") }})
-	if err := early.Lend(exported.All); err != nil {
-		t.Fatal(err)
-	}
+	early.Lend(read(t, exported.All))
 	fill(t, early.session.store, "1", secured(bySecrets("", "web")))
 	if s := snapshot(t, early.session.store); !shows(s, pairs()[0]) {
 		t.Error("what was lent is not used")
 	}
 	p.set(certSecret("web", pairs()[1]))
 	late.until("the server's own is used", func(s *config.Snapshot) bool { return shows(s, pairs()[1]) })
-	if late.client.Lend([]byte("rubbish")) == nil {
-		t.Error("rubbish was lent")
+}
+
+// read is what a predecessor has, and readSnapshot what a successor serves with that.
+func read(t *testing.T, lastGood []byte) *Store {
+	t.Helper()
+	s, err := Read(lastGood)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return s
+}
+
+func readSnapshot(t *testing.T, lastGood []byte) *config.Snapshot {
+	t.Helper()
+	snap, _ := read(t, lastGood).Snapshot()
+	if err := snap.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return snap
 }
 
 func TestASessionSubscribesToSecrets(t *testing.T) {

@@ -101,10 +101,7 @@ func TestBadSettingsKeepTheLastGoodOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, kept := range map[string][]byte{"a successor": out.All, "a restart": out.Keyless} {
-		snap, err := Decode(kept)
-		if err != nil {
-			t.Fatal(err)
-		}
+		snap := readSnapshot(t, kept)
 		if snap.Tracing == nil || snap.Tracing.Endpoint != uri || snap.Overload == nil || !snap.Overload.Disabled || *snap.Listeners[0].SamplePercent != 1 {
 			t.Errorf("%s: %+v, %+v", name, snap.Tracing, snap.Overload)
 		}

@@ -118,7 +118,10 @@ func translateFilter(f *listenerv3.Filter, out *entrance) error {
 			return errors.New("typed_config.cluster: name one cluster")
 		}
 		out.Cluster = tcp.GetCluster()
-		var err error
+		err := judgeTCP(tcp)
+		if err != nil {
+			return inside("typed_config", err)
+		}
 		out.AccessLog, err = translateAccessLog(tcp.GetAccessLog())
 		return inside("typed_config", err)
 	case typed.MessageIs(hcm):
@@ -131,7 +134,10 @@ func translateFilter(f *listenerv3.Filter, out *entrance) error {
 		if hcm.GetRds() == nil {
 			return errors.New("typed_config.rds: routes are looked up by service: set route_config_name, inline routes are not supported")
 		}
-		var err error
+		err := judgeManager(hcm)
+		if err != nil {
+			return inside("typed_config", err)
+		}
 		if out.SamplePercent, out.tracing, err = translateTracing(hcm.GetTracing()); err != nil {
 			return inside("typed_config.tracing", err)
 		}
