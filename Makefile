@@ -89,8 +89,8 @@ interop: ## Stock clients and servers of other languages through two sidecars th
 	@$(GO) test -tags interop -count=1 -timeout 30m -v ./hack/interop
 
 .PHONY: storm
-storm: ## 50 upgrades in a row of two plain processes under load (OTHER=BINARY: every second one by another release)
-	@$(GO) run ./hack/storm $(if $(OTHER),-other $(OTHER))
+storm: ## 50 upgrades in a row of two plain processes under load (OTHER=BINARY: every second one by another release; HEDGE=1: with hedging)
+	@$(GO) run ./hack/storm $(if $(OTHER),-other $(OTHER)) $(if $(HEDGE),-hedge)
 
 .PHONY: bench
 # BENCH=http1,bolt names parts, REPEAT=1 repetitions, WINDOW=200ms the measured time of a run, OUT= the folder for the results, KEEP=1 keeps what that has of other loads.

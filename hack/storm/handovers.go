@@ -15,6 +15,9 @@ type Handovers struct {
 	Swift, Bearable int
 	// Requests that the sidecars have counted, oneways included.
 	Requests int64
+	// Again is how often they have sent a request once more, and Hedges how often beside a try that they waited for. A release without
+	// hedging forgets the latter.
+	Again, Hedges int64
 }
 
 // handovers reads the serving generation's metrics.
@@ -39,6 +42,10 @@ func handovers(ctx context.Context) (Handovers, error) {
 			return h, fmt.Errorf("the sidecar's metrics lack %s", name)
 		}
 		to(n)
+	}
+	for name, to := range map[string]*int64{"axle_retries_total": &h.Again, "axle_hedges_total": &h.Hedges} {
+		n, _ := metric(body, name) // an older release may not have it
+		*to = int64(n)
 	}
 	return h, nil
 }

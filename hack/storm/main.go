@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string) error {
 	fs.DurationVar(&cfg.Between, "between", 500*time.Millisecond, "time between two upgrades")
 	fs.StringVar(&cfg.Sidecar, "sidecar", "", "sidecar binary; built from this tree when empty")
 	fs.StringVar(&cfg.Other, "other", "", "another release's binary, which every second generation runs: upgrades there and back")
+	fs.BoolVar(&cfg.Hedge, "hedge", false, "let one of two servers be slow for some requests, and this tree's sidecars hedge; those of -other only try again")
 	fs.StringVar(&cfg.Source, "C", ".", "root of the source tree")
 	fs.BoolVar(&cfg.Verbose, "v", false, "show what the sidecars log")
 	if err := fs.Parse(args); err != nil {

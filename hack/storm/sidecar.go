@@ -54,6 +54,12 @@ type sidecar struct {
 	err        error
 }
 
+// tryingAgain makes a route send what is slow a second time.
+func tryingAgain(r *bootstrap.Route, hedge bool) {
+	r.Timeout, r.Attempts = "10s", 5
+	r.Retry = &bootstrap.Retry{RetryOn: []string{"gateway-error"}, PerTry: "50ms", Hedge: hedge, AnyMethod: true, BudgetPercent: 100}
+}
+
 // bootstrapOf is what one generation reads. Only its number differs from the one before.
 func bootstrapOf(generation int, keyFile string, outbound, inbound []string) bootstrap.Bootstrap {
 	return bootstrap.Bootstrap{
@@ -78,7 +84,12 @@ func bootstrapOf(generation int, keyFile string, outbound, inbound []string) boo
 
 // launch starts a generation; all but the first take over from their predecessor.
 func (s *storm) launch(ctx context.Context, generation int) (*sidecar, error) {
-	conf, err := yaml.Marshal(bootstrapOf(generation, s.keyFile, s.outbound, s.inbound))
+	other := s.cfg.Other != "" && generation%2 == 0
+	boot := bootstrapOf(generation, s.keyFile, s.outbound, s.inbound)
+	if s.cfg.Hedge {
+		tryingAgain(&boot.Static.Routes[0], !other)
+	}
+	conf, err := yaml.Marshal(boot)
 	if err != nil {
 		return nil, fmt.Errorf("encode bootstrap: %w", err)
 	}
@@ -92,7 +103,7 @@ func (s *storm) launch(ctx context.Context, generation int) (*sidecar, error) {
 	}
 	g := &sidecar{generation: generation, log: name + ".log", done: make(chan struct{})}
 	binary := s.binary
-	if s.cfg.Other != "" && generation%2 == 0 {
+	if other {
 		binary = s.cfg.Other
 	}
 	g.cmd = exec.CommandContext(ctx, binary, args...)

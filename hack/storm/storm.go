@@ -25,7 +25,10 @@ type Config struct {
 	// Sidecar is the binary; it is built from Source when empty, sabotaged as Break says.
 	Sidecar, Source, Break string
 	// Other is the binary of every second generation, such as another release's; empty for one binary in all.
-	Other   string
+	Other string
+	// Hedge makes one of the two servers behind the outbound listener slow for some requests, and sidecars of this tree hedge those. Others
+	// give a slow try up and send another, as a release does that knows no hedging.
+	Hedge   bool
 	Verbose bool
 	Out     io.Writer
 	Now     func() time.Time
@@ -79,7 +82,11 @@ func (s *storm) serve() error {
 		if err != nil {
 			return fmt.Errorf("start server %d: %w", i, err)
 		}
-		srv := boltserver.New(boltserver.Config{Name: fmt.Sprintf("server-%d", i), Delay: 2 * time.Millisecond, Payload: 512})
+		cfg := boltserver.Config{Name: fmt.Sprintf("server-%d", i), Delay: 2 * time.Millisecond, Payload: 512}
+		if s.cfg.Hedge && i == 0 {
+			cfg.SlowEvery, cfg.Slow = 20, 300*time.Millisecond
+		}
+		srv := boltserver.New(cfg)
 		s.servers = append(s.servers, srv)
 		go func() { _ = srv.Serve(ln) }() // it ends with an error only when something closes its listener
 		if i < 2 {
@@ -99,7 +106,7 @@ func (s *storm) close() {
 
 // run starts the first generation and the load, upgrades, and judges.
 func (s *storm) run(ctx context.Context) (Verdict, error) {
-	v := Verdict{Upgrades: s.cfg.Upgrades, Connections: s.cfg.Connections}
+	v := Verdict{Upgrades: s.cfg.Upgrades, Connections: s.cfg.Connections, Hedge: s.cfg.Hedge}
 	now, err := s.launch(ctx, 1)
 	if err != nil {
 		return v, err

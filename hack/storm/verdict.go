@@ -28,6 +28,7 @@ func (f Footprint) Descriptors() int {
 // Verdict is everything that a storm has seen.
 type Verdict struct {
 	Upgrades, Connections int
+	Hedge                 bool
 	// Clients are their last reports; Moved says how many connections are other sockets than before the first upgrade.
 	Clients []boltclient.Report
 	Moved   int
@@ -76,7 +77,19 @@ func (v Verdict) reconnects() int64 {
 	return v.sum(func(r boltclient.Report) int64 { return r.Reconnects })
 }
 func (v Verdict) duplicates() int64 {
-	return v.sum(func(r boltclient.Report) int64 { return r.Duplicates }) + v.Repeated
+	n := v.sum(func(r boltclient.Report) int64 { return r.Duplicates })
+	if v.Hedge {
+		return n // the servers may have got one again
+	}
+	return n + v.Repeated
+}
+
+// executed is what the servers did once: without what the sidecars have sent again.
+func (v Verdict) executed() int64 {
+	if v.Hedge {
+		return v.Executed + v.Repeated - v.Handovers.Again
+	}
+	return v.Executed
 }
 func (v Verdict) requests() int64 {
 	return v.sum(func(r boltclient.Report) int64 { return r.Requests })
@@ -98,7 +111,8 @@ func (v Verdict) Why() []string {
 	bad(v.resets() > 0, "resets=%d", v.resets())
 	bad(v.reconnects() > 0, "reconnects=%d", v.reconnects())
 	bad(v.duplicates() > 0, "duplicates=%d", v.duplicates())
-	bad(v.Executed != v.sent(), "the clients sent %d messages, the servers got %d", v.sent(), v.Executed)
+	bad(v.executed() != v.sent(), "the clients sent %d messages, the servers got %d", v.sent(), v.executed())
+	bad(v.Hedge && v.Handovers.Hedges == 0, "nothing was hedged")
 	bad(v.BadChecksums > 0, "the servers saw %d bad checksums", v.BadChecksums)
 	bad(v.ServerResets > 0, "the servers saw %d resets", v.ServerResets)
 	bad(v.Moved > 0, "%d connections are other sockets than before", v.Moved)
@@ -139,9 +153,13 @@ func (v Verdict) String() string {
 	if v.Foreign > maxForeign {
 		judged = fmt.Sprintf("no,_others_used_%.0f%%_of_the_machine", 100*v.Foreign)
 	}
+	again := ""
+	if v.Hedge {
+		again = fmt.Sprintf(" again=%d hedges=%d", v.Handovers.Again, v.Handovers.Hedges)
+	}
 	return fmt.Sprintf("storm: %s upgrades=%d connections=%d requests=%d failed=%d resets=%d reconnects=%d duplicates=%d same_sockets=%d "+
-		"fds=%d/%d goroutines=%d/%d heap_kb=%d/%d p99_steady_ms=%.2f p99_upgrade_ms=%.2f freeze_p99_under_10ms=%d/%d moved=%d latencies_judged=%s mean_upgrade_s=%.2f slowest_upgrade_s=%.2f",
+		"fds=%d/%d goroutines=%d/%d heap_kb=%d/%d p99_steady_ms=%.2f p99_upgrade_ms=%.2f freeze_p99_under_10ms=%d/%d moved=%d latencies_judged=%s mean_upgrade_s=%.2f slowest_upgrade_s=%.2f%s",
 		word, v.Upgrades, v.Connections, v.requests(), v.failed(), v.resets(), v.reconnects(), v.duplicates(), v.Connections-v.Moved,
 		v.First.Descriptors(), v.Last.Descriptors(), v.First.Goroutines, v.Last.Goroutines, v.First.Heap/1024, v.Last.Heap/1024,
-		v.SteadyP99, v.UpgradeP99, v.Handovers.Swift, v.Handovers.Done, v.Handovers.Moved, judged, v.Total/float64(max(v.Upgrades, 1)), v.Slowest)
+		v.SteadyP99, v.UpgradeP99, v.Handovers.Swift, v.Handovers.Done, v.Handovers.Moved, judged, v.Total/float64(max(v.Upgrades, 1)), v.Slowest, again)
 }

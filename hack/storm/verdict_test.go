@@ -55,7 +55,12 @@ func TestVerdict(t *testing.T) {
 		"a descriptor left":            {func(v *Verdict) { v.Last.Kinds = map[string]int{"socket": 511, "anon_inode": 10} }, "descriptors went from 520 "},
 		"a goroutine left":             {func(v *Verdict) { v.Last.Goroutines++ }, "goroutines went from 14 to 15"},
 		"a heap that grows":            {func(v *Verdict) { v.Last.Heap += v.Last.Heap / 5 }, "heap went"},
-		"slow upgrades":                {func(v *Verdict) { v.UpgradeP99 = 30 }, "p99 went from 12.00 to 30.00"},
+		"hedged requests are done again": {func(v *Verdict) {
+			v.Hedge, v.Executed, v.Repeated, v.Handovers.Again, v.Handovers.Hedges = true, 1048, 2, 20, 15
+		}, ""},
+		"a hedged request too often": {func(v *Verdict) { v.Hedge, v.Handovers.Again, v.Handovers.Hedges = true, 20, 20 }, "sent 1030 messages, the servers got 1010"},
+		"no request hedged":          {func(v *Verdict) { v.Hedge = true }, "nothing was hedged"},
+		"slow upgrades":              {func(v *Verdict) { v.UpgradeP99 = 30 }, "p99 went from 12.00 to 30.00"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

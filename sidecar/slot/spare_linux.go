@@ -180,6 +180,9 @@ func (d *desk) receive(conn *net.UnixConn) {
 		return
 	}
 	if m.Kind == kindAsk {
+		if m.FD >= 0 {
+			_ = unix.Close(m.FD)
+		}
 		d.answer(conn)
 		return
 	}

@@ -1,5 +1,5 @@
 'use strict';
-// The stock HTTP server of Node.js. Argument: port.
+// The stock HTTP server of Node.js. Arguments: port, and how late every second page of /hedged is, in milliseconds.
 
 const http = require('http');
 const { createHash } = require('crypto');
@@ -44,6 +44,13 @@ const pages = {
   // /see tells what the request looked like.
   async see(req, res) {
     res.end(`${req.method} ${req.url} HTTP/${req.httpVersion} host=${req.headers.host} te=${req.headers['transfer-encoding']}\n`);
+  },
+  // /hedged/7 is "text 7", late or not. Each is told, and whether the client has waited for it.
+  async hedged(req, res, what) {
+    console.log(`took text-${what}`);
+    res.on('close', () => res.writableFinished || console.log(`called off text-${what}`));
+    await pause(what % 2 === 0 ? Number(process.argv[3]) : 0);
+    res.end(`text ${what}\n`);
   },
   // /trace tells the context that it is in, by the names of B3.
   async trace(req, res) {

@@ -23,6 +23,9 @@ type Config struct {
 	// Delay is how long a request is worked on before it is answered. It keeps requests pending, so that something is
 	// there to be lost.
 	Delay time.Duration
+	// SlowEvery lets one of so many requests take Slow instead; 0 none.
+	SlowEvery int
+	Slow      time.Duration
 	// Payload is how many bytes an answer carries besides its identity.
 	Payload int
 }
@@ -59,6 +62,7 @@ type Server struct {
 	requests, oneways, heartbeats  atomic.Int64
 	duplicates, badSums            atomic.Int64
 	broken, resets, accepted, live atomic.Int64
+	begun                          atomic.Int64 // requests, for SlowEvery
 
 	mu     sync.Mutex
 	closed bool
@@ -226,11 +230,15 @@ func (s *Server) frame(f wire.Frame, out *writer) bool {
 		Header:  s.header,
 		Content: wire.AppendReplyContent(nil, reply, s.payload),
 	}
-	if s.cfg.Delay <= 0 {
+	delay := s.cfg.Delay
+	if s.cfg.SlowEvery > 0 && s.begun.Add(1)%int64(s.cfg.SlowEvery) == 0 {
+		delay = s.cfg.Slow
+	}
+	if delay <= 0 {
 		out.add(answer)
 		return true
 	}
-	time.AfterFunc(s.cfg.Delay, func() {
+	time.AfterFunc(delay, func() {
 		out.add(answer)
 		out.flush()
 	})

@@ -6,6 +6,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 
 /** The ledger that servers offer. */
 public class Books implements Ledger {
+    /** How long every second call of slow takes, whatever its client says, and none the others; each is told. Negative for none of that. */
+    private static final int LATE = Integer.getInteger("interop.late", -1);
+
     private final Set<Integer> ids = ConcurrentHashMap.newKeySet();
     private final AtomicInteger calls = new AtomicInteger();
 
@@ -32,8 +35,11 @@ public class Books implements Ledger {
 
     @Override
     public String slow(String text, int ms) {
+        if (LATE >= 0) {
+            System.out.println("took " + text);
+        }
         try {
-            Thread.sleep(ms);
+            Thread.sleep(LATE < 0 ? ms : text.hashCode() % 2 == 0 ? LATE : 0);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
