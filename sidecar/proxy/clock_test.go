@@ -20,8 +20,20 @@ func clockFrom() loop.Clock {
 // skipped is an engine whose clock can be put forward, with a function that does it.
 func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
+	e, skip := skippable(t, generation)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	return e, skip
+}
+
+// skippable is the same without a configuration.
+func skippable(t *testing.T, generation int64) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
 	var skip atomic.Int64
-	set, start := &sockets.Set{}, time.Now()
+	start := time.Now()
+	set := &sockets.Set{}
 	t.Cleanup(set.Release)
 	e, err := proxy.New(proxy.Options{
 		Generation: generation, Sockets: set, NodeID: "test",
@@ -34,10 +46,6 @@ func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine,
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
 	return e, func(d time.Duration) {
 		skip.Add(int64(d))
 		e.Stats() // the loops look at the clock
