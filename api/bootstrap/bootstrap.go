@@ -34,7 +34,8 @@ type Bootstrap struct {
 	Slot *Slot `json:"slot,omitempty"`
 	// Loops is the number of event loops; 0 means 1 in place and min(2, CPUs) otherwise.
 	Loops int `json:"loops,omitempty"`
-	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default.
+	// MemoryLimitBytes is what GOMEMLIMIT is set to; 0 leaves the runtime's default. A quarter of it bounds what large frames may
+	// hold; with 0 a quarter of what its group may have, or the machine has.
 	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
 	// Overload says what is left out when the sidecar is short of something; nil means the defaults.
 	Overload *Overload `json:"overload,omitempty"`

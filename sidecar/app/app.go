@@ -126,7 +126,7 @@ func prepare(o Options) (*app, error) {
 	}
 	a.engine, err = proxy.New(proxy.Options{
 		Loops: a.boot.Loops, Generation: a.boot.Node.Generation, NodeID: a.boot.Node.ID,
-		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: a.boot.MemoryLimitBytes / 4, Tracing: a.tracing(), AccessLog: a.log, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
+		Namespace: a.boot.Node.Namespace, Zone: a.boot.Node.Zone, LargeBytes: largeBytes(a.boot.MemoryLimitBytes, &overload.Reader{}), Tracing: a.tracing(), AccessLog: a.log, Sockets: a.set, Clock: o.Clock, Log: o.Log.WithName("proxy"),
 	})
 	if err != nil {
 		return nil, err

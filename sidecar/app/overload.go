@@ -57,6 +57,9 @@ func (a *app) manager(r *overload.Reader, o *bootstrap.Overload) *overload.Manag
 	return overload.New(cfg)
 }
 
+// largeBytes is how much large frames may hold: a quarter of what the process may have, or of what there is when it was not told.
+func largeBytes(limit int64, r *overload.Reader) int64 { return cmp.Or(limit, r.Total()) / 4 }
+
 // handing says that a handover goes on, to or from this process.
 func (a *app) handing() bool {
 	a.mu.Lock()

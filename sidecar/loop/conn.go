@@ -51,6 +51,9 @@ type Conn struct {
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
 	progress   time.Duration // when the kernel last took something
+	begun      time.Duration // when the peer began with what in has, or when that had last grown by much
+	mark       int           // how much it was then
+	last       Timer         // armed while the connection is to be closed and its peer does not read
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
 	layer      *layer        // nil without a cipher
@@ -230,6 +233,7 @@ func (c *Conn) keep(all []byte, taken int) {
 		c.in = nil
 		return
 	}
+	c.leaves(len(rest), taken)
 	c.in = append(c.loop.pool.Grow(c.in[:0], len(rest)), rest...)
 }
 
@@ -257,6 +261,7 @@ func (c *Conn) readLarge() (n, room int, err error) {
 
 // settleLarge keeps what the handler did not take of a large buffer.
 func (c *Conn) settleLarge(taken int) {
+	c.leaves(len(c.in)-taken, taken)
 	rest := copy(c.in, c.in[taken:])
 	c.in = c.in[:rest]
 	if rest <= readBuffer/2 { // a small rest does not keep a large buffer: it is not charged any more
@@ -288,6 +293,10 @@ func (c *Conn) Reread() {
 	all := c.in
 	c.in = nil
 	taken := c.Handler.Data(c, all)
+	if taken == 0 && !c.closed {
+		c.in = all
+		return
+	}
 	c.keep(all, taken)
 	c.loop.pool.Give(all)
 }
@@ -325,6 +334,9 @@ func (c *Conn) watch() {
 	if want == c.want {
 		return
 	}
+	if want&^c.want&unix.EPOLLIN != 0 {
+		c.begun = c.loop.now // what is left is asked for only now
+	}
 	if err := c.loop.poller.modify(c.fd, c.token, c.gen, want); err != nil {
 		c.Close(err)
 		return
@@ -359,6 +371,7 @@ func (c *Conn) Close(why error) {
 }
 
 func (c *Conn) release() {
+	c.loop.Cancel(&c.last)
 	c.charge(0)
 	c.loop.pool.Give(c.in)
 	c.loop.pool.Give(c.out)

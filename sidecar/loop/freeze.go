@@ -28,6 +28,7 @@ type Image struct {
 // to it is kept. The image shares its buffers.
 func (c *Conn) Freeze() Image {
 	c.loop.poller.remove(c.fd)
+	c.loop.Cancel(&c.last)
 	c.frozen = true
 	if c.layer != nil {
 		c.seal()
@@ -66,7 +67,7 @@ func (c *Conn) Thaw() error {
 	if c.paused || c.eof {
 		c.want = 0
 	}
-	c.progress = c.loop.now
+	c.progress, c.begun, c.mark = c.loop.now, c.loop.now, len(c.in)
 	if c.blocked = c.Unsent() > 0; c.blocked {
 		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}
@@ -76,6 +77,7 @@ func (c *Conn) Thaw() error {
 	}
 	if c.finished || c.lingering {
 		c.touch()
+		c.linger()
 	}
 	if c.owed {
 		c.Replay()

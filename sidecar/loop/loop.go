@@ -54,6 +54,7 @@ type Loop struct {
 	last  [256]byte // for the last record of a connection
 
 	reads, writes uint64
+	slow          uint64
 	idle, parked  atomic.Int64 // how long it had nothing to do, and since when it has nothing; 0 while it works
 
 	stopped bool
@@ -191,6 +192,9 @@ func (l *Loop) Pool() *Pool { return &l.pool }
 
 // Calls is the number of read and write system calls so far.
 func (l *Loop) Calls() (reads, writes uint64) { return l.reads, l.writes }
+
+// Slow is the number of connections so far that were to be closed, and whose peers did not take the last bytes.
+func (l *Loop) Slow() uint64 { return l.slow }
 
 // Each calls fn for every open connection. fn may close the connection it is given, and no other.
 func (l *Loop) Each(fn func(*Conn)) { l.table.each(fn) }

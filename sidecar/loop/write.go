@@ -2,6 +2,7 @@ package loop
 
 import (
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,10 +70,33 @@ func (c *Conn) FinishWrite() {
 	c.touch()
 }
 
-// CloseAfterWrite closes the connection when everything that is queued has reached the kernel.
+// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them.
+const lastPatience = 60 * time.Second
+
+// CloseAfterWrite closes the connection when everything that is queued has reached the kernel, and with ErrSlow when the peer
+// takes nothing of it for lastPatience.
 func (c *Conn) CloseAfterWrite() {
 	c.lingering = true
 	c.touch()
+	c.linger()
+}
+
+// linger sets a connection its deadline that is to be closed and whose peer does not read.
+func (c *Conn) linger() {
+	if c.lingering && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
+		c.last.Owner = c
+		c.loop.Start(&c.last, lastPatience)
+	}
+}
+
+// Expire ends the connection, unless its peer has taken something meanwhile.
+func (c *Conn) Expire() {
+	if left := lastPatience - c.Stalled(); left > 0 {
+		c.loop.Start(&c.last, left)
+		return
+	}
+	c.loop.slow++
+	c.Close(ErrSlow)
 }
 
 func (c *Conn) flush() {
@@ -98,6 +122,7 @@ func (c *Conn) flush() {
 			c.out = c.out[:copy(c.out, c.out[n:])]
 			c.blocked = true
 			c.watch()
+			c.linger()
 			return
 		}
 		c.loop.pool.Give(c.out)

@@ -8,7 +8,7 @@ import (
 )
 
 // Formats of the kernel: cgroups(7) for /proc/self/cgroup, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst for
-// a group's files, proc_pid_status(5) for the process's own.
+// a group's files, proc_pid_status(5) for the process's own, proc_meminfo(5) for the machine's.
 
 // group is a control group that bounds memory, of either version.
 type group struct {
@@ -80,10 +80,16 @@ func sumOf(stat []byte, names []string) (sum int64) {
 	return sum
 }
 
-// anonymous reads how many bytes of a process's memory are in no file, from its status.
-func anonymous(status []byte) int64 {
-	for line := range bytes.Lines(status) {
-		rest, found := bytes.CutPrefix(line, []byte("RssAnon:"))
+// Lines of a process's status and of the machine's meminfo: its memory that is in no file, and what the kernel has to give.
+const (
+	anonymous  = "RssAnon:"
+	everything = "MemTotal:"
+)
+
+// kilobytes reads the line that begins with name, as bytes.
+func kilobytes(b []byte, name string) int64 {
+	for line := range bytes.Lines(b) {
+		rest, found := bytes.CutPrefix(line, []byte(name))
 		if !found {
 			continue
 		}

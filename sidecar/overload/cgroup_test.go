@@ -72,6 +72,30 @@ func TestMemoryIsFound(t *testing.T) {
 	}
 }
 
+// TestWhatThereIs is the machine's memory, or the group's.
+func TestWhatThereIs(t *testing.T) {
+	const machine = "MemTotal:          4000 kB\nMemFree: 12 kB\n"
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  int64
+	}{
+		"a machine":                  {map[string]string{"/proc/meminfo": machine, "/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "max\n"}, 4000 << 10},
+		"a container":                {map[string]string{"/proc/meminfo": machine, "/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "2048\n"}, 2048},
+		"one that may have too much": {map[string]string{"/proc/meminfo": machine, "/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "5000000\n"}, 4000 << 10},
+		"a container alone":          {map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "2048\n"}, 2048},
+		"nothing is known":           {nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (&Reader{Root: write(t, tc.files)}).Total(); got != tc.want {
+				t.Errorf("%d bytes, want %d", got, tc.want)
+			}
+		})
+	}
+	if got := (&Reader{}).Total(); got < 1<<20 {
+		t.Errorf("here there are %d bytes", got)
+	}
+}
+
 func TestGarbageIsNoUse(t *testing.T) {
 	if got := (heap{free: 10, objects: 100, live: 60}).idle(); got != 50 {
 		t.Errorf("idle %d, want 50", got)
@@ -144,7 +168,7 @@ func FuzzFiles(f *testing.F) {
 		if n := sumOf(b, unreclaimable); n < 0 {
 			t.Errorf("%d bytes are used", n)
 		}
-		if n := anonymous(b); n < 0 {
+		if n := kilobytes(b, anonymous); n < 0 {
 			t.Errorf("%d bytes are used", n)
 		}
 	})

@@ -62,7 +62,7 @@ func (r *Reader) tightest() (worst Reading) {
 			worst = one
 		}
 	}
-	take(anonymous(r.file("/proc/self/status")), r.Bound)
+	take(kilobytes(r.file("/proc/self/status"), anonymous), r.Bound)
 	if !r.looked {
 		r.looked = true
 		r.group = r.find()
@@ -71,6 +71,18 @@ func (r *Reader) tightest() (worst Reading) {
 		take(sumOf(r.file(path.Join(g.dir, "memory.stat")), g.used), groupLimit(r.file(path.Join(g.dir, g.limit))))
 	}
 	return worst
+}
+
+// Total is how many bytes of memory there are for this process: the machine's, or what its group may have when that is less; 0 when
+// nobody says.
+func (r *Reader) Total() int64 {
+	total := kilobytes(r.file("/proc/meminfo"), everything)
+	if g := r.find(); g != nil {
+		if limit := groupLimit(r.file(path.Join(g.dir, g.limit))); total == 0 || limit < total {
+			total = limit
+		}
+	}
+	return total
 }
 
 // find returns the narrowest group with a bound; nil when there is none.

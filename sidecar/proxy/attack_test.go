@@ -20,6 +20,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/loop"
 	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 	"github.com/axlemesh/axle/sidecar/sockets"
@@ -153,25 +154,11 @@ func TestComplaintsAreFew(t *testing.T) {
 	addr := freePort(t)
 	lines := &atomic.Int64{}
 	start := time.Now()
-	e, err := proxy.New(proxy.Options{
-		Generation: 1, Sockets: &sockets.Set{}, NodeID: "test", Clock: func() time.Duration { return time.Since(start) },
-		Log: funcr.New(func(_, args string) {
-			if strings.Contains(args, "broke the protocol") {
-				lines.Add(1)
-			}
-		}, funcr.Options{}),
+	e := complaining(t, 0, httpSnapshot(addr, nobody(t)), func(line string) {
+		if strings.Contains(line, "broke the protocol") {
+			lines.Add(1)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Stop)
-	if err := e.Apply(httpSnapshot(addr, nobody(t))); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
 	const clients = 200
 	for range clients {
 		rawHTTP(t, addr, "\x00")
@@ -182,6 +169,56 @@ func TestComplaintsAreFew(t *testing.T) {
 	}
 	if n := e.Stats().Malformed; n != clients {
 		t.Errorf("%d were refused, want %d", n, clients)
+	}
+}
+
+// complaining is an engine that tells each line of its log, and keeps large bytes of large frames.
+func complaining(t *testing.T, large int64, s *config.Snapshot, tell func(line string)) *proxy.Engine {
+	t.Helper()
+	start, set := time.Now(), &sockets.Set{}
+	t.Cleanup(set.Release)
+	e, err := proxy.New(proxy.Options{
+		Generation: 1, Sockets: set, NodeID: "test", LargeBytes: large, Clock: func() time.Duration { return time.Since(start) },
+		Log: funcr.New(func(_, args string) { tell(args) }, funcr.Options{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	return e
+}
+
+// TestALargeFrameThatFindsNoRoom ends its connection, and the log says why. Others go on, also those that hold the room.
+func TestALargeFrameThatFindsNoRoom(t *testing.T) {
+	addr := freePort(t)
+	lines := make(chan string, 100)
+	e := complaining(t, 6<<20, snapshot(addr, serve(t, nil)), func(line string) { lines <- line })
+	large := string(frame(1, 9, echoService, make([]byte, 7<<19)))
+	first, second := dialTCP(t, addr), dialTCP(t, addr)
+	say(t, e, first, large[:3<<20])
+	go func() { _, _ = io.WriteString(second, large[:3<<20]) }()
+	until(t, "there is no room", func() bool { return e.Stats().Downstream[config.Outbound] == 1 })
+	if n := e.Stats().Malformed; n != 1 {
+		t.Errorf("%d are counted as malformed, want 1", n)
+	}
+	until(t, "the log says why", func() bool { return len(lines) > 0 })
+	if line := <-lines; !strings.Contains(line, `"on"="out"`) || !strings.Contains(line, loop.ErrBudget.Error()) {
+		t.Errorf("the log says %s", line)
+	}
+	if m, err := askOnce(t, addr, frame(1, 7, echoService, nil)); err != nil || m.id != 7 || m.status != 0 {
+		t.Errorf("a small request gets %+v, %v", m, err)
+	}
+	_ = first.SetDeadline(time.Now().Add(20 * time.Second))
+	write(t, first, []byte(large[3<<20:]))
+	if m, err := readMessage(bufio.NewReader(first)); err != nil || m.id != 9 || m.status != 0 {
+		t.Errorf("the large one gets %d with status %d, %v", m.id, m.status, err)
 	}
 }
 

@@ -76,7 +76,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 	}
 	out = w.frozenAccepted(b, w.frozenHTTP2(b, w.frozenHTTP(b, out)))
 	for _, d := range b.downs {
-		w.loop.Cancel(&d.patience)
+		d.stop()
 		out = append(out, w.frozenConn(d.conn, &connState{role: rpcRole(roleDownstream, d.from.Protocol), listener: *d.from}))
 	}
 	return out
@@ -149,7 +149,7 @@ func (w *worker) thaw(b *frozen) {
 		for _, frame := range d.takeHeld() {
 			w.give(d, frame)
 		}
-		d.hurry()
+		d.start()
 	}
 }
 

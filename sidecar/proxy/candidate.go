@@ -306,7 +306,7 @@ func (w *worker) activate(batch []restored) {
 		case r.pair != nil:
 			r.pair.carryOn()
 		case r.down != nil:
-			r.down.hurry()
+			r.down.start()
 		case r.client != nil:
 			r.client.start()
 		case r.http2Up != nil:

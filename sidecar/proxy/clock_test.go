@@ -20,16 +20,27 @@ func clockFrom() loop.Clock {
 // skipped is an engine whose clock can be put forward, with a function that does it.
 func skipped(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
-	return timed(t, generation, s, clockFrom())
+	return served(t, s, clockFrom(), generation)
 }
 
 // still is one whose clock goes in no other way.
 func still(t *testing.T, generation int64, s *config.Snapshot) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
-	return timed(t, generation, s, func() time.Duration { return time.Hour })
+	return served(t, s, func() time.Duration { return time.Hour }, generation)
 }
 
-func timed(t *testing.T, generation int64, s *config.Snapshot, clock loop.Clock) (*proxy.Engine, func(time.Duration)) {
+func served(t *testing.T, s *config.Snapshot, clock loop.Clock, generation int64) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
+	e, skip := skippable(t, generation, clock)
+	if err := e.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	e.Serve()
+	return e, skip
+}
+
+// skippable is the same without a configuration.
+func skippable(t *testing.T, generation int64, clock loop.Clock) (*proxy.Engine, func(time.Duration)) {
 	t.Helper()
 	var skip atomic.Int64
 	set := &sockets.Set{}
@@ -45,10 +56,6 @@ func timed(t *testing.T, generation int64, s *config.Snapshot, clock loop.Clock)
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	if err := e.Apply(s); err != nil {
-		t.Fatal(err)
-	}
-	e.Serve()
 	return e, func(d time.Duration) {
 		skip.Add(int64(d))
 		e.Stats() // the loops look at the clock

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
 )
@@ -23,6 +25,7 @@ type downstream struct {
 	held   [][]byte   // answers that came while its connection was frozen
 
 	patience loop.Timer // armed while much is unread
+	pieces   pieces
 }
 
 func (w *worker) newDownstream(id uint64, from *config.Listener) *downstream {
@@ -37,8 +40,17 @@ func (d *downstream) Connected(*loop.Conn) {}
 
 // Data takes every complete frame.
 func (d *downstream) Data(c *loop.Conn, b []byte) int {
-	return d.w.frames(c, b, d.from.Protocol, d.from.Name, d)
+	taken := d.w.frames(c, b, d.from.Protocol, d.from.Name, d)
+	if taken < len(b) {
+		d.pieces.watch(c, d)
+	}
+	return taken
 }
+
+// midway is in a frame.
+func (d *downstream) midway() (time.Duration, bool) { return d.conn.Unfinished() }
+
+func (d *downstream) tooLate() { d.w.malformed(d.conn, d.from.Name, errPieces) }
 
 func (d *downstream) frame(f rpcFrame) {
 	switch f.kind {
@@ -61,7 +73,7 @@ func (d *downstream) Drained(*loop.Conn) {}
 // Closed forgets the client; answers that are still to come are dropped.
 func (d *downstream) Closed(_ *loop.Conn, why error) {
 	d.gone = true
-	d.w.loop.Cancel(&d.patience)
+	d.stop()
 	delete(d.w.downs, d.id)
 	d.w.closed(d.from, why)
 	if d.w.moving {
@@ -84,6 +96,20 @@ func (d *downstream) write(frame []byte) {
 		return
 	}
 	d.hurry()
+}
+
+// stop ends the clocks, start lets them run after Thaw or Restore.
+func (d *downstream) stop() {
+	d.w.loop.Cancel(&d.patience)
+	d.pieces.stop()
+}
+
+func (d *downstream) start() {
+	if d.conn.Closed() {
+		return
+	}
+	d.hurry()
+	d.pieces.resume(d.conn, d)
 }
 
 // hurry looks at a client again, after a while, that has much to read.

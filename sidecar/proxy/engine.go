@@ -239,6 +239,7 @@ func (e *Engine) Stats() Stats {
 				w.count.Received[d], w.count.Sent[d] = t.Read, t.Written
 			}
 			s.add(&w.count)
+			s.Slow += w.loop.Slow()
 			for d := range w.open {
 				s.Downstream[d] += w.open[d]
 			}

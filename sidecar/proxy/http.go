@@ -12,6 +12,7 @@ import (
 // Statuses of the answers that are our own.
 const (
 	httpNoRoute        = 404
+	httpRequestTimeout = 408
 	httpTooMany        = 429
 	httpNotImplemented = 501
 	httpBadGateway     = 502
@@ -34,6 +35,7 @@ type httpClient struct {
 	busy   bool          // in Data: what is left there is shown again by itself
 	asked  bool          // it has sent something that is no preface of HTTP/2
 	over   bool          // refused: the connection closes after our answer, and what else comes is dropped
+	pieces pieces        // of a head
 }
 
 // exchange is one request and its response, on the way.
@@ -81,6 +83,7 @@ func (c *httpClient) Data(conn *loop.Conn, b []byte) int {
 	if may, whole := greeted(b); whole && may && !c.asked {
 		return c.upgrade(b)
 	} else if may && !c.asked {
+		c.pieces.watch(conn, c)
 		return 0
 	}
 	return c.takeAll(conn, b)
@@ -105,7 +108,7 @@ func (c *httpClient) takeAll(conn *loop.Conn, b []byte) int {
 	return taken
 }
 
-// wait stops reading when nothing that comes can be used now.
+// wait stops reading when nothing that comes can be used now. Else a head has to be complete before long.
 func (c *httpClient) wait() {
 	switch {
 	case c.x.stalls():
@@ -113,7 +116,27 @@ func (c *httpClient) wait() {
 	case c.full():
 		c.conn.Pause()
 		c.conn.TellDrained()
+	case !c.x.active:
+		c.pieces.watch(c.conn, c)
 	}
+}
+
+// midway is in a head, or HTTP/2's preface.
+func (c *httpClient) midway() (time.Duration, bool) {
+	if c.x.active || c.over {
+		return 0, false
+	}
+	return c.conn.Unfinished()
+}
+
+// tooLate answers a client that does not finish a head; on a listener of HTTP/2 in its words.
+func (c *httpClient) tooLate() {
+	if c.from.Protocol != config.HTTP2 {
+		c.reject(httpRequestTimeout, errPieces)
+		return
+	}
+	to := c.greet()
+	to.tooLate()
 }
 
 // full says that the client has to read before its next request is: who asks and never reads would have its answers pile up here.
@@ -265,14 +288,19 @@ func httpLastHop(method []byte) int {
 	return 405
 }
 
-// malformed refuses what no client may send: with an answer, if none has begun, and without reading on.
+// malformed refuses what no client may send.
 func (c *httpClient) malformed(why error) {
-	c.w.count.Malformed++
-	c.w.complain("refusing a client that broke the protocol", "on", c.from.Name, why)
 	status := 400
 	if format := (*http1.FormatError)(nil); errors.As(why, &format) {
 		status = format.Status
 	}
+	c.reject(status, why)
+}
+
+// reject ends a client that broke the protocol: with an answer, if none has begun, and without reading on.
+func (c *httpClient) reject(status int, why error) {
+	c.w.count.Malformed++
+	c.w.complain("refusing a client that broke the protocol", "on", c.from.Name, why)
 	c.x.drop()
 	if !c.x.answered {
 		c.x.code = CodeOf(status)
@@ -325,6 +353,7 @@ func (c *httpClient) Drained(*loop.Conn) {
 // Closed gives up the exchange.
 func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
+	c.pieces.stop()
 	c.x.drop()
 	if c.x.tunnel {
 		c.x.ended(FlagNone)

@@ -56,13 +56,16 @@ type http2Wire struct {
 	blocked []*http2Pipe // whose bytes wait for this connection
 	spare   []*http2Pipe // memory for blocked
 	relaxed time.Duration
-	dead    bool // broken: what comes is dropped
-	due     bool // flush: a window was, of what is being read
+	block   uint32        // as the protocol's Midway
+	since   time.Duration // when it began
+	dead    bool          // broken: what comes is dropped
+	due     bool          // flush: a window was, of what is being read
 }
 
 // read takes every complete frame of b and gives what it means to event.
 func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err error) {
-	if now := h.w.loop.Now(); now-h.relaxed >= time.Second {
+	now := h.w.loop.Now()
+	if now-h.relaxed >= time.Second {
 		h.relaxed = now
 		h.proto.Relax()
 	}
@@ -94,7 +97,25 @@ func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err erro
 		h.due = false
 		h.flush() // once, however many small windows have come: each would look at every stream
 	}
+	if block := h.proto.Midway(); block != h.block {
+		h.block, h.since = block, now
+	}
 	return taken, nil
+}
+
+// midway is in a frame, in a header block, or in what has to come first.
+func (h *http2Wire) midway() (since time.Duration, ok bool) {
+	switch {
+	case h.dead:
+		return 0, false
+	case h.w.http2.moved:
+		return 0, true // nothing is read for now
+	}
+	since, ok = h.conn.Unfinished()
+	if h.block != 0 {
+		return max(since, h.w.loop.Now()-h.since), true
+	}
+	return since, ok
 }
 
 // broken ends the connection of a peer that broke the protocol, and tells it why.

@@ -155,3 +155,17 @@ func (w *worker) giveUpDials() {
 		}
 	}
 }
+
+// endMoveHTTP2 goes on with what has stayed here.
+func (w *worker) endMoveHTTP2() {
+	if !w.http2.moved {
+		return
+	}
+	w.http2.moved = false
+	for _, c := range w.clients {
+		c.waits()
+	}
+	for _, c := range w.http2.clients {
+		c.start()
+	}
+}

@@ -18,6 +18,7 @@ type http2Client struct {
 	rested time.Duration // since when it has no stream, if it has none
 	heads  int           // bytes of clientHeads that are taken
 	caller caller
+	pieces pieces
 }
 
 func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
@@ -27,11 +28,6 @@ func (w *worker) newHTTP2Client(id uint64, from *config.Listener) *http2Client {
 	return c
 }
 
-func (c *http2Client) greet() {
-	c.w.scratch = c.proto.Start(false, c.w.scratch[:0])
-	c.conn.Write(c.w.scratch)
-}
-
 // greeted says that b, with which a client begins, may be HTTP/2's preface; whole that it is.
 func greeted(b []byte) (may, whole bool) {
 	n := min(len(b), len(http2.Preface))
@@ -39,13 +35,14 @@ func greeted(b []byte) (may, whole bool) {
 }
 
 // upgrade goes on with HTTP/2 on a connection that was taken for HTTP/1 until now.
-func (c *httpClient) upgrade(b []byte) int {
-	w, conn := c.w, c.conn
-	delete(w.clients, conn.ID)
-	to := w.newHTTP2Client(conn.ID, c.from)
-	to.conn, conn.Handler = conn, to
-	to.greet()
-	return to.Data(conn, b)
+func (c *httpClient) upgrade(b []byte) int { return c.greet().Data(c.conn, b) }
+
+func (c *httpClient) greet() *http2Client {
+	to := c.w.newHTTP2Client(c.conn.ID, c.from)
+	c.become(to)
+	to.w.scratch = to.proto.Start(false, to.w.scratch[:0])
+	to.conn.Write(to.w.scratch)
+	return to
 }
 
 // Connected is not called for accepted connections.
@@ -59,11 +56,21 @@ func (c *http2Client) Data(conn *loop.Conn, b []byte) int {
 	}
 	taken, err := c.read(b, c.event)
 	if err != nil {
-		c.broken(c.from.Name, err)
-		c.giveUp()
+		c.fail(err)
+	}
+	if taken < len(b) || c.block != 0 {
+		c.pieces.watch(conn, c)
 	}
 	return taken
 }
+
+// fail ends the connection of a client that broke the protocol.
+func (c *http2Client) fail(why error) {
+	c.broken(c.from.Name, why)
+	c.giveUp()
+}
+
+func (c *http2Client) tooLate() { c.fail(errPieces) }
 
 func (c *http2Client) event(t *http2.Turn) {
 	if t.Kind == http2.Headers {
@@ -127,6 +134,7 @@ func (c *http2Client) Drained(*loop.Conn) { c.flush() }
 // Closed gives up all exchanges.
 func (c *http2Client) Closed(conn *loop.Conn, why error) {
 	delete(c.w.http2.clients, conn.ID)
+	c.pieces.stop()
 	c.giveUp()
 	c.w.closed(c.from, why)
 }

@@ -135,10 +135,15 @@ func (u *http2Up) unqueue(x *http2Exchange) {
 func (u *http2Up) Data(_ *loop.Conn, b []byte) int {
 	taken, err := u.read(b, u.event)
 	if err != nil {
-		u.broken(u.cluster.name, err)
-		u.giveUp(err)
+		u.fail(err)
 	}
 	return taken
+}
+
+// fail ends the connection to an endpoint that broke the protocol.
+func (u *http2Up) fail(why error) {
+	u.broken(u.cluster.name, why)
+	u.giveUp(why)
 }
 
 func (u *http2Up) event(t *http2.Turn) {
@@ -256,9 +261,10 @@ func (u *http2Up) Expire() {
 	case !u.conn.Open(), !u.proto.Settled():
 		u.conn.Close(errConnectTimeout)
 		return
+	case late(u.midway()):
+		u.fail(errPieces)
 	case u.leaving && u.load() == 0:
-		u.conn.Close(loop.ErrSlow) // it does not even take what was left to say
-		return
+		u.next()
 	case u.load() == 0 && u.w.loop.Now()-u.used >= idleFor:
 		u.leave()
 	}

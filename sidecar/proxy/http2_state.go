@@ -100,6 +100,7 @@ func (w *worker) frozenHTTP2(b *frozen, out []handover.Conn) []handover.Conn {
 		}))
 	}
 	for _, c := range b.http2Clients {
+		c.pieces.stop()
 		out = append(out, w.frozenConn(c.conn, &connState{role: roleHTTP2Client, listener: *c.from, http2: c.state()}))
 	}
 	return out
@@ -222,6 +223,7 @@ func (c *http2Client) start() {
 	c.flush()
 	c.conn.Resume()
 	c.conn.Reread()
+	c.pieces.resume(c.conn, c)
 }
 
 func (w *worker) releaseHTTP2(b *frozen) {
@@ -254,20 +256,6 @@ func (x *http2Exchange) release() {
 	x.claim.release()
 }
 
-// endMoveHTTP2 goes on with what has stayed here.
-func (w *worker) endMoveHTTP2() {
-	if !w.http2.moved {
-		return
-	}
-	w.http2.moved = false
-	for _, c := range w.clients {
-		c.waits()
-	}
-	for _, c := range w.http2.clients {
-		c.start()
-	}
-}
-
 func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
 	c := w.clusterNamed(s.cluster)
 	up := &http2Up{cluster: c, opened: true, leaving: s.leaving, used: w.loop.Now()}
@@ -293,6 +281,7 @@ func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
 		c.release()
 		return restored{}, fmt.Errorf("client connection %x: %w", s.image.ID, err)
 	}
+	c.block, c.since = c.proto.Midway(), w.loop.Now()
 	c.conn = w.loop.Restore(fd, s.image, c)
 	return restored{conn: c.conn, http2Client: c}, nil
 }

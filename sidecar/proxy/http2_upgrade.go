@@ -114,6 +114,7 @@ func (c *httpClient) http2Fields(req *http1.Request) *http2.Fields {
 // become makes to the handler of the connection.
 func (c *httpClient) become(to *http2Client) {
 	w, conn := c.w, c.conn
+	c.pieces.stop()
 	delete(w.clients, conn.ID)
 	w.http2.clients[conn.ID] = to
 	to.w, to.conn, conn.Handler = w, conn, to

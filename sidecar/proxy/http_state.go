@@ -83,9 +83,10 @@ func (d *decoder) exchange(s *exchangeState) {
 	d.bad = d.bad || s.left < 0 || s.attempt > config.MaxAttempts
 }
 
-// state writes an HTTP client down and stops its clock.
+// state writes an HTTP client down and stops its clocks.
 func (c *httpClient) state() *connState {
 	x := &c.x
+	c.pieces.stop()
 	s := &connState{role: roleHTTPClient, listener: *c.from}
 	s.exchange = exchangeState{over: c.over, active: x.active}
 	if !x.active {

@@ -20,10 +20,11 @@ const whole = 1 << 16
 const retryAfter = 1
 
 // Connections that an overload closes have had nothing to do for so long: towards endpoints that costs a new one, and a
-// client may just be sending a request.
+// client may just be sending a request. One that does not read has taken nothing for so long.
 const (
 	idleEndpoint = time.Second
 	idleClient   = 5 * time.Second
+	stuckClient  = 30 * time.Second
 )
 
 // Relieve does what an overload asks for. It returns at once; loops close what is idle when they come to it.
@@ -122,7 +123,7 @@ func (w *worker) closeIdle() {
 		}
 	}
 	for _, c := range w.clients {
-		if c.conn.Stalled() >= lastPatience {
+		if c.conn.Stalled() >= stuckClient {
 			w.count.Slow++
 			c.x.flag = FlagSlow
 			c.conn.Close(loop.ErrSlow)

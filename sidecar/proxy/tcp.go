@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"errors"
 	"net/netip"
-	"time"
 
 	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/loop"
@@ -11,9 +11,6 @@ import (
 
 // highWater is how much may wait for one side before reading from the other pauses, until it is all gone.
 const highWater = 256 << 10
-
-// lastPatience is how long the last bytes of a pair may wait for a peer that takes none of them.
-const lastPatience = 30 * time.Second
 
 // pair is a client's plain connection and the one to an endpoint that belongs to it. Bytes go straight through, a FIN in
 // one direction too; a connection that breaks takes the other with it. A pair that has ended stays until its last bytes
@@ -147,21 +144,8 @@ func (p *pair) unreachable(why error) {
 	p.end(why)
 }
 
-// Expire: the endpoint took too long to accept, or a peer does not take the last bytes.
-func (p *pair) Expire() {
-	if !p.over {
-		p.up.Close(errConnectTimeout)
-		return
-	}
-	for _, c := range p.legs() {
-		if c.Stalled() >= lastPatience {
-			p.w.count.Slow++
-			p.flag = FlagSlow
-			c.Close(loop.ErrSlow)
-		}
-	}
-	p.settle(nil)
-}
+// Expire: the endpoint took too long to accept.
+func (p *pair) Expire() { p.up.Close(errConnectTimeout) }
 
 // legs are the connections that are not closed.
 func (p *pair) legs() []*loop.Conn {
@@ -228,6 +212,9 @@ func (s side) Closed(c *loop.Conn, why error) {
 	if !s.client && s.up == c {
 		s.claim.release()
 	}
+	if errors.Is(why, loop.ErrSlow) {
+		s.flag = FlagSlow
+	}
 	switch {
 	case s.over:
 		s.settle(why)
@@ -263,18 +250,15 @@ func (p *pair) end(why error) {
 
 // settle looks after a pair that has ended: it is gone when both connections are.
 func (p *pair) settle(why error) {
-	switch {
-	case len(p.legs()) > 0:
-		p.w.loop.Start(&p.timeout, lastPatience)
-	case p.w.pairs[p.down.ID] == p:
-		p.w.loop.Cancel(&p.timeout)
-		delete(p.w.pairs, p.down.ID)
-		if e := p.line; e != nil {
-			e.In, e.Out = p.down.Totals()
-		}
-		p.account.end(p.w, 0, p.flag)
-		p.w.closed(p.from, why)
+	if len(p.legs()) > 0 || p.w.pairs[p.down.ID] != p {
+		return
 	}
+	delete(p.w.pairs, p.down.ID)
+	if e := p.line; e != nil {
+		e.In, e.Out = p.down.Totals()
+	}
+	p.account.end(p.w, 0, p.flag)
+	p.w.closed(p.from, why)
 }
 
 // state describes one of the pair's connections. Of a pair that has ended only bytes to send are left, whoever they are

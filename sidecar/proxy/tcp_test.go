@@ -34,6 +34,13 @@ func lastBytes(t *testing.T, e *proxy.Engine, addr netip.AddrPort, ln net.Listen
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Fatal(err)
 	}
+	size = fill(t, e, conn)
+	return client, size
+}
+
+// fill writes to conn, an endpoint's, until its client's connection takes no more, and closes it.
+func fill(t *testing.T, e *proxy.Engine, conn net.Conn) (size int) {
+	t.Helper()
 	for full := 0; full < 3; { // the kernel holds no more for the client, and that is no moment before a write
 		if full == 0 {
 			n, err := conn.Write(bytes.Repeat([]byte("a"), 32<<10))
@@ -59,7 +66,7 @@ func lastBytes(t *testing.T, e *proxy.Engine, addr netip.AddrPort, ln net.Listen
 		}
 		return true
 	})
-	return client, size
+	return size
 }
 
 func listenTCP(t *testing.T) net.Listener {
@@ -120,7 +127,11 @@ func TestAClientThatNeverReadsItsLastBytesIsClosed(t *testing.T) {
 	ln, addr := listenTCP(t), freePort(t)
 	e, skip := skipped(t, 1, tcpSnapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
 	lastBytes(t, e, addr, ln)
-	skip(40 * time.Second)
+	skip(59 * time.Second)
+	if n := e.Stats().Downstream[config.Inbound]; n != 1 {
+		t.Error("it is closed although it may only be slow")
+	}
+	skip(2 * time.Second)
 	until(t, "the client is closed", func() bool { return e.Stats().Downstream[config.Inbound] == 0 })
 	if n := e.Stats().Slow; n != 1 {
 		t.Errorf("slow = %d, want 1", n)

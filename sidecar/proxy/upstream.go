@@ -302,10 +302,11 @@ func (u *upConn) Expire() {
 	case !u.conn.Open():
 		u.conn.Close(errConnectTimeout)
 		return
-	case u.leaving && u.load() == 0 && u.conn.Stalled() >= beatEvery:
-		u.w.count.Slow++
-		u.conn.Close(loop.ErrSlow) // it does not even take what was left to say
+	case late(u.conn.Unfinished()):
+		u.w.malformed(u.conn, u.cluster.name, errPieces)
 		return
+	case u.leaving && u.load() == 0:
+		u.leaveIfIdle()
 	case u.load() == 0 && now-u.used >= idleFor:
 		u.leave()
 	case now-u.heard >= beatEvery:
@@ -349,6 +350,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.leaving = true
 	u.leavePlace()
 	u.host.Conns = without(u.host.Conns, u)
+	w.starved(u.cluster.name, why)
 	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", address.String(u.host.Addr),
 			"waiting", u.slots.Len(), "reason", why.Error())

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/netip"
 	"sync/atomic"
 
@@ -242,6 +243,7 @@ func (w *worker) givenAway(from *config.Listener) {
 func (w *worker) closed(from *config.Listener, why error) {
 	w.givenAway(from)
 	w.engine.checkLeft()
+	w.starved(from.Name, why)
 	if why != nil {
 		w.engine.log.V(1).Info("client connection ended", "listener", from.Name, "reason", why.Error())
 	}
@@ -289,4 +291,12 @@ func (w *worker) malformed(c *loop.Conn, where string, why error) {
 	w.count.Malformed++
 	w.complain("closing a connection whose peer broke the protocol", "on", where, why)
 	c.Close(why)
+}
+
+// starved says why a connection was closed, if there was no room for what its peer had begun.
+func (w *worker) starved(where string, why error) {
+	if errors.Is(why, loop.ErrBudget) {
+		w.count.Malformed++
+		w.complain("closed a connection whose message is large", "on", where, why)
+	}
 }

@@ -79,6 +79,20 @@ func (c *Conn) Take(b []byte, t *Turn) (n int, err error) {
 	return n, err
 }
 
+// first is what Midway says of the peer's first SETTINGS: it is no stream.
+const first = 1 << 31
+
+// Midway names what the peer has begun and what may take several frames: the stream of a header block, or first; 0 for nothing.
+func (c *Conn) Midway() uint32 {
+	switch {
+	case c.head.open:
+		return c.head.stream
+	case !c.settled:
+		return first
+	}
+	return 0
+}
+
 // greet takes the client's preface.
 func (c *Conn) greet(b []byte) (int, error) {
 	n := min(len(b), len(Preface))

@@ -1,0 +1,196 @@
+package loop_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/axlemesh/axle/sidecar/loop"
+)
+
+// farewell writes much to whoever says something, and is done with it.
+type farewell struct{ echo }
+
+func (*farewell) Data(c *loop.Conn, b []byte) int {
+	c.Write(make([]byte, 32<<20))
+	c.CloseAfterWrite()
+	return len(b)
+}
+
+// skipping starts a loop whose clock can be put forward.
+func skipping(t *testing.T) (*loop.Loop, func(time.Duration)) {
+	t.Helper()
+	var ahead atomic.Int64
+	now := clock()
+	l, err := loop.New(func() time.Duration { return now() + time.Duration(ahead.Load()) }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run() }()
+	t.Cleanup(func() {
+		l.Stop()
+		if err := <-ended; err != nil {
+			t.Errorf("loop: %v", err)
+		}
+	})
+	return l, func(d time.Duration) {
+		ahead.Add(int64(d))
+		for range 2 { // it looks at the clock, and has seen to what was due
+			l.Call(func() {})
+		}
+	}
+}
+
+// unsent is how much waits for the peer of the only connection; -1 when there is none.
+func unsent(l *loop.Loop) (n int) {
+	n = -1
+	l.Call(func() { l.Each(func(c *loop.Conn) { n = c.Unsent() }) })
+	return n
+}
+
+func standsStill(l *loop.Loop) {
+	for last := -2; last != unsent(l); time.Sleep(50 * time.Millisecond) {
+		last = unsent(l)
+	}
+}
+
+// TestLastBytesHaveADeadline, which what the kernel takes puts off, and which begins anew elsewhere.
+func TestLastBytesHaveADeadline(t *testing.T) {
+	l, skip := skipping(t)
+	e := &farewell{echo{closed: make(chan error, 1)}}
+	addr := listen(t, l, func() loop.Handler { return e })
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for unsent(l) <= 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		standsStill(l)
+		skip(59 * time.Second)
+		before := unsent(l)
+		if before <= 0 {
+			t.Fatal("it is closed although it may only be slow")
+		}
+		for piece := make([]byte, 64<<10); unsent(l) >= before; {
+			if _, err := io.ReadFull(conn, piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	standsStill(l)
+	to, skipTo := skipping(t)
+	skip(59 * time.Second)
+	move(t, l, to, e)
+	skip(time.Hour)
+	skipTo(59 * time.Second)
+	if unsent(to) <= 0 {
+		t.Fatal("it is closed although it has only just come")
+	}
+	skipTo(2 * time.Second)
+	if why := <-e.closed; !errors.Is(why, loop.ErrSlow) {
+		t.Errorf("closed: %v, want %v", why, loop.ErrSlow)
+	}
+	slow := uint64(0)
+	if to.Call(func() { slow = to.Slow() }); slow != 1 {
+		t.Errorf("slow = %d, want 1", slow)
+	}
+}
+
+// TestAFrozenConnectionHasNoDeadline: it may be somebody else's.
+func TestAFrozenConnectionHasNoDeadline(t *testing.T) {
+	l, skip := skipping(t)
+	e := &farewell{echo{closed: make(chan error, 1)}}
+	addr := listen(t, l, func() loop.Handler { return e })
+	conn, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for unsent(l) <= 0 {
+		time.Sleep(time.Millisecond)
+	}
+	l.Call(func() { l.Each(func(c *loop.Conn) { c.Freeze() }) })
+	skip(2 * time.Minute)
+	if unsent(l) <= 0 {
+		t.Error("it is closed")
+	}
+	l.Call(func() { l.Each(func(c *loop.Conn) { _ = c.Thaw() }) })
+	skip(61 * time.Second)
+	if why := <-e.closed; !errors.Is(why, loop.ErrSlow) {
+		t.Errorf("closed: %v, want %v", why, loop.ErrSlow)
+	}
+}
+
+// thirds takes 3 bytes at a time.
+type thirds struct{ echo }
+
+func (*thirds) Data(_ *loop.Conn, b []byte) int { return len(b) / 3 * 3 }
+
+// TestUnfinished: what is left has waited since it came, since it has last grown by much, or since it is asked for.
+func TestUnfinished(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fds[1]) }()
+	l, skip := skipping(t)
+	var c *loop.Conn
+	l.Call(func() { c, err = l.Add(fds[0], 1, &thirds{echo{closed: make(chan error, 1)}}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := uint64(0)
+	say := func(n int) {
+		if _, err := unix.Write(fds[1], bytes.Repeat([]byte("x"), n)); err != nil {
+			t.Fatal(err)
+		}
+		read += uint64(n)
+		for have := uint64(0); have < read; {
+			l.Call(func() { have, _ = c.Totals() })
+		}
+	}
+	want := func(what string, seconds int) {
+		t.Helper()
+		var since time.Duration
+		ok := false
+		l.Call(func() { since, ok = c.Unfinished() })
+		if ok != (seconds >= 0) || int(since.Seconds()) != max(seconds, 0) {
+			t.Errorf("%s: %v, %t; want %d s", what, since, ok, seconds)
+		}
+	}
+	want("nothing was read", -1)
+	say(4)
+	skip(10 * time.Second)
+	want("one byte is left", 10)
+	say(1)
+	skip(10 * time.Second)
+	want("two are left", 20)
+	say(2)
+	skip(10 * time.Second)
+	want("one is left of the next", 10)
+	l.Call(c.Pause)
+	want("reading is paused", -1)
+	l.Call(c.Resume)
+	want("and goes on", 0)
+	skip(10 * time.Second)
+	l.Call(c.Reread)
+	want("nothing was taken when it was shown again", 10)
+	say(2)
+	want("all was taken", -1)
+}

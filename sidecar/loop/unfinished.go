@@ -1,0 +1,22 @@
+package loop
+
+import "time"
+
+// Unfinished says for how long the peer is in the middle of what it says: what was read and not taken has waited since, and has not
+// grown by much. ok is false when all was taken, or reading is paused.
+func (c *Conn) Unfinished() (since time.Duration, ok bool) {
+	if len(c.in) == 0 || c.paused {
+		return 0, false
+	}
+	return c.loop.now - c.begun, true
+}
+
+// much is by how much a message has to grow to count as one that goes on.
+const much = 64 << 10
+
+// leaves notes that left bytes were read and not taken, behind those that were.
+func (c *Conn) leaves(left, taken int) {
+	if len(c.in) == 0 || taken > 0 || left-c.mark >= much {
+		c.begun, c.mark = c.loop.now, left
+	}
+}
