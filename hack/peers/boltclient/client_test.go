@@ -150,7 +150,7 @@ func TestEachMisdeedIsCounted(t *testing.T) {
 			t.Parallel()
 			_, addr := server(t, boltserver.Config{})
 			m := startMeddler(t, addr, tc.meddle)
-			c, stop := run(t, Config{Connections: 4, InFlight: 4, Rate: 40, Direct: m.ln.Addr().String(), Timeout: 300 * time.Millisecond})
+			c, stop := run(t, Config{Connections: 4, InFlight: 4, Rate: 40, Direct: m.ln.Addr().String(), Timeout: 2 * time.Second})
 			until(t, c, "10 answers", func(r Report) bool { return r.Requests >= 10 })
 			m.armed.Store(true)
 			until(t, c, "the misdeed", func(r Report) bool {
