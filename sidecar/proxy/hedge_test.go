@@ -183,6 +183,9 @@ func TestAHedgedRequestEnds(t *testing.T) {
 			shots := []*shot{x.shot(), x.shot()}
 			a.leave()
 			if p == config.HTTP1 { // it may only have finished writing: it is waited for what it has asked
+				if got := x.answer(a); !strings.Contains(got, "context canceled") {
+					t.Errorf("the client has got %q", got)
+				}
 				shots[1].do <- "ok"
 				shots = shots[:1]
 			}
