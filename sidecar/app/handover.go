@@ -109,7 +109,11 @@ func (c candidate) inherit(lastGood []byte) (*config.Snapshot, error) {
 		return nil, nil
 	}
 	from, err := xds.Read(lastGood)
-	if err != nil {
+	switch {
+	case err != nil && c.app.xds == nil: // a configuration of its own is all that it needs
+		c.app.Log.Error(err, "The configuration of the serving process is not understood")
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("read the configuration of the serving process: %w", err)
 	}
 	if c.app.xds != nil {

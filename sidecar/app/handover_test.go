@@ -36,4 +36,11 @@ func TestACandidateRefusesToLoseAListener(t *testing.T) {
 	if snap, err := (candidate{app: &app{}}).inherit(lastGood); snap == nil || err != nil {
 		t.Errorf("without a control plane: %v", err)
 	}
+	later := append([]byte("axle-xds\x02"), lastGood...)
+	if _, err := c.inherit(later); err == nil {
+		t.Error("it takes over what it cannot read")
+	}
+	if snap, err := (candidate{app: &app{}}).inherit(later); snap != nil || err != nil {
+		t.Errorf("without a control plane, and of a later format: %v", err)
+	}
 }

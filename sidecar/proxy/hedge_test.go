@@ -183,6 +183,9 @@ func TestAHedgedRequestEnds(t *testing.T) {
 			shots := []*shot{x.shot(), x.shot()}
 			a.leave()
 			if p == config.HTTP1 { // it may only have finished writing: it is waited for what it has asked
+				if got := x.answer(a); !strings.Contains(got, "context canceled") {
+					t.Errorf("the client has got %q", got)
+				}
 				shots[1].do <- "ok"
 				shots = shots[:1]
 			}
@@ -282,21 +285,27 @@ func TestAHedgeWaitsForAConnection(t *testing.T) {
 				time.Sleep(2 * slowFor) // a second connection is opening, unless it was the first
 				first.do <- what
 				var got string
+				var more uint64
 				for end := time.After(10 * time.Second); got == ""; {
 					select {
 					case s := <-x.shots: // the endpoint that can be reached gets them all
+						more++
 						s.do <- "ok"
 					case got = <-a.answers:
 					case <-end:
 						t.Fatal("no answer")
 					}
 				}
+				for ; len(x.shots) > 0; more++ { // one beside the first, where the other endpoint has failed already
+					(<-x.shots).do <- "ok"
+				}
 				if got != "200 "+first.at {
 					t.Errorf("answer %q", got)
 				}
 				x.rested(a)
-				if n := endsOf(x.e.Stats(), x.host(), "r"); n.all != 1 || n.answered != 1 {
-					t.Errorf("the route counts %+v", n)
+				s := x.e.Stats()
+				if n := endsOf(s, x.host(), "r"); n.all != 1 || n.answered != 1 || s.Retried != more {
+					t.Errorf("the route counts %+v; %d retries, want %d", n, s.Retried, more)
 				}
 			})
 		}

@@ -110,9 +110,12 @@ func (f *http2First) event(t *http2.Turn) {
 	}
 }
 
-// lost drops a try that has failed. The other one is waited for, and not alone for ever.
+// lost drops a try that has failed. The other one is waited for, and not alone for ever; one that was not sent is a retry like any other.
 func (f *http2First) lost() {
 	x := f.x
+	if x.sent == nil {
+		x.w.retried(x.cluster, x.goal.span)
+	}
 	if f.drop(); !x.wake.timer.Armed() {
 		x.watchTry()
 	}

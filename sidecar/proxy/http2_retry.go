@@ -110,12 +110,14 @@ func (x *http2Exchange) watchTry() {
 }
 
 // again gives the try up that x is in, and lets it be sent once more, if that is wanted and allowed. processed says that the
-// endpoint may have done what it was asked.
+// endpoint may have done what it was asked. The later of two tries counts when it is sent.
 func (x *http2Exchange) again(wanted, processed bool) bool {
 	if !x.may(wanted, processed) {
 		return false
 	}
-	x.w.retried(x.cluster, x.goal.span)
+	if x.first == nil {
+		x.w.retried(x.cluster, x.goal.span)
+	}
 	x.rewind()
 	x.wake.start(true, x.goal.route.plan.pause(x.attempt+1))
 	return true

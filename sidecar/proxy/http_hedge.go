@@ -104,9 +104,12 @@ func (f *httpFirst) take(b []byte) int {
 	return len(b)
 }
 
-// lost drops a try that has failed. The other one is waited for, and not alone for ever.
+// lost drops a try that has failed. The other one is waited for, and not alone for ever; one that was not sent is a retry like any other.
 func (f *httpFirst) lost() {
 	x := f.x
+	if !x.sent {
+		x.client.w.retried(x.cluster, x.goal.span)
+	}
 	if f.drop(); x.up != nil && x.sent && !x.turn.timer.Armed() {
 		x.turn.start(x, turnTry, x.goal.retry().PerTry)
 	}

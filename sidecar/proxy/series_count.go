@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -120,8 +121,38 @@ func (c *SeriesCount) at(code Code, flag Flag, add bool) *uint64 {
 	return &c.Codes[len(c.Codes)-1].N
 }
 
+// plus is both together.
+func (c SeriesCount) plus(more SeriesCount) SeriesCount {
+	c.Codes = slices.Clone(c.Codes)
+	for _, one := range more.Codes {
+		*c.at(one.Code, one.Flag, true) += one.N
+	}
+	for i := range c.Latency {
+		c.Latency[i] += more.Latency[i]
+	}
+	c.Total += more.Total
+	return c
+}
+
 // seriesCounts are added up like counters. What is in them is shared by copies: nothing changes it in place.
 type seriesCounts map[SeriesName]SeriesCount
+
+// UnmarshalJSON adds up what this build has one name for: a later one may tell it apart.
+func (all *seriesCounts) UnmarshalJSON(b []byte) error {
+	var written map[string]SeriesCount
+	if err := json.Unmarshal(b, &written); err != nil {
+		return err
+	}
+	*all = make(seriesCounts, len(written))
+	for text, c := range written {
+		var name SeriesName
+		if err := name.UnmarshalText([]byte(text)); err != nil {
+			return err
+		}
+		(*all)[name] = (*all)[name].plus(c)
+	}
+	return nil
+}
 
 func (all seriesCounts) add(o seriesCounts) seriesCounts {
 	if len(o) == 0 {
@@ -132,16 +163,7 @@ func (all seriesCounts) add(o seriesCounts) seriesCounts {
 		sum = seriesCounts{}
 	}
 	for name, more := range o {
-		c := sum[name]
-		c.Codes = slices.Clone(c.Codes)
-		for _, one := range more.Codes {
-			*c.at(one.Code, one.Flag, true) += one.N
-		}
-		for i := range c.Latency {
-			c.Latency[i] += more.Latency[i]
-		}
-		c.Total += more.Total
-		sum[name] = c
+		sum[name] = sum[name].plus(more)
 	}
 	return sum
 }

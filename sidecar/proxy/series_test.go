@@ -102,17 +102,20 @@ func TestSeriesTravel(t *testing.T) {
 	}
 }
 
-// TestCountersOfALaterBuild: what this build has no name for does not keep it from taking over.
+// TestCountersOfALaterBuild: what this build has no name for does not keep it from taking over, and is counted together.
 func TestCountersOfALaterBuild(t *testing.T) {
-	const later = `{"Series":{"outbound\nhttp3\nshop.demo\nall":{"Codes":[{"Code":"200","Flag":"tired","N":2}]}},"More":1}`
+	const later = `{"Series":{
+		"outbound\nhttp3\nshop.demo\nall":{"Codes":[{"Code":"200","Flag":"tired","N":2},{"Code":"200","Flag":"bored","N":1}],"Latency":[3],"Total":7},
+		"outbound\nhttp4\nshop.demo\nall":{"Codes":[{"Code":"200","Flag":"tired","N":4}],"Latency":[4],"Total":5}},"More":1}`
 	var c Counters
 	if err := json.Unmarshal([]byte(later), &c); err != nil {
 		t.Fatal(err)
 	}
-	for name, one := range c.Series {
-		if name.Protocol.String() != Other || one.Codes[0].Flag.String() != Other || one.Ended() != 2 {
-			t.Errorf("%+v: %+v", name, one)
-		}
+	want := seriesCounts{{config.Outbound, spokens, RouteName{"shop.demo", "all"}}: {
+		Codes: []CodeCount{{CodeOf(200), flags, 7}}, Latency: Latency{7}, Total: 12,
+	}}
+	if diff := cmp.Diff(want, c.Series); diff != "" || spokens.String() != Other || flags.String() != Other {
+		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
 
