@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,6 +107,46 @@ func TestLastBytesHaveADeadline(t *testing.T) {
 	slow := uint64(0)
 	if to.Call(func() { slow = to.Slow() }); slow != 1 {
 		t.Errorf("slow = %d, want 1", slow)
+	}
+}
+
+// TestLastBytesWaitForWhoReadsSlowly: one that reads all the time stays, although the kernel asks for more only when it has got rid of
+// a good part of what it holds, which takes minutes.
+func TestLastBytesWaitForWhoReadsSlowly(t *testing.T) {
+	l, skip := skipping(t)
+	e := &farewell{echo{closed: make(chan error, 1)}}
+	addr := listen(t, l, func() loop.Handler { return e })
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<10) })
+	}}
+	conn, err := small.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for unsent(l) <= 0 {
+		time.Sleep(time.Millisecond)
+	}
+	standsStill(l)
+	for range 20 {
+		if _, err := io.ReadFull(conn, make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond) // until the kernel knows
+		skip(20 * time.Second)
+	}
+	standsStill(l)
+	if unsent(l) <= 0 {
+		t.Fatal("it is closed although it reads")
+	}
+	for range 6 {
+		skip(15 * time.Second)
+	}
+	if why := <-e.closed; !errors.Is(why, loop.ErrSlow) {
+		t.Errorf("closed: %v, want %v", why, loop.ErrSlow)
 	}
 }
 
