@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,7 @@ func TestWhatIsBegunHasToComeWhole(t *testing.T) {
 					give(t, e, to)
 					e, skip = to, skipTo
 				case "comes back":
+					skip(40 * time.Second)
 					aborted(t, e, func() {})
 				}
 				skip(40 * time.Second)
@@ -123,6 +125,7 @@ func TestIdleClientsStay(t *testing.T) {
 		request, reply string
 	}{
 		"HTTP/1": {config.HTTP1, []string{"GET / HT", "TP/1.1\r\nHost: nobody\r\n\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
+		"HTTP/1, an empty line behind a request": {config.HTTP1, []string{"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
 		"HTTP/2": {config.HTTP2, []string{settled[:5], settled[5:30], settled[30:]}, request.String(), "\x00\x00\x00\x01"},
 		"Bolt":   {config.Bolt, []string{string(frame(2, 1, "nobody", nil)[:9]), string(frame(2, 1, "nobody", nil)[9:])}, string(frame(1, 7, "nobody", nil)), "\x00\x00\x00\x07"},
 	} {
@@ -169,6 +172,50 @@ func TestALargeFrameThatGetsOnStays(t *testing.T) {
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if m, err := readMessage(bufio.NewReader(conn)); err != nil || m.id != 9 || m.status != 0 {
 		t.Errorf("the answer is %d with status %d, %v", m.id, m.status, err)
+	}
+}
+
+// uploads is a client of HTTP/2 in the middle of a frame of a body, whose rest is returned.
+func uploads(t *testing.T, e *proxy.Engine, addr netip.AddrPort) (conn net.Conn, rest string) {
+	t.Helper()
+	s := newHTTP2Script()
+	s.headers(1, false, 0, ":method= POST", ":scheme= http", ":authority= shop.demo", ":path= /")
+	_ = s.WriteData(1, true, make([]byte, 10_000))
+	all := http2Pieces(func(*http2Script) {}) + s.String()
+	conn = dialTCP(t, addr)
+	say(t, e, conn, all[:len(all)-9000])
+	return conn, all[len(all)-9000:]
+}
+
+// TestASlowUploadStays over HTTP/2 as over HTTP/1, also when its client stops for minutes in the middle of a frame, and through an
+// upgrade.
+func TestASlowUploadStays(t *testing.T) {
+	for _, what := range []string{"stays", "moves", "comes back"} {
+		t.Run(what, func(t *testing.T) {
+			o, addr := newOrigin(t, statusOnly(http.StatusOK)), freePort(t)
+			e, skip := skipped(t, 1, http2Snapshot(addr, o.addr))
+			conn, rest := uploads(t, e, addr)
+			switch what {
+			case "moves":
+				to, skipTo := skippable(t, 2, clockFrom())
+				give(t, e, to)
+				e, skip = to, skipTo
+			case "comes back":
+				aborted(t, e, func() {})
+			}
+			for len(rest) > 0 {
+				for range 3 {
+					skip(50 * time.Second)
+				}
+				n := min(len(rest), 3000)
+				say(t, e, conn, rest[:n])
+				rest = rest[n:]
+			}
+			until(t, "it is answered", func() bool { return e.Stats().Answered[config.Outbound] == 1 })
+			if n := e.Stats().Malformed; n != 0 {
+				t.Errorf("%d are counted as malformed", n)
+			}
+		})
 	}
 }
 
