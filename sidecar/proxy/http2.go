@@ -122,6 +122,12 @@ func (h *http2Wire) midway() (since time.Duration, ok bool) {
 	return since, ok
 }
 
+// late says that the peer does not finish what it has begun.
+func (h *http2Wire) late() bool {
+	since, ok := h.midway()
+	return late(h.conn, since, ok)
+}
+
 // broken ends the connection of a peer that broke the protocol, and tells it why.
 func (h *http2Wire) broken(where string, why error) {
 	if errors.Is(why, loop.ErrSlow) {

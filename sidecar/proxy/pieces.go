@@ -13,8 +13,11 @@ const wholeWithin = 60 * time.Second
 
 var errPieces = errors.New("what it has begun is not complete after " + wholeWithin.String())
 
-// late says that a peer has been in the middle of what it says for too long.
-func late(since time.Duration, ok bool) bool { return ok && since >= wholeWithin }
+// late says that the peer of c has been in the middle of what it says for too long, and that it is not we who have not read on:
+// a process that has stood still finds what has come meanwhile together with its timers.
+func late(c *loop.Conn, since time.Duration, ok bool) bool {
+	return ok && since >= wholeWithin && !c.Unread()
+}
 
 // speaker is a client whose messages may come in pieces.
 type speaker interface {
@@ -58,9 +61,9 @@ func (p *pieces) stop() {
 func (p *pieces) Expire() {
 	since, ok := p.of.midway()
 	switch {
-	case late(since, ok):
+	case late(p.conn, since, ok):
 		p.of.tooLate()
 	case ok:
-		p.conn.Loop().Start(&p.timer, wholeWithin-since)
+		p.conn.Loop().Start(&p.timer, max(wholeWithin-since, time.Second))
 	}
 }

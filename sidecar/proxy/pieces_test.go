@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -216,6 +217,38 @@ func TestASlowUploadStays(t *testing.T) {
 				t.Errorf("%d are counted as malformed", n)
 			}
 		})
+	}
+}
+
+// TestWhatWeHaveNotReadIsNotLate: a sidecar that has stood still for minutes, and finds timers that are over, reads first.
+func TestWhatWeHaveNotReadIsNotLate(t *testing.T) {
+	var standstill sync.Mutex
+	now, ahead := clockFrom(), time.Duration(0)
+	addr := freePort(t)
+	e, _ := served(t, snapshot(addr, serve(t, nil)), func() time.Duration {
+		standstill.Lock()
+		defer standstill.Unlock()
+		return now() + ahead
+	}, 1)
+	conn, whole := dialTCP(t, addr), string(frame(1, 9, echoService, make([]byte, 1000)))
+	say(t, e, conn, whole[:20])
+	var others []net.Conn
+	for range 16 {
+		others = append(others, dialTCP(t, addr))
+	}
+	until(t, "all are there", func() bool { return e.Stats().Downstream[config.Outbound] == 17 })
+	time.Sleep(20 * time.Millisecond)
+	standstill.Lock()
+	for _, c := range others {
+		write(t, c, []byte{1}) // every loop begins to read
+	}
+	time.Sleep(50 * time.Millisecond)
+	write(t, conn, []byte(whole[20:]))
+	ahead = 2 * time.Minute
+	standstill.Unlock()
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if m, err := readMessage(bufio.NewReader(conn)); err != nil || m.id != 9 || m.status != 0 {
+		t.Errorf("the answer is %d with status %d, %v", m.id, m.status, err)
 	}
 }
 
