@@ -7,8 +7,8 @@ import (
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
-// wholeWithin is how long a client may take for what it has begun to say: a head of HTTP/1, a header block or a frame of HTTP/2, a
-// frame of Bolt or Dubbo, the last as long as it does not get on either.
+// wholeWithin is how long a client may take for what it has begun to say: a head of HTTP/1, a header block or a frame of HTTP/2
+// but for one of a body, a frame of Bolt or Dubbo, the last as long as it does not get on either.
 const wholeWithin = 60 * time.Second
 
 var errPieces = errors.New("what it has begun is not complete after " + wholeWithin.String())
