@@ -268,7 +268,9 @@ func (c *Conn) settleLarge(taken int) {
 	if rest <= readBuffer/2 { // a small rest does not keep a large buffer: it is not charged any more
 		large := c.in
 		c.in = nil
-		c.keep(large, 0)
+		if rest > 0 {
+			c.in = c.loop.pool.Append(nil, large)
+		}
 		c.loop.pool.Give(large)
 		c.charge(0)
 	}

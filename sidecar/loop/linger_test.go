@@ -235,3 +235,34 @@ func TestUnfinished(t *testing.T) {
 	say(2)
 	want("all was taken", -1)
 }
+
+// none takes nothing.
+type none struct{ echo }
+
+func (*none) Data(*loop.Conn, []byte) int { return 0 }
+
+// TestUnfinishedUnderTLS: a record that comes in pieces is no more of a message before it is whole.
+func TestUnfinishedUnderTLS(t *testing.T) {
+	l, skip := skipping(t)
+	s, c := dialSealed(t, l, &none{echo{closed: make(chan error, 1)}})
+	read := uint64(0)
+	say := func(b []byte) {
+		if _, err := s.conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		read += uint64(len(b))
+		for have := uint64(0); have < read; {
+			l.Call(func() { have, _ = c.Totals() })
+		}
+		skip(10 * time.Second)
+	}
+	say(s.session.Seal(nil, make([]byte, 60<<10)))
+	next := s.session.Seal(nil, make([]byte, 14<<10))
+	for from := 0; from < 10<<10; from += 2 << 10 {
+		say(next[from : from+2<<10])
+	}
+	var since time.Duration
+	if l.Call(func() { since, _ = c.Unfinished() }); int(since.Seconds()) != 60 {
+		t.Errorf("it is in the middle for %v, want 60 s", since)
+	}
+}
