@@ -125,10 +125,10 @@ func TestIdleClientsStay(t *testing.T) {
 		pieces         []string
 		request, reply string
 	}{
-		"HTTP/1": {config.HTTP1, []string{"GET / HT", "TP/1.1\r\nHost: nobody\r\n\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
+		"HTTP/1":                                 {config.HTTP1, []string{"GET / HT", "TP/1.1\r\nHost: nobody\r\n\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
 		"HTTP/1, an empty line behind a request": {config.HTTP1, []string{"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
-		"HTTP/2": {config.HTTP2, []string{settled[:5], settled[5:30], settled[30:]}, request.String(), "\x00\x00\x00\x01"},
-		"Bolt":   {config.Bolt, []string{string(frame(2, 1, "nobody", nil)[:9]), string(frame(2, 1, "nobody", nil)[9:])}, string(frame(1, 7, "nobody", nil)), "\x00\x00\x00\x07"},
+		"HTTP/2":                                 {config.HTTP2, []string{settled[:5], settled[5:30], settled[30:]}, request.String(), "\x00\x00\x00\x01"},
+		"Bolt":                                   {config.Bolt, []string{string(frame(2, 1, "nobody", nil)[:9]), string(frame(2, 1, "nobody", nil)[9:])}, string(frame(1, 7, "nobody", nil)), "\x00\x00\x00\x07"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := freePort(t)
