@@ -122,6 +122,9 @@ func (h *http2Wire) midway() (since time.Duration, ok bool) {
 	return since, ok
 }
 
+// again gives the peer all its time again for what it is in the middle of, after Thaw or Restore.
+func (h *http2Wire) again() { h.block, h.since = h.proto.Midway(), h.w.loop.Now() }
+
 // late says that the peer does not finish what it has begun.
 func (h *http2Wire) late() bool {
 	since, ok := h.midway()

@@ -176,6 +176,16 @@ func TestALargeFrameThatGetsOnStays(t *testing.T) {
 	}
 }
 
+// fromEndpoints is how many bytes endpoints have sent.
+func fromEndpoints(e *proxy.Engine) (n uint64) {
+	for _, c := range e.Conns() {
+		if c.Kind == "upstream" {
+			n += c.RxBytes
+		}
+	}
+	return n
+}
+
 // uploads is a client of HTTP/2 in the middle of a frame of a body, whose rest is returned.
 func uploads(t *testing.T, e *proxy.Engine, addr netip.AddrPort) (conn net.Conn, rest string) {
 	t.Helper()
@@ -185,6 +195,7 @@ func uploads(t *testing.T, e *proxy.Engine, addr netip.AddrPort) (conn net.Conn,
 	all := http2Pieces(func(*http2Script) {}) + s.String()
 	conn = dialTCP(t, addr)
 	say(t, e, conn, all[:len(all)-9000])
+	until(t, "the endpoint has spoken", func() bool { return fromEndpoints(e) > 0 })
 	return conn, all[len(all)-9000:]
 }
 
@@ -290,20 +301,12 @@ func TestAnEndpointThatDoesNotFinishIsLeft(t *testing.T) {
 	a.accept(t)
 	a.seen(t, 1)
 	endless := string(frame(0, 7, "", make([]byte, 1000)))
-	rx := func() (n uint64) {
-		for _, c := range a.e.Conns() {
-			if c.Kind == "upstream" {
-				n += c.RxBytes
-			}
-		}
-		return n
-	}
 	for n := range 4 {
 		if a.e.Stats().Upstream != 1 {
 			t.Fatalf("it is closed after %d s", n*14)
 		}
 		write(t, a.conn, []byte(endless[n:n+1]))
-		until(t, "it is read", func() bool { return rx() == uint64(n)+1 })
+		until(t, "it is read", func() bool { return fromEndpoints(a.e) == uint64(n)+1 })
 		skip(14 * time.Second)
 	}
 	for range 2 {
@@ -312,5 +315,49 @@ func TestAnEndpointThatDoesNotFinishIsLeft(t *testing.T) {
 	until(t, "it is closed", func() bool { return a.e.Stats().Upstream == 0 })
 	if n := a.e.Stats().Malformed; n != 1 {
 		t.Errorf("%d are counted as malformed, want 1", n)
+	}
+}
+
+// TestAnHTTP2EndpointThatDoesNotFinish a header block is left, whoever has its connection.
+func TestAnHTTP2EndpointThatDoesNotFinish(t *testing.T) {
+	for _, what := range []string{"stays", "moves", "comes back"} {
+		t.Run(what, func(t *testing.T) {
+			ln, addr := listenTCP(t), freePort(t)
+			e, skip := skipped(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
+			request := http2Pieces(func(s *http2Script) {
+				s.headers(1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /")
+			})
+			write(t, dialTCP(t, addr), []byte(request))
+			conn, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := block[len(http2.ClientPreface):]
+			write(t, conn, []byte(answer[:9]))
+			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadFull(conn, make([]byte, len(request))); err != nil {
+				t.Fatal(err)
+			}
+			write(t, conn, []byte(answer[9:]))
+			until(t, "it is read", func() bool { return fromEndpoints(e) == uint64(len(answer)) })
+			switch what {
+			case "moves":
+				to, skipTo := skippable(t, 2, clockFrom())
+				give(t, e, to)
+				e, skip = to, skipTo
+			case "comes back":
+				aborted(t, e, func() {})
+			}
+			for range 5 {
+				skip(11 * time.Second)
+			}
+			if n := e.Stats().Malformed; n != 0 {
+				t.Error("it is closed although there is time left")
+			}
+			for range 2 {
+				skip(15 * time.Second)
+			}
+			until(t, "it is left", func() bool { return e.Stats().Malformed == 1 })
+		})
 	}
 }
