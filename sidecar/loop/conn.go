@@ -50,10 +50,11 @@ type Conn struct {
 	burst      int32         // bytes that were queued when it was last flushed, up to a bound
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
-	progress   time.Duration // when the kernel last took something
+	progress   time.Duration // when the kernel last took something, or was seen to have got rid of something
 	begun      time.Duration // when the peer began with what in has, or when that had last grown by much
 	mark       int           // how much it was then
 	last       Timer         // armed while the connection is to be closed and its peer does not read
+	kernel     int           // bytes that were queued there when that was last looked at, while last is armed
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
 	layer      *layer        // nil without a cipher
@@ -267,7 +268,9 @@ func (c *Conn) settleLarge(taken int) {
 	if rest <= readBuffer/2 { // a small rest does not keep a large buffer: it is not charged any more
 		large := c.in
 		c.in = nil
-		c.keep(large, 0)
+		if rest > 0 {
+			c.in = c.loop.pool.Append(nil, large)
+		}
 		c.loop.pool.Give(large)
 		c.charge(0)
 	}

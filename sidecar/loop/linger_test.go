@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +110,46 @@ func TestLastBytesHaveADeadline(t *testing.T) {
 	}
 }
 
+// TestLastBytesWaitForWhoReadsSlowly: one that reads all the time stays, although the kernel asks for more only when it has got rid of
+// a good part of what it holds, which takes minutes.
+func TestLastBytesWaitForWhoReadsSlowly(t *testing.T) {
+	l, skip := skipping(t)
+	e := &farewell{echo{closed: make(chan error, 1)}}
+	addr := listen(t, l, func() loop.Handler { return e })
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<10) })
+	}}
+	conn, err := small.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for unsent(l) <= 0 {
+		time.Sleep(time.Millisecond)
+	}
+	standsStill(l)
+	for range 20 {
+		if _, err := io.ReadFull(conn, make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond) // until the kernel knows
+		skip(20 * time.Second)
+	}
+	standsStill(l)
+	if unsent(l) <= 0 {
+		t.Fatal("it is closed although it reads")
+	}
+	for range 6 {
+		skip(15 * time.Second)
+	}
+	if why := <-e.closed; !errors.Is(why, loop.ErrSlow) {
+		t.Errorf("closed: %v, want %v", why, loop.ErrSlow)
+	}
+}
+
 // TestAFrozenConnectionHasNoDeadline: it may be somebody else's.
 func TestAFrozenConnectionHasNoDeadline(t *testing.T) {
 	l, skip := skipping(t)
@@ -193,4 +234,35 @@ func TestUnfinished(t *testing.T) {
 	want("nothing was taken when it was shown again", 10)
 	say(2)
 	want("all was taken", -1)
+}
+
+// none takes nothing.
+type none struct{ echo }
+
+func (*none) Data(*loop.Conn, []byte) int { return 0 }
+
+// TestUnfinishedUnderTLS: a record that comes in pieces is no more of a message before it is whole.
+func TestUnfinishedUnderTLS(t *testing.T) {
+	l, skip := skipping(t)
+	s, c := dialSealed(t, l, &none{echo{closed: make(chan error, 1)}})
+	read := uint64(0)
+	say := func(b []byte) {
+		if _, err := s.conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		read += uint64(len(b))
+		for have := uint64(0); have < read; {
+			l.Call(func() { have, _ = c.Totals() })
+		}
+		skip(10 * time.Second)
+	}
+	say(s.session.Seal(nil, make([]byte, 60<<10)))
+	next := s.session.Seal(nil, make([]byte, 14<<10))
+	for from := 0; from < 10<<10; from += 2 << 10 {
+		say(next[from : from+2<<10])
+	}
+	var since time.Duration
+	if l.Call(func() { since, _ = c.Unfinished() }); int(since.Seconds()) != 60 {
+		t.Errorf("it is in the middle for %v, want 60 s", since)
+	}
 }

@@ -1,6 +1,10 @@
 package loop
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // Unfinished says for how long the peer is in the middle of what it says: what was read and not taken has waited since, and has not
 // grown by much. ok is false when all was taken, or reading is paused.
@@ -9,6 +13,12 @@ func (c *Conn) Unfinished() (since time.Duration, ok bool) {
 		return 0, false
 	}
 	return c.loop.now - c.begun, true
+}
+
+// Unread says that the peer has sent more than was read until now.
+func (c *Conn) Unread() bool {
+	n, err := unix.IoctlGetInt(c.fd, unix.SIOCINQ)
+	return err == nil && n > 0
 }
 
 // much is by how much a message has to grow to count as one that goes on.

@@ -70,8 +70,12 @@ func (c *Conn) FinishWrite() {
 	c.touch()
 }
 
-// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them.
-const lastPatience = 60 * time.Second
+// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them, which is looked at every
+// lastLook: the kernel asks for more only when it has got rid of a good part of what it holds.
+const (
+	lastPatience = 60 * time.Second
+	lastLook     = 15 * time.Second
+)
 
 // CloseAfterWrite closes the connection when everything that is queued has reached the kernel, and with ErrSlow when the peer
 // takes nothing of it for lastPatience.
@@ -85,14 +89,25 @@ func (c *Conn) CloseAfterWrite() {
 func (c *Conn) linger() {
 	if c.lingering && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
 		c.last.Owner = c
-		c.loop.Start(&c.last, lastPatience)
+		c.progress, c.kernel = c.loop.now, c.queued()
+		c.loop.Start(&c.last, lastLook)
 	}
+}
+
+// queued is how many bytes the kernel holds that the peer has not got.
+func (c *Conn) queued() int {
+	n, _ := unix.IoctlGetInt(c.fd, unix.SIOCOUTQ)
+	return n
 }
 
 // Expire ends the connection, unless its peer has taken something meanwhile.
 func (c *Conn) Expire() {
+	before := c.kernel
+	if c.kernel = c.queued(); c.kernel < before {
+		c.progress = c.loop.now
+	}
 	if left := lastPatience - c.Stalled(); left > 0 {
-		c.loop.Start(&c.last, left)
+		c.loop.Start(&c.last, min(left, lastLook))
 		return
 	}
 	c.loop.slow++

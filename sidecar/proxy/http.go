@@ -194,8 +194,14 @@ func throttle(from, to *loop.Conn) {
 	}
 }
 
+// emptyLine is what some clients send behind a request's body, and is no beginning of the next (RFC 9112 section 2.2).
+const emptyLine = "\r\n"
+
 // begin decodes a request's head and looks for an endpoint.
 func (c *httpClient) begin(b []byte) int {
+	if string(b) == emptyLine {
+		return len(b)
+	}
 	if !(http1.Limits{}).More(b, c.seen) {
 		return 0
 	}

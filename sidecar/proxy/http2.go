@@ -58,6 +58,7 @@ type http2Wire struct {
 	relaxed time.Duration
 	block   uint32        // as the protocol's Midway
 	since   time.Duration // when it began
+	body    uint32        // the stream of a frame of DATA that has begun
 	dead    bool          // broken: what comes is dropped
 	due     bool          // flush: a window was, of what is being read
 }
@@ -100,22 +101,34 @@ func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err erro
 	if block := h.proto.Midway(); block != h.block {
 		h.block, h.since = block, now
 	}
+	h.body = http2.Uploads(b[taken:])
 	return taken, nil
 }
 
-// midway is in a frame, in a header block, or in what has to come first.
+// midway is in a frame, in a header block, or in what has to come first. A body may take as long as it likes, here as in HTTP/1.
 func (h *http2Wire) midway() (since time.Duration, ok bool) {
 	switch {
 	case h.dead:
 		return 0, false
 	case h.w.http2.moved:
 		return 0, true // nothing is read for now
+	case h.block == 0 && h.body != 0 && h.proto.Stream(h.body) != nil:
+		return 0, true
 	}
 	since, ok = h.conn.Unfinished()
 	if h.block != 0 {
 		return max(since, h.w.loop.Now()-h.since), true
 	}
 	return since, ok
+}
+
+// again gives the peer all its time again for what it is in the middle of, after Thaw or Restore.
+func (h *http2Wire) again() { h.block, h.since = h.proto.Midway(), h.w.loop.Now() }
+
+// late says that the peer does not finish what it has begun.
+func (h *http2Wire) late() bool {
+	since, ok := h.midway()
+	return late(h.conn, since, ok)
 }
 
 // broken ends the connection of a peer that broke the protocol, and tells it why.

@@ -261,7 +261,7 @@ func (u *http2Up) Expire() {
 	case !u.conn.Open(), !u.proto.Settled():
 		u.conn.Close(errConnectTimeout)
 		return
-	case late(u.midway()):
+	case u.late():
 		u.fail(errPieces)
 	case u.leaving && u.load() == 0:
 		u.next()

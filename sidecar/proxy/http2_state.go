@@ -193,6 +193,7 @@ func (u *http2Up) start() {
 		return
 	}
 	u.join()
+	u.again()
 	u.w.loop.Start(&u.watch, beatEvery)
 	u.flush()
 	u.next()
@@ -203,6 +204,7 @@ func (c *http2Client) start() {
 	if c.conn.Closed() {
 		return
 	}
+	c.again()
 	var unsent []*http2Exchange
 	c.proto.Each(func(s *http2.Stream) {
 		x := s.Owner.(*http2Exchange)
@@ -281,7 +283,6 @@ func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
 		c.release()
 		return restored{}, fmt.Errorf("client connection %x: %w", s.image.ID, err)
 	}
-	c.block, c.since = c.proto.Midway(), w.loop.Now()
 	c.conn = w.loop.Restore(fd, s.image, c)
 	return restored{conn: c.conn, http2Client: c}, nil
 }

@@ -1,8 +1,10 @@
 package proxy_test
 
 import (
+	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,5 +114,47 @@ func TestAnEndpointThatIsLeftAndDoesNotRead(t *testing.T) {
 	until(t, "it is closed", func() bool { return e.Stats().Upstream == 0 })
 	if n := e.Stats().Slow; n != 1 {
 		t.Errorf("slow = %d, want 1", n)
+	}
+}
+
+// TestStreamsThatGoOneWayStay: a peer that has said its last is sent to for as long as the other side likes, and may rest between reads.
+func TestStreamsThatGoOneWayStay(t *testing.T) {
+	for name, hello := range map[string]string{"a pair": "", "a tunnel": "CONNECT shop.demo:80 HTTP/1.1\r\nHost: shop.demo:80\r\n\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			ln, addr := listenTCP(t), freePort(t)
+			to := ln.Addr().(*net.TCPAddr).AddrPort()
+			s := httpSnapshot(addr, to)
+			if hello == "" {
+				s = tcpSnapshot(addr, to)
+			}
+			e, skip := skipped(t, 1, s)
+			client := dialTCP(t, addr).(*net.TCPConn)
+			write(t, client, []byte(hello))
+			conn, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := client.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			size := 0
+			for full := false; !full; {
+				write(t, conn, make([]byte, 32<<10))
+				size += 32 << 10
+				time.Sleep(2 * time.Millisecond)
+				for _, c := range e.Conns() {
+					full = full || c.Kind == "downstream" && c.Unsent > 0
+				}
+			}
+			for range 3 {
+				skip(time.Hour)
+			}
+			write(t, conn, []byte("last"))
+			_ = conn.Close()
+			_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if got, err := io.ReadAll(client); err != nil || len(got) < size+4 || !strings.HasSuffix(string(got), "last") {
+				t.Errorf("%d bytes of %d have come, %v", len(got), size+4, err)
+			}
+		})
 	}
 }

@@ -7,14 +7,17 @@ import (
 	"github.com/axlemesh/axle/sidecar/loop"
 )
 
-// wholeWithin is how long a client may take for what it has begun to say: a head of HTTP/1, a header block or a frame of HTTP/2, a
-// frame of Bolt or Dubbo, the last as long as it does not get on either.
+// wholeWithin is how long a client may take for what it has begun to say: a head of HTTP/1, a header block or a frame of HTTP/2
+// but for one of a body, a frame of Bolt or Dubbo, the last as long as it does not get on either.
 const wholeWithin = 60 * time.Second
 
 var errPieces = errors.New("what it has begun is not complete after " + wholeWithin.String())
 
-// late says that a peer has been in the middle of what it says for too long.
-func late(since time.Duration, ok bool) bool { return ok && since >= wholeWithin }
+// late says that the peer of c has been in the middle of what it says for too long, and that it is not we who have not read on:
+// a process that has stood still finds what has come meanwhile together with its timers.
+func late(c *loop.Conn, since time.Duration, ok bool) bool {
+	return ok && since >= wholeWithin && !c.Unread()
+}
 
 // speaker is a client whose messages may come in pieces.
 type speaker interface {
@@ -58,9 +61,9 @@ func (p *pieces) stop() {
 func (p *pieces) Expire() {
 	since, ok := p.of.midway()
 	switch {
-	case late(since, ok):
+	case late(p.conn, since, ok):
 		p.of.tooLate()
 	case ok:
-		p.conn.Loop().Start(&p.timer, wholeWithin-since)
+		p.conn.Loop().Start(&p.timer, max(wholeWithin-since, time.Second))
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +75,7 @@ func TestWhatIsBegunHasToComeWhole(t *testing.T) {
 					give(t, e, to)
 					e, skip = to, skipTo
 				case "comes back":
+					skip(40 * time.Second)
 					aborted(t, e, func() {})
 				}
 				skip(40 * time.Second)
@@ -122,9 +125,10 @@ func TestIdleClientsStay(t *testing.T) {
 		pieces         []string
 		request, reply string
 	}{
-		"HTTP/1": {config.HTTP1, []string{"GET / HT", "TP/1.1\r\nHost: nobody\r\n\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
-		"HTTP/2": {config.HTTP2, []string{settled[:5], settled[5:30], settled[30:]}, request.String(), "\x00\x00\x00\x01"},
-		"Bolt":   {config.Bolt, []string{string(frame(2, 1, "nobody", nil)[:9]), string(frame(2, 1, "nobody", nil)[9:])}, string(frame(1, 7, "nobody", nil)), "\x00\x00\x00\x07"},
+		"HTTP/1":                                 {config.HTTP1, []string{"GET / HT", "TP/1.1\r\nHost: nobody\r\n\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
+		"HTTP/1, an empty line behind a request": {config.HTTP1, []string{"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "\r\n"}, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n", "HTTP/1.1 404 "},
+		"HTTP/2":                                 {config.HTTP2, []string{settled[:5], settled[5:30], settled[30:]}, request.String(), "\x00\x00\x00\x01"},
+		"Bolt":                                   {config.Bolt, []string{string(frame(2, 1, "nobody", nil)[:9]), string(frame(2, 1, "nobody", nil)[9:])}, string(frame(1, 7, "nobody", nil)), "\x00\x00\x00\x07"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := freePort(t)
@@ -172,6 +176,93 @@ func TestALargeFrameThatGetsOnStays(t *testing.T) {
 	}
 }
 
+// fromEndpoints is how many bytes endpoints have sent.
+func fromEndpoints(e *proxy.Engine) (n uint64) {
+	for _, c := range e.Conns() {
+		if c.Kind == "upstream" {
+			n += c.RxBytes
+		}
+	}
+	return n
+}
+
+// uploads is a client of HTTP/2 in the middle of a frame of a body, whose rest is returned.
+func uploads(t *testing.T, e *proxy.Engine, addr netip.AddrPort) (conn net.Conn, rest string) {
+	t.Helper()
+	s := newHTTP2Script()
+	s.headers(1, false, 0, ":method= POST", ":scheme= http", ":authority= shop.demo", ":path= /")
+	_ = s.WriteData(1, true, make([]byte, 10_000))
+	all := http2Pieces(func(*http2Script) {}) + s.String()
+	conn = dialTCP(t, addr)
+	say(t, e, conn, all[:len(all)-9000])
+	until(t, "the endpoint has spoken", func() bool { return fromEndpoints(e) > 0 })
+	return conn, all[len(all)-9000:]
+}
+
+// TestASlowUploadStays over HTTP/2 as over HTTP/1, also when its client stops for minutes in the middle of a frame, and through an
+// upgrade.
+func TestASlowUploadStays(t *testing.T) {
+	for _, what := range []string{"stays", "moves", "comes back"} {
+		t.Run(what, func(t *testing.T) {
+			o, addr := newOrigin(t, statusOnly(http.StatusOK)), freePort(t)
+			e, skip := skipped(t, 1, http2Snapshot(addr, o.addr))
+			conn, rest := uploads(t, e, addr)
+			switch what {
+			case "moves":
+				to, skipTo := skippable(t, 2, clockFrom())
+				give(t, e, to)
+				e, skip = to, skipTo
+			case "comes back":
+				aborted(t, e, func() {})
+			}
+			for len(rest) > 0 {
+				for range 3 {
+					skip(50 * time.Second)
+				}
+				n := min(len(rest), 3000)
+				say(t, e, conn, rest[:n])
+				rest = rest[n:]
+			}
+			until(t, "it is answered", func() bool { return e.Stats().Answered[config.Outbound] == 1 })
+			if n := e.Stats().Malformed; n != 0 {
+				t.Errorf("%d are counted as malformed", n)
+			}
+		})
+	}
+}
+
+// TestWhatWeHaveNotReadIsNotLate: a sidecar that has stood still for minutes, and finds timers that are over, reads first.
+func TestWhatWeHaveNotReadIsNotLate(t *testing.T) {
+	var standstill sync.Mutex
+	now, ahead := clockFrom(), time.Duration(0)
+	addr := freePort(t)
+	e, _ := served(t, snapshot(addr, serve(t, nil)), func() time.Duration {
+		standstill.Lock()
+		defer standstill.Unlock()
+		return now() + ahead
+	}, 1)
+	conn, whole := dialTCP(t, addr), string(frame(1, 9, echoService, make([]byte, 1000)))
+	say(t, e, conn, whole[:20])
+	var others []net.Conn
+	for range 16 {
+		others = append(others, dialTCP(t, addr))
+	}
+	until(t, "all are there", func() bool { return e.Stats().Downstream[config.Outbound] == 17 })
+	time.Sleep(20 * time.Millisecond)
+	standstill.Lock()
+	for _, c := range others {
+		write(t, c, []byte{1}) // every loop begins to read
+	}
+	time.Sleep(50 * time.Millisecond)
+	write(t, conn, []byte(whole[20:]))
+	ahead = 2 * time.Minute
+	standstill.Unlock()
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if m, err := readMessage(bufio.NewReader(conn)); err != nil || m.id != 9 || m.status != 0 {
+		t.Errorf("the answer is %d with status %d, %v", m.id, m.status, err)
+	}
+}
+
 // TestAPipelinedHeadIsWaitedForWhenItIsRead: what has come of it while the answer before it was on its way is no delay.
 func TestAPipelinedHeadIsWaitedForWhenItIsRead(t *testing.T) {
 	answer := make(chan struct{})
@@ -210,20 +301,12 @@ func TestAnEndpointThatDoesNotFinishIsLeft(t *testing.T) {
 	a.accept(t)
 	a.seen(t, 1)
 	endless := string(frame(0, 7, "", make([]byte, 1000)))
-	rx := func() (n uint64) {
-		for _, c := range a.e.Conns() {
-			if c.Kind == "upstream" {
-				n += c.RxBytes
-			}
-		}
-		return n
-	}
 	for n := range 4 {
 		if a.e.Stats().Upstream != 1 {
 			t.Fatalf("it is closed after %d s", n*14)
 		}
 		write(t, a.conn, []byte(endless[n:n+1]))
-		until(t, "it is read", func() bool { return rx() == uint64(n)+1 })
+		until(t, "it is read", func() bool { return fromEndpoints(a.e) == uint64(n)+1 })
 		skip(14 * time.Second)
 	}
 	for range 2 {
@@ -232,5 +315,49 @@ func TestAnEndpointThatDoesNotFinishIsLeft(t *testing.T) {
 	until(t, "it is closed", func() bool { return a.e.Stats().Upstream == 0 })
 	if n := a.e.Stats().Malformed; n != 1 {
 		t.Errorf("%d are counted as malformed, want 1", n)
+	}
+}
+
+// TestAnHTTP2EndpointThatDoesNotFinish a header block is left, whoever has its connection.
+func TestAnHTTP2EndpointThatDoesNotFinish(t *testing.T) {
+	for _, what := range []string{"stays", "moves", "comes back"} {
+		t.Run(what, func(t *testing.T) {
+			ln, addr := listenTCP(t), freePort(t)
+			e, skip := skipped(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
+			request := http2Pieces(func(s *http2Script) {
+				s.headers(1, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /")
+			})
+			write(t, dialTCP(t, addr), []byte(request))
+			conn, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := block[len(http2.ClientPreface):]
+			write(t, conn, []byte(answer[:9]))
+			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadFull(conn, make([]byte, len(request))); err != nil {
+				t.Fatal(err)
+			}
+			write(t, conn, []byte(answer[9:]))
+			until(t, "it is read", func() bool { return fromEndpoints(e) == uint64(len(answer)) })
+			switch what {
+			case "moves":
+				to, skipTo := skippable(t, 2, clockFrom())
+				give(t, e, to)
+				e, skip = to, skipTo
+			case "comes back":
+				aborted(t, e, func() {})
+			}
+			for range 5 {
+				skip(11 * time.Second)
+			}
+			if n := e.Stats().Malformed; n != 0 {
+				t.Error("it is closed although there is time left")
+			}
+			for range 2 {
+				skip(15 * time.Second)
+			}
+			until(t, "it is left", func() bool { return e.Stats().Malformed == 1 })
+		})
 	}
 }

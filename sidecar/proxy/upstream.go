@@ -302,7 +302,7 @@ func (u *upConn) Expire() {
 	case !u.conn.Open():
 		u.conn.Close(errConnectTimeout)
 		return
-	case late(u.conn.Unfinished()):
+	case u.late():
 		u.w.malformed(u.conn, u.cluster.name, errPieces)
 		return
 	case u.leaving && u.load() == 0:
@@ -313,6 +313,12 @@ func (u *upConn) Expire() {
 		u.beat()
 	}
 	u.w.loop.Start(&u.watch, beatEvery)
+}
+
+// late says that the endpoint does not finish what it has begun.
+func (u *upConn) late() bool {
+	since, ok := u.conn.Unfinished()
+	return late(u.conn, since, ok)
 }
 
 var errConnectTimeout = errors.New("connect: timed out")

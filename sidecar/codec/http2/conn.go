@@ -93,6 +93,14 @@ func (c *Conn) Midway() uint32 {
 	return 0
 }
 
+// Uploads names the stream of which rest, that Take has left, begins with a frame of DATA; 0 for anything else.
+func Uploads(rest []byte) uint32 {
+	if len(rest) < frameHeader || rest[3] != frameData {
+		return 0
+	}
+	return binary.BigEndian.Uint32(rest[5:]) & (1<<31 - 1)
+}
+
 // greet takes the client's preface.
 func (c *Conn) greet(b []byte) (int, error) {
 	n := min(len(b), len(Preface))
