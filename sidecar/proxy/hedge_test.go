@@ -189,6 +189,9 @@ func TestAHedgedRequestEnds(t *testing.T) {
 				shots[1].do <- "ok"
 				shots = shots[:1]
 			}
+			if x.rpc() {
+				until(t, "it has left", func() bool { return x.e.Stats().Downstream[config.Outbound] == 0 })
+			}
 			x.end(shots)
 			x.rested(a)
 			if n := endsOf(x.e.Stats(), x.host(), "r"); n.all != 1 || n.gone != 1 && p != config.HTTP1 {
