@@ -29,24 +29,32 @@ func skipping(t *testing.T) (*loop.Loop, func(time.Duration)) {
 	t.Helper()
 	var ahead atomic.Int64
 	now := clock()
-	l, err := loop.New(func() time.Duration { return now() + time.Duration(ahead.Load()) }, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run() }()
-	t.Cleanup(func() {
-		l.Stop()
-		if err := <-ended; err != nil {
-			t.Errorf("loop: %v", err)
-		}
-	})
+	l := startWith(t, func() time.Duration { return now() + time.Duration(ahead.Load()) })
 	return l, func(d time.Duration) {
 		ahead.Add(int64(d))
 		for range 2 { // it looks at the clock, and has seen to what was due
 			l.Call(func() {})
 		}
 	}
+}
+
+// saying is a client of l that has said something, and does not read what it is told.
+func saying(t *testing.T, l *loop.Loop, by net.Dialer) (*farewell, net.Conn) {
+	t.Helper()
+	e := &farewell{echo{closed: make(chan error, 1)}}
+	addr := listen(t, l, func() loop.Handler { return e })
+	conn, err := by.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for unsent(l) <= 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return e, conn
 }
 
 // unsent is how much waits for the peer of the only connection; -1 when there is none.
@@ -65,19 +73,7 @@ func standsStill(l *loop.Loop) {
 // TestLastBytesHaveADeadline, which what the kernel takes puts off, and which begins anew elsewhere.
 func TestLastBytesHaveADeadline(t *testing.T) {
 	l, skip := skipping(t)
-	e := &farewell{echo{closed: make(chan error, 1)}}
-	addr := listen(t, l, func() loop.Handler { return e })
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	for unsent(l) <= 0 {
-		time.Sleep(time.Millisecond)
-	}
+	e, conn := saying(t, l, net.Dialer{})
 	for range 3 {
 		standsStill(l)
 		skip(59 * time.Second)
@@ -114,22 +110,10 @@ func TestLastBytesHaveADeadline(t *testing.T) {
 // a good part of what it holds, which takes minutes.
 func TestLastBytesWaitForWhoReadsSlowly(t *testing.T) {
 	l, skip := skipping(t)
-	e := &farewell{echo{closed: make(chan error, 1)}}
-	addr := listen(t, l, func() loop.Handler { return e })
 	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<10) })
 	}}
-	conn, err := small.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	for unsent(l) <= 0 {
-		time.Sleep(time.Millisecond)
-	}
+	e, conn := saying(t, l, small)
 	standsStill(l)
 	for range 20 {
 		if _, err := io.ReadFull(conn, make([]byte, 64<<10)); err != nil {
@@ -153,19 +137,7 @@ func TestLastBytesWaitForWhoReadsSlowly(t *testing.T) {
 // TestAFrozenConnectionHasNoDeadline: it may be somebody else's.
 func TestAFrozenConnectionHasNoDeadline(t *testing.T) {
 	l, skip := skipping(t)
-	e := &farewell{echo{closed: make(chan error, 1)}}
-	addr := listen(t, l, func() loop.Handler { return e })
-	conn, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	for unsent(l) <= 0 {
-		time.Sleep(time.Millisecond)
-	}
+	e, _ := saying(t, l, net.Dialer{})
 	l.Call(func() { l.Each(func(c *loop.Conn) { c.Freeze() }) })
 	skip(2 * time.Minute)
 	if unsent(l) <= 0 {

@@ -37,7 +37,13 @@ func clock() loop.Clock {
 
 func start(t testing.TB) *loop.Loop {
 	t.Helper()
-	l, err := loop.New(clock(), nil)
+	return startWith(t, clock())
+}
+
+// startWith runs a loop by a clock.
+func startWith(t testing.TB, now loop.Clock) *loop.Loop {
+	t.Helper()
+	l, err := loop.New(now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,20 @@ func skippable(t *testing.T, generation int64, clock loop.Clock) (*proxy.Engine,
 	}
 }
 
+// owner is who has the connections of e when that is left alone ("stays"), hands them over ("moves"), or fails to ("comes back").
+func owner(t *testing.T, what string, e *proxy.Engine, skip func(time.Duration)) (*proxy.Engine, func(time.Duration)) {
+	t.Helper()
+	switch what {
+	case "moves":
+		to, skipTo := skippable(t, 2, clockFrom())
+		give(t, e, to)
+		return to, skipTo
+	case "comes back":
+		aborted(t, e, func() {})
+	}
+	return e, skip
+}
+
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -59,14 +59,7 @@ func TestLastBytesAreNotKeptForEver(t *testing.T) {
 				tc.begin(t, e, addr, ln)
 				there := func() uint64 { d := e.Stats().Downstream; return d[config.Inbound] + d[config.Outbound] }
 				skip(59 * time.Second)
-				switch what {
-				case "moves":
-					next, skipNext := skippable(t, 2, clockFrom())
-					give(t, e, next)
-					e, skip = next, skipNext
-				case "comes back":
-					aborted(t, e, func() {})
-				}
+				e, skip = owner(t, what, e, skip)
 				if what != "stays" {
 					skip(59 * time.Second)
 				}

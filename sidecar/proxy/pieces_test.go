@@ -68,16 +68,10 @@ func TestWhatIsBegunHasToComeWhole(t *testing.T) {
 				e, skip := skipped(t, 1, s)
 				conn := dialTCP(t, addr)
 				say(t, e, conn, tc.begin)
-				switch what {
-				case "moves":
-					to, skipTo := skippable(t, 2, clockFrom())
+				if what != "stays" {
 					skip(40 * time.Second)
-					give(t, e, to)
-					e, skip = to, skipTo
-				case "comes back":
-					skip(40 * time.Second)
-					aborted(t, e, func() {})
 				}
+				e, skip = owner(t, what, e, skip)
 				skip(40 * time.Second)
 				say(t, e, conn, tc.more)
 				skip(10 * time.Second)
@@ -207,14 +201,7 @@ func TestASlowUploadStays(t *testing.T) {
 			o, addr := newOrigin(t, statusOnly(http.StatusOK)), freePort(t)
 			e, skip := skipped(t, 1, http2Snapshot(addr, o.addr))
 			conn, rest := uploads(t, e, addr)
-			switch what {
-			case "moves":
-				to, skipTo := skippable(t, 2, clockFrom())
-				give(t, e, to)
-				e, skip = to, skipTo
-			case "comes back":
-				aborted(t, e, func() {})
-			}
+			e, skip = owner(t, what, e, skip)
 			for len(rest) > 0 {
 				for range 3 {
 					skip(50 * time.Second)
@@ -340,14 +327,7 @@ func TestAnHTTP2EndpointThatDoesNotFinish(t *testing.T) {
 			}
 			write(t, conn, []byte(answer[9:]))
 			until(t, "it is read", func() bool { return fromEndpoints(e) == uint64(len(answer)) })
-			switch what {
-			case "moves":
-				to, skipTo := skippable(t, 2, clockFrom())
-				give(t, e, to)
-				e, skip = to, skipTo
-			case "comes back":
-				aborted(t, e, func() {})
-			}
+			e, skip = owner(t, what, e, skip)
 			for range 5 {
 				skip(11 * time.Second)
 			}
