@@ -140,7 +140,7 @@ func dubboSnapshot(addr, to netip.AddrPort) *config.Snapshot {
 		Hosts: map[string]*config.Host{
 			echoDubbo: {Name: echoDubbo, Routes: []config.Route{{Name: "default", Cluster: "echo"}}},
 		},
-		Clusters: map[string]*config.Cluster{"echo": {Name: "echo", Connections: 1, Endpoints: []netip.AddrPort{to}}},
+		Clusters: map[string]*config.Cluster{"echo": {Name: "echo", Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{to}}},
 	}
 }
 

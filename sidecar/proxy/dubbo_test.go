@@ -53,7 +53,7 @@ func TestDubboIsRoutedByServiceKey(t *testing.T) {
 		s.Hosts[key] = &config.Host{Name: key, Routes: routes}
 	}
 	for _, name := range []string{"plain", "refunds", "test", "v1", "gray"} {
-		s.Clusters[name] = &config.Cluster{Name: name, Connections: 1, Endpoints: []netip.AddrPort{dubboServer(t, name, nil)}}
+		s.Clusters[name] = &config.Cluster{Name: name, Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{dubboServer(t, name, nil)}}
 	}
 	started(t, 1, s)
 	generic := []byte(hessian("2.0.2") + hessian("com.x.Pay") + hessian("1.0") + hessian("$invoke") + hessian("Ljava/lang/String;") + hessian("refund") + "HZ")
@@ -235,7 +235,7 @@ func TestDubboOnewayAndMirror(t *testing.T) {
 	copies, addr := newBackend(t), freePort(t)
 	s := dubboSnapshot(addr, dubboServer(t, "one", nil))
 	s.Hosts[echoDubbo].Routes[0].Mirror = &config.Mirror{Cluster: "shadow", Numerator: 1, Denominator: 1}
-	s.Clusters["shadow"] = &config.Cluster{Name: "shadow", Connections: 1, Endpoints: []netip.AddrPort{copies.ln.Addr().(*net.TCPAddr).AddrPort()}}
+	s.Clusters["shadow"] = &config.Cluster{Name: "shadow", Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{copies.ln.Addr().(*net.TCPAddr).AddrPort()}}
 	e := started(t, 1, s)
 	body := dubboCall(echoDubbo, "pay", nil)
 	got := talkDubbo(t, addr, 1, dubboFrame(flagOneway, 0, 4, body), dubboFrame(flagRequest, 0, 5, body))[0]

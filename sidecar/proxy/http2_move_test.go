@@ -97,7 +97,7 @@ func TestHTTP2HopsOfTheUnruly(t *testing.T) {
 	addr := freePort(t)
 	s := http2Snapshot(addr, to)
 	s.Hosts["also.demo"] = &config.Host{Name: "also.demo", Routes: []config.Route{{Name: "also", Cluster: "also"}}}
-	s.Clusters["also"] = &config.Cluster{Name: "also", Connections: 1, Endpoints: []netip.AddrPort{also}}
+	s.Clusters["also"] = &config.Cluster{Name: "also", Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{also}}
 	now := first(t, 2, s)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

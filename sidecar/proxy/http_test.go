@@ -25,7 +25,7 @@ func httpSnapshot(addr netip.AddrPort, to ...netip.AddrPort) *config.Snapshot {
 	return &config.Snapshot{
 		Listeners: []config.Listener{{Name: "http", Address: addr, Protocol: config.HTTP1, Direction: config.Outbound}},
 		Hosts:     map[string]*config.Host{"shop.demo": {Name: "shop.demo", Routes: []config.Route{{Name: "default", Cluster: "shop"}}}},
-		Clusters:  map[string]*config.Cluster{"shop": {Name: "shop", Connections: 1, Endpoints: to}},
+		Clusters:  map[string]*config.Cluster{"shop": {Name: "shop", Connections: 1, ConnectTimeout: toConnect, Endpoints: to}},
 	}
 }
 

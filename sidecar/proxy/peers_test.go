@@ -190,9 +190,12 @@ func newEngine(t testing.TB, generation int64, loops int) (*proxy.Engine, *socke
 
 const echoService = "com.example.Echo:1.0"
 
+// toConnect is the time that endpoints have for it, long enough for a busy machine.
+const toConnect = 20 * time.Second
+
 // snapshot routes echoService from addr to the servers.
 func snapshot(addr netip.AddrPort, servers ...*server) *config.Snapshot {
-	c := &config.Cluster{Name: "echo", Connections: 1}
+	c := &config.Cluster{Name: "echo", Connections: 1, ConnectTimeout: toConnect}
 	for _, s := range servers {
 		c.Endpoints = append(c.Endpoints, s.addr)
 	}

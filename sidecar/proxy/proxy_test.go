@@ -319,7 +319,7 @@ func TestPlainTCPBothWaysWithHalfClose(t *testing.T) {
 func tcpSnapshot(addr, to netip.AddrPort) *config.Snapshot {
 	return &config.Snapshot{
 		Listeners: []config.Listener{{Name: "in", Address: addr, Protocol: config.TCP, Cluster: "app"}},
-		Clusters:  map[string]*config.Cluster{"app": {Name: "app", Connections: 1, Endpoints: []netip.AddrPort{to}}},
+		Clusters:  map[string]*config.Cluster{"app": {Name: "app", Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{to}}},
 	}
 }
 

@@ -29,7 +29,7 @@ func ruled(addr netip.AddrPort, p config.Protocol, clusters map[string]netip.Add
 		s.Hosts[key] = &config.Host{Name: key, Routes: rules}
 	}
 	for name, to := range clusters {
-		c := &config.Cluster{Name: name, Connections: 1}
+		c := &config.Cluster{Name: name, Connections: 1, ConnectTimeout: toConnect}
 		if to.IsValid() {
 			c.Endpoints = []netip.AddrPort{to}
 		}

@@ -36,7 +36,7 @@ const (
 func inbound(addr netip.AddrPort, p config.Protocol, to netip.AddrPort) *config.Snapshot {
 	return &config.Snapshot{
 		Listeners: []config.Listener{{Name: "in", Address: addr, Protocol: p, Direction: config.Inbound, Cluster: "app"}},
-		Clusters:  map[string]*config.Cluster{"app": {Name: "app", Connections: 1, Endpoints: []netip.AddrPort{to}}},
+		Clusters:  map[string]*config.Cluster{"app": {Name: "app", Connections: 1, ConnectTimeout: toConnect, Endpoints: []netip.AddrPort{to}}},
 	}
 }
 
