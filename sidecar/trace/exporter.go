@@ -18,6 +18,8 @@ const (
 	timeout = 5 * time.Second
 	// giveUpAfter is how long a batch is tried.
 	giveUpAfter = 30 * time.Second
+	// grace is what a batch on its way has to arrive when Run is to end: sent anew, its spans would be there twice.
+	grace       = 500 * time.Millisecond
 	firstWait   = 500 * time.Millisecond
 	longestWait = 8 * time.Second
 )
@@ -116,7 +118,7 @@ func (e *Exporter) reuse(b []byte) {
 	}
 }
 
-// Run sends until ctx ends.
+// Run sends until ctx ends, and what is on its way then still has its grace.
 func (e *Exporter) Run(ctx context.Context) {
 	defer e.client.CloseIdleConnections()
 	for ctx.Err() == nil { // select does not prefer the end
@@ -132,7 +134,9 @@ func (e *Exporter) Run(ctx context.Context) {
 func (e *Exporter) deliver(ctx context.Context, b batch) {
 	began := e.options.Now()
 	for failures := 1; ; failures++ {
-		wait, err := e.post(ctx, b)
+		late, cancel := withGrace(ctx)
+		wait, err := e.post(late, b)
+		cancel()
 		if err == nil {
 			e.arrived(b)
 			return
@@ -152,6 +156,13 @@ func (e *Exporter) deliver(ctx context.Context, b batch) {
 			return
 		}
 	}
+}
+
+// withGrace returns a context that ends later than ctx, by the grace.
+func withGrace(ctx context.Context) (context.Context, func()) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := context.AfterFunc(ctx, func() { _ = time.AfterFunc(grace, cancel) })
+	return late, func() { ended(); cancel() }
 }
 
 // Flush tries once to send what Run has left, and drops the rest when ctx ends. Run has returned, and no recorder is used any more.

@@ -14,9 +14,10 @@ import (
 // collector takes batches, and answers as it is told.
 type collector struct {
 	*httptest.Server
-	answer atomic.Int64 // status; 0 is 200
-	reply  atomic.Value // of bytes
-	posts  atomic.Int64
+	answer    atomic.Int64 // status; 0 is 200
+	reply     atomic.Value // of bytes
+	posts     atomic.Int64
+	answering func() // is called when it has the spans, if set
 
 	mu    sync.Mutex
 	names []string
@@ -43,6 +44,9 @@ func newCollector(t *testing.T) *collector {
 		defer c.mu.Unlock()
 		for _, s := range decoded(t, b).ScopeSpans[0].Spans {
 			c.names = append(c.names, s.Name)
+		}
+		if c.answering != nil {
+			c.answering()
 		}
 		if reply, ok := c.reply.Load().([]byte); ok {
 			_, _ = w.Write(reply)
@@ -181,6 +185,32 @@ func TestTheLastSpansAreSentWithinABound(t *testing.T) {
 	e.Flush(short)
 	if n := e.Counts(); n != (Counts{Dropped: 3 * perBatch}) {
 		t.Errorf("of a collector that never answers: %+v", n)
+	}
+}
+
+// TestABatchOnItsWayIsNotSentTwice when the exporter ends: the collector may have it already.
+func TestABatchOnItsWayIsNotSentTwice(t *testing.T) {
+	c := newCollector(t)
+	has, answer := make(chan struct{}), make(chan struct{})
+	c.answering = func() { has <- struct{}{}; <-answer }
+	e, r, stop := exporting(t, c.URL)
+	record(r, perBatch)
+	<-has
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(grace / 10):
+	}
+	close(answer)
+	<-ended
+	go func() { // what comes a second time may, too
+		for range has {
+		}
+	}()
+	e.Flush(t.Context())
+	if c.got() != perBatch || e.Counts() != (Counts{Sent: perBatch}) {
+		t.Errorf("the collector has %d of %d, %+v", c.got(), perBatch, e.Counts())
 	}
 }
 
