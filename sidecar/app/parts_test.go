@@ -154,8 +154,11 @@ func TestGate(t *testing.T) {
 	next("3")
 	none("nothing is new")
 	g.offer(&config.Snapshot{Version: "bad"})
-	next("bad") // the second try
-	if s, err := g.status(); err != nil || s.Version != "bad" {
+	next("bad")       // the second try
+	g.applying.Lock() // it has told us before it is through
+	s, err := g.status()
+	g.applying.Unlock()
+	if err != nil || s.Version != "bad" {
 		t.Errorf("status %v, %v", s, err)
 	}
 	if err := g.now(&config.Snapshot{Version: "fallback"}); err != nil {
