@@ -185,7 +185,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		return
 	}
 	u.x, x.up = nil, nil
-	x.turn.failed = u.host.Addr
+	x.turn.failed, x.fresh = u.host.Addr, x.fresh || u.used
 	switch {
 	case x.first != nil:
 		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
@@ -195,7 +195,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		x.client.conn.CloseAfterWrite()
 	case !u.opened && !x.reconnects():
 		x.fail(httpUnavailable, FailConnect)
-	case !u.opened || u.used && x.repeat && !x.answered:
+	case !u.opened || u.used && x.repeat && !x.answered && x.attempt < x.attempts:
 		x.sent = false
 		x.connect() // nothing of it was processed, or doing it twice does no harm
 	default:

@@ -23,7 +23,7 @@ func (x *exchange) connect() {
 		x.unsent(FailNoEndpoint)
 		return
 	}
-	if x.attempt == 1 && x.reuse(h) {
+	if !x.fresh && x.reuse(h) {
 		return
 	}
 	if full := x.cluster.limits.Connections.Full(); full || !x.mayWait() {
