@@ -26,10 +26,14 @@ func (x *exchange) connect() {
 	if !x.fresh && x.reuse(h) {
 		return
 	}
-	if full := x.cluster.limits.Connections.Full(); full || !x.mayWait() {
-		if !full || !x.spare(hosts) {
+	if x.cluster.webs > 0 && x.cluster.limits.Connections.Full() {
+		if !x.spare(hosts) {
 			x.unsent(FailBusy)
 		}
+		return
+	}
+	if !x.mayWait() {
+		x.unsent(FailBusy)
 		return
 	}
 	up := w.dialHTTP(x.cluster, h)
