@@ -89,7 +89,7 @@ type Cluster struct {
 	Traits    Traits `json:",omitempty"`
 	Balancing Balancing
 	// Limits of this process, all loops together; 0 means none. What is over one is answered with "server busy", or closed.
-	MaxConnections int // to the endpoints, open or being opened
+	MaxConnections int // to the endpoints, open or being opened; a loop that has none of a protocol opens one all the same
 	MaxPending     int // requests that wait for a connection
 	MaxRequests    int // requests without an answer
 	MaxRetries     int // of those, the ones that are tried again

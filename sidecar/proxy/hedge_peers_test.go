@@ -82,9 +82,8 @@ func (x *race) rpc() bool { return x.p == config.Bolt || x.p == config.Dubbo }
 
 func (x *race) endpoint() netip.AddrPort {
 	if !x.rpc() {
-		var o *origin
-		o = newOrigin(x.t, func(n int64, w http.ResponseWriter, r *http.Request) {
-			s := &shot{o.addr.String(), make(chan string, 1), make(chan struct{})}
+		o := newOrigin(x.t, func(n int64, w http.ResponseWriter, r *http.Request) {
+			s := &shot{fmt.Sprint(r.Context().Value(http.LocalAddrContextKey)), make(chan string, 1), make(chan struct{})}
 			x.shots <- s
 			select {
 			case what := <-s.do:

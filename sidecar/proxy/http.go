@@ -54,6 +54,7 @@ type exchange struct {
 	decode   bool // the response's body goes without its chunks
 	closing  bool // the client's connection closes behind the response
 	repeat   bool // the request may be sent again if its connection turns out to be dead
+	fresh    bool // one that had served before was dead: the next try opens another
 	attempt  int
 	attempts int // allowed in all
 	timer    loop.Timer

@@ -73,7 +73,7 @@ func (u *http2Up) roomy() bool {
 func (u *http2Up) ready() bool { return u.opened && len(u.queue) == 0 && u.proto.Room() > 0 }
 
 func (w *worker) dialHTTP2(c *cluster, h *http2Host) *http2Up {
-	if !c.limits.Connections.Take() {
+	if !c.limits.Connections.Take() && !c.first(c.spareHTTP2() == nil) {
 		return nil
 	}
 	up := &http2Up{cluster: c, host: h, place: c.limits.Connections, used: w.loop.Now()}

@@ -36,12 +36,8 @@ func (x *http2Exchange) reply(status int) {
 		f.Add("content-type", "application/grpc")
 		fallthrough
 	default:
-		message := grpcMessage(status)
-		if x.goal.why == FailShed {
-			message = "the sidecar is overloaded"
-		}
 		f.Add("grpc-status", strconv.Itoa(x.grpcStatus(status)))
-		f.Add("grpc-message", "axle: "+message)
+		f.Add("grpc-message", "axle: "+grpcMessage(x.flag, status))
 	}
 	x.client.headers(x.down, f, true)
 }
@@ -109,7 +105,16 @@ func grpcStatus(status int) int {
 	return grpcUnknown
 }
 
-func grpcMessage(status int) string {
+// grpcMessage says what was wrong, else what a status stands for.
+func grpcMessage(why Flag, status int) string {
+	switch why {
+	case FlagOf(FailShed):
+		return "the sidecar is overloaded"
+	case FlagOf(FailFault):
+		return "a fault that the call's route asks for, with status " + strconv.Itoa(status)
+	case FlagOf(FailBusy):
+		return "a queue or a limit of the sidecar is full"
+	}
 	switch status {
 	case httpTooMany:
 		return "a limit of the sidecar is reached"

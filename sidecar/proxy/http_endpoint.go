@@ -27,7 +27,8 @@ type httpConn struct {
 	place    *upstream.Limit // as in upConn
 	x        *exchange       // nil while resting
 	idle     loop.Timer
-	seen     int // as in httpClient
+	seen     int  // as in httpClient
+	counted  bool // among its cluster's webs
 	opened   bool
 	used     bool // it has served before: that it is dead may show only now
 	reusable bool // as the last response said
@@ -42,10 +43,11 @@ func (c *cluster) web() *upstream.Cluster[*httpConn] {
 }
 
 func (w *worker) dialHTTP(c *cluster, h *webHost) *httpConn {
-	if !c.limits.Connections.Take() {
+	if !c.limits.Connections.Take() && !c.first(c.webs == 0) {
 		return nil
 	}
-	up := &httpConn{w: w, cluster: c, host: h, place: c.limits.Connections}
+	up := &httpConn{w: w, cluster: c, host: h}
+	up.takePlace()
 	up.idle.Owner = up
 	conn, err := w.connect(c, h.Addr, up)
 	if err != nil {
@@ -185,7 +187,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		return
 	}
 	u.x, x.up = nil, nil
-	x.turn.failed = u.host.Addr
+	x.turn.failed, x.fresh = u.host.Addr, x.fresh || u.used
 	switch {
 	case x.first != nil:
 		x.claim.tell(upstream.OutcomeGateway, w.loop.Now())
@@ -195,7 +197,7 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		x.client.conn.CloseAfterWrite()
 	case !u.opened && !x.reconnects():
 		x.fail(httpUnavailable, FailConnect)
-	case !u.opened || u.used && x.repeat && !x.answered:
+	case !u.opened || u.used && x.repeat && !x.answered && x.attempt < x.attempts:
 		x.sent = false
 		x.connect() // nothing of it was processed, or doing it twice does no harm
 	default:
@@ -203,8 +205,17 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 	}
 }
 
+// takePlace notes that the connection has a place of its cluster's limit.
+func (u *httpConn) takePlace() {
+	u.place, u.counted = u.cluster.limits.Connections, true
+	u.cluster.webs++
+}
+
 // leavePlace gives back what the connection holds of its cluster's limit.
 func (u *httpConn) leavePlace() {
+	if u.counted {
+		u.cluster.webs--
+	}
 	u.place.Give()
-	u.place = nil
+	u.place, u.counted = nil, false
 }

@@ -23,13 +23,17 @@ func (x *exchange) connect() {
 		x.unsent(FailNoEndpoint)
 		return
 	}
-	if x.attempt == 1 && x.reuse(h) {
+	if !x.fresh && x.reuse(h) {
 		return
 	}
-	if full := x.cluster.limits.Connections.Full(); full || !x.mayWait() {
-		if !full || !x.spare(hosts) {
+	if x.cluster.webs > 0 && x.cluster.limits.Connections.Full() {
+		if !x.spare(hosts) {
 			x.unsent(FailBusy)
 		}
+		return
+	}
+	if !x.mayWait() {
+		x.unsent(FailBusy)
 		return
 	}
 	up := w.dialHTTP(x.cluster, h)

@@ -230,7 +230,7 @@ func (w *worker) restoreHTTPEndpoint(fd int, s *connState) (restored, error) {
 	up := &httpConn{w: w, cluster: c.x.cluster, opened: true, used: s.used, reusable: s.reusable, x: &c.x}
 	up.idle.Owner = up
 	up.host = up.cluster.web().Adopt(s.endpoint)
-	up.place = up.cluster.limits.Connections
+	up.takePlace()
 	up.place.Force()
 	c.x.claim.stay(&up.host.Peer)
 	up.conn = w.loop.Restore(fd, s.image, up)

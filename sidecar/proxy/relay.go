@@ -151,9 +151,8 @@ func (w *worker) fromDonor(r relayState, home int) {
 		if w.log != nil {
 			w.logRPC(&to, d, f)
 		}
-		to.route = nil // the donor has done what its route wants
 		to.span = w.tracer.take(r.down, f.reply.id)
-		w.dispatch(d, f, to)
+		w.proceed(d, f, to)
 	case relayAnswer:
 		if d := w.downs[r.down]; d != nil && !d.remote {
 			w.give(d, r.frame)

@@ -32,6 +32,11 @@ func (w *worker) request(d *downstream, f rpcFrame) {
 	if to.mirror != nil {
 		w.mirror(f, &to) // before the client can be told anything, which may end it and the frame
 	}
+	w.proceed(d, f, to)
+}
+
+// proceed sends a request that its route has shaped, now or after its delay. What may be sent again is kept.
+func (w *worker) proceed(d *downstream, f rpcFrame, to goal) {
 	if w.holds(&to, f) {
 		w.hold(d, f, to)
 		return

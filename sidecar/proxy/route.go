@@ -105,8 +105,8 @@ func (w *worker) newPlaces(key string) *places {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key))
 	at := w.engine.seed ^ h.Sum64() ^ uint64(w.engine.options.Generation)<<8 ^ uint64(w.index)
-	start := func(n uint64) route.Sequence { return route.Sequence(mix(at + n)) }
-	return &places{split: start(0), mirror: start(1), delay: start(2), abort: start(3), backoff: start(4)}
+	start := func(n uint64, nth int) route.Sequence { return route.Start(mix(at+n), nth) }
+	return &places{split: start(0, 0), mirror: start(1, 1), delay: start(2, 2), abort: start(3, 3), backoff: start(4, 0)}
 }
 
 // mix spreads what differs in few bits over all (splitmix64's finaliser).

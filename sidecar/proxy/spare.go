@@ -15,6 +15,14 @@ func (w *worker) spare(c *cluster, p config.Protocol) *upConn {
 	return best
 }
 
+// first takes a place beyond the limit for the only connection of its kind that this loop has: those of other loops serve nobody here.
+func (c *cluster) first(only bool) bool {
+	if only {
+		c.limits.Connections.Force()
+	}
+	return only
+}
+
 // open returns a connection of this protocol that is here and open: to first, which may be nil, or to any other endpoint.
 func (c *cluster) open(first *host, p config.Protocol) *upConn {
 	if first != nil {

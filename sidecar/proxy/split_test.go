@@ -345,3 +345,31 @@ func TestSplitHopsUnderLoad(t *testing.T) {
 	}
 	now.Stop()
 }
+
+// TestAFaultLeavesASplitAsItIs has routes that answer half of their requests themselves: the rest is split as the weights say.
+func TestAFaultLeavesASplitAsItIs(t *testing.T) {
+	const routes, requests = 8, 200
+	v1, v2 := newOrigin(t, statusOnly(201)), newOrigin(t, statusOnly(202))
+	half := &config.Fault{Aborted: config.Fraction{Numerator: 1, Denominator: 2}, Status: 503}
+	var all []config.Route
+	for i := range routes {
+		name := fmt.Sprint("/", i)
+		match := config.Match{Name: config.MatchPath, Kind: config.MatchExact, Value: name}
+		all = append(all, config.Route{
+			Name: name, Matches: []config.Match{match}, Fault: half, Split: []config.Share{{Cluster: "v1", Weight: 1}, {Cluster: "v2", Weight: 1}},
+		})
+	}
+	addr := freePort(t)
+	started(t, 1, ruled(addr, config.HTTP1, map[string]netip.AddrPort{"v1": v1.addr, "v2": v2.addr}, all...))
+	c := web(addr)
+	for i := range routes {
+		count := map[int]int{}
+		for range requests {
+			status, _ := fetch(t, c, "GET", fmt.Sprint("/", i), nil)
+			count[status]++
+		}
+		if count[201] < 30 || count[202] < 30 || count[503] < 80 || count[503] > 120 {
+			t.Errorf("route %d: %d and %d of %d requests, %d are aborted; want a quarter each, and half", i, count[201], count[202], requests, count[503])
+		}
+	}
+}

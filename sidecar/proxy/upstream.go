@@ -39,6 +39,7 @@ type cluster struct {
 	mirrors2 *upstream.Cluster[*http2Mirror] // and HTTP/2
 	seed     uint64
 
+	webs     int    // connections for HTTP, also those with a request
 	requests uint64 // sent to its endpoints; copies are not counted
 	count    ClusterCount
 	traffic  loop.Traffic
@@ -190,7 +191,7 @@ func (u *upConn) enqueue(k kept) {
 func (u *upConn) load() int { return u.slots.Len() + len(u.queue) }
 
 func (w *worker) dial(c *cluster, h *host, p config.Protocol) *upConn {
-	if !c.limits.Connections.Take() {
+	if !c.limits.Connections.Take() && !c.first(w.spare(c, p) == nil) {
 		return nil
 	}
 	now := w.loop.Now()

@@ -14,14 +14,27 @@ import (
 // tenfold of the stretch: a split of 10 % is met within 5 of 10,000 requests, in bursts as well, and so it is over many
 // sidecars that see a few requests each. Random numbers would miss it by 100. Unlike turns that repeat it also has no
 // period that the requests of a client could have, too.
-type Sequence uint64
+//
+// The zero value is one that starts at 0.
+type Sequence struct{ at, more uint64 }
 
 // golden is 2^64 over the golden ratio.
 const golden = 0x9E3779B97F4A7C15
 
+// steps of sequences that belong together, as parts of 2^64: the golden ratio, √2-1, √3-1 and (√13-3)/2. Each of them keeps to its
+// part nearly as well as the first one does. With one step for all, what one of them chooses would decide about the others: a mirror
+// of a tenth would copy the requests of one cluster of a split only.
+var steps = [...]uint64{golden, 0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x4D82B446159F360F}
+
+// Related is how many sequences there are of which each chooses for itself.
+const Related = len(steps)
+
+// Start makes the nth of the Related sequences, from a place of its own.
+func Start(at uint64, nth int) Sequence { return Sequence{at, steps[nth] - golden} }
+
 func (s *Sequence) next() uint64 {
-	*s += golden
-	return uint64(*s)
+	s.at += golden + s.more
+	return s.at
 }
 
 // split is a choice by weight.

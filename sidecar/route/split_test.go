@@ -45,7 +45,7 @@ func TestSplitIsExact(t *testing.T) {
 			for _, sidecars := range []int{1, 100} {
 				got := make([]int, len(weights))
 				for range sidecars {
-					at := route.Sequence(rnd.Uint64())
+					at := route.Start(rnd.Uint64(), 0)
 					for range requests / sidecars {
 						got[r.Choose(&at)]++
 					}
@@ -99,7 +99,7 @@ func TestMirrors(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			r := routeOf(config.Route{Cluster: "c", Mirror: tc.mirror})
-			var at route.Sequence
+			at := route.Start(0, 1)
 			got := 0
 			for range 10_000 {
 				if r.Mirrors(&at) {
@@ -139,6 +139,31 @@ func TestStickKeepsValuesAndWeights(t *testing.T) {
 	}
 }
 
+// TestChoicesOfOneRequestAreIndependent has each request decided by two sequences, as a split and a mirror do: what one of them
+// takes holds for its part of what the other one takes, wherever both start.
+func TestChoicesOfOneRequestAreIndependent(t *testing.T) {
+	const requests = 2000
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	half, tenth := config.Fraction{Numerator: 1, Denominator: 2}, config.Fraction{Numerator: 1, Denominator: 10}
+	for one := range route.Related {
+		for other := range one {
+			for range 20 {
+				a, b, both := route.Start(rnd.Uint64(), one), route.Start(rnd.Uint64(), other), 0
+				for range requests {
+					if first, second := route.Takes(half, &a), route.Takes(tenth, &b); first && second {
+						both++
+					}
+				}
+				if both < 60 || both > 140 {
+					t.Errorf("sequences %d and %d: %d of %d requests are taken by both, want 100", one, other, both, requests)
+				}
+			}
+		}
+	}
+}
+
 func TestTakes(t *testing.T) {
 	cases := map[string]struct {
 		f    config.Fraction
@@ -150,14 +175,16 @@ func TestTakes(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			at, n := route.Sequence(5), 0
-			for range 1000 {
-				if route.Takes(tc.f, &at) {
-					n++
+			for nth := range route.Related {
+				at, n := route.Start(5, nth), 0
+				for range 1000 {
+					if route.Takes(tc.f, &at) {
+						n++
+					}
 				}
-			}
-			if n < tc.want-5 || n > tc.want+5 {
-				t.Errorf("%d of 1000, want %d", n, tc.want)
+				if n < tc.want-5 || n > tc.want+5 {
+					t.Errorf("%d of 1000 by sequence %d, want %d", n, nth, tc.want)
+				}
 			}
 		})
 	}

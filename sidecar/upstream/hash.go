@@ -28,9 +28,9 @@ const (
 	hashFactor = 0xD6E8FEB86659FD93
 )
 
-// fold multiplies and adds both halves of the product into one.
+// fold multiplies and adds both halves of the product into one. Every bit of a counts in the product.
 func fold(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a|1, b)
+	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo ^ a
 }
 
