@@ -36,7 +36,8 @@ type worker struct {
 
 	shakes shakes // connections whose TLS handshake is not over
 
-	complaints map[string]*complaints // about the peers of a listener or a cluster
+	listeners  map[string]*config.Listener // of the configuration in force, by name
+	complaints map[string]*complaints      // about the peers of a listener or a cluster
 
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
@@ -125,6 +126,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 		}
 	}
 	w.retarget(routes, straight(s.Listeners))
+	w.reassign(s.Listeners)
 	w.trace(s)
 	w.relog(s)
 	w.limits = map[string]*bucket{}
@@ -194,6 +196,7 @@ func (w *worker) secure(a arrival, from *config.Listener) {
 
 // serve begins to speak a listener's protocol with a client.
 func (w *worker) serve(a arrival, from *config.Listener) {
+	from = w.current(from) // it may have been silent, or in its handshake, for long
 	if from.Protocol == config.Auto {
 		w.expect(a, from, silence, (*opening).sniff)
 		return
