@@ -306,7 +306,7 @@ func (c *httpClient) malformed(why error) {
 // reject ends a client that broke the protocol: with an answer, if none has begun, and without reading on.
 func (c *httpClient) reject(status int, why error) {
 	c.w.count.Malformed++
-	c.w.complain("refusing a client that broke the protocol", "on", c.from.Name, why)
+	c.w.complain("refusing a client that broke the protocol", place{name: c.from.Name}, why)
 	c.x.drop()
 	if !c.x.answered {
 		c.x.code = CodeOf(status)

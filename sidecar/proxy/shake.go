@@ -48,6 +48,7 @@ type shaking struct {
 	timer   loop.Timer
 	queued  bool
 	heard   time.Duration // when the peer has last said something
+	told    bool          // the log says why it has failed
 }
 
 // shakes are the handshakes of one loop.
@@ -236,7 +237,7 @@ func (s *shaking) done(r handshake.Result) {
 		r.Err = s.outrun(r.Chain)
 	}
 	if r.Err != nil {
-		w.tell(s.place(), r.Err)
+		s.tell(r.Err)
 		s.conn.Fail(r.Err)
 		return
 	}
@@ -297,6 +298,13 @@ func (s *shaking) Drained(*loop.Conn) {}
 // Expire ends a handshake that does not.
 func (s *shaking) Expire() { s.conn.Close(errShakeTimeout) }
 
+func (s *shaking) tell(why error) {
+	if !s.told {
+		s.told = true
+		s.w.tell(s.place(), why)
+	}
+}
+
 // Closed tells the handshake and who the connection was for.
 func (s *shaking) Closed(c *loop.Conn, why error) {
 	s.leave()
@@ -305,6 +313,9 @@ func (s *shaking) Closed(c *loop.Conn, why error) {
 	}
 	if why != nil && (s.inner == nil || s.run != nil) { // where there was no connection there was no handshake
 		s.w.count.HandshakesFailed++
+		if s.inner != nil || errors.Is(why, errNotTLS) || errors.Is(why, errShakeTimeout) { // who only looks whether a port is open is no fault
+			s.tell(why)
+		}
 	}
 	if s.inner != nil {
 		s.inner.Closed(c, why)
