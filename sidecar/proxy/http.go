@@ -253,12 +253,16 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 		traceparent = c.w.tracer.web(c, req, &to)
 	}
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
+	if to.cluster == nil && to.delay == 0 {
+		kept = x.skip(rest)
+	}
 	if x.refused(req, &to) {
-		return 0
+		return kept
 	}
 	if x.cluster != nil && !c.w.admit(&x.claim, x.cluster, to.priority) {
+		kept = x.skip(rest)
 		x.fail(httpUnavailable, FailBusy)
-		return 0
+		return kept
 	}
 	if to.retry() != nil {
 		x.turn.part.open(to.route.plan.budget)
