@@ -49,6 +49,7 @@ type shaking struct {
 	queued  bool
 	heard   time.Duration // when the peer has last said something
 	told    bool          // the log says why it has failed
+	gone    bool          // the peer has ended it
 }
 
 // shakes are the handshakes of one loop.
@@ -231,6 +232,9 @@ func (s *shaking) done(r handshake.Result) {
 	w := s.w
 	defer w.shakes.next()
 	if s.conn.Closed() {
+		if s.gone && r.Err != nil && (s.inner != nil || !errors.Is(r.Err, errShakeEnded)) {
+			s.tell(r.Err)
+		}
 		return
 	}
 	if r.Err == nil {
@@ -313,8 +317,11 @@ func (s *shaking) Closed(c *loop.Conn, why error) {
 	}
 	if why != nil && (s.inner == nil || s.run != nil) { // where there was no connection there was no handshake
 		s.w.count.HandshakesFailed++
-		if s.inner != nil || errors.Is(why, errNotTLS) || errors.Is(why, errShakeTimeout) { // who only looks whether a port is open is no fault
+		switch {
+		case errors.Is(why, errNotTLS), errors.Is(why, errShakeTimeout), s.inner != nil && !errors.Is(why, errShakeEnded):
 			s.tell(why)
+		default: // it may have said why; who only looks whether a port is open has not
+			s.gone = s.run != nil
 		}
 	}
 	if s.inner != nil {
