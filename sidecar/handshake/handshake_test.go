@@ -29,6 +29,7 @@ func TestAHandshakeEnds(t *testing.T) {
 	}{
 		"when it is aborted before a byte came": {true, func(h *Handshake) { h.Abort(gone) }, "gone"},
 		"when it is aborted in the middle":      {false, func(h *Handshake) { h.Feed([]byte{22, 3, 3, 1, 0, 2}); h.Abort(gone) }, "gone"},
+		"with the alert that came before":       {true, func(h *Handshake) { h.Feed([]byte{21, 3, 3, 0, 2, 2, 42}); h.Abort(gone) }, "bad certificate"},
 		"at what is no record":                  {true, func(h *Handshake) { h.Feed([]byte("GET / HTTP/1.1\r\n\r\n")) }, "first record does not look like"},
 	}
 	for name, tc := range cases {

@@ -67,17 +67,18 @@ func (w *wire) rest() []byte {
 	return w.in
 }
 
-// Read waits for the peer. It returns bytes of one record only.
+// Read waits for the peer. It returns bytes of one record only. What has come before an abort is read first: it may be an alert
+// that says why the peer went away.
 func (w *wire) Read(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.err == nil && (len(w.in) == 0 || w.left == 0 && len(w.in) < record.HeaderLen) {
+	for len(w.in) == 0 || w.left == 0 && len(w.in) < record.HeaderLen {
+		if w.err != nil {
+			return 0, w.err
+		}
 		w.idle = true
 		w.changed.Wait()
 		w.idle = false
-	}
-	if w.err != nil {
-		return 0, w.err
 	}
 	if w.left == 0 {
 		w.left = record.HeaderLen + int(w.in[3])<<8 + int(w.in[4])

@@ -165,7 +165,7 @@ func untouched(c handover.Conn, s *connState) error {
 func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 	switch s.role {
 	case roleDownstream, roleDubboClient:
-		d := w.remote(s.image.ID, home, &s.listener)
+		d := w.remote(s.image.ID, home, w.current(&s.listener))
 		d.conn = w.loop.Restore(fd, s.image, d)
 		return restored{conn: d.conn, down: d}, nil
 	case roleUpstream, roleDubboEndpoint:

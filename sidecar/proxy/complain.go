@@ -18,15 +18,24 @@ type complaints struct {
 	untold int           // since the last one
 }
 
-// complain lets the log say what a peer has done. what is "on" for a listener's client, and for a cluster's endpoint "cluster".
-func (w *worker) complain(message, what, name string, why error) {
-	x := w.complaints[name]
+// accuse lets the log say that a peer broke the protocol.
+func (w *worker) accuse(at place, why error) {
+	if at.cluster {
+		w.complain("an endpoint broke the protocol", at, why)
+		return
+	}
+	w.complain("closing a connection whose peer broke the protocol", at, why)
+}
+
+// complain lets the log say what a peer has done: "on" a listener, or as an endpoint of a "cluster".
+func (w *worker) complain(message string, at place, why error) {
+	x := w.complaints[at]
 	if x == nil {
 		if len(w.complaints) >= complaintsOf {
 			clear(w.complaints)
 		}
 		x = &complaints{}
-		w.complaints[name] = x
+		w.complaints[at] = x
 	}
 	if now := w.loop.Now(); x.told == 0 || now-x.since >= complaintsRest {
 		x.since, x.told = now, 0
@@ -36,6 +45,10 @@ func (w *worker) complain(message, what, name string, why error) {
 		return
 	}
 	x.told++
-	w.engine.log.Info(message, what, name, "reason", why.Error(), "untold", x.untold)
+	what := "on"
+	if at.cluster {
+		what = "cluster"
+	}
+	w.engine.log.Info(message, what, at.name, "reason", why.Error(), "untold", x.untold)
 	x.untold = 0
 }

@@ -114,9 +114,10 @@ func (e *Engine) doubt(where stricter) {
 // strangerRest is the least time between two words about peers who are somebody else: they may come back at once.
 const strangerRest = 5 * time.Second
 
-// tell lets the log say who came, when a handshake has failed because it was somebody else.
+// tell lets the log say why a handshake has failed, and who came when it was somebody else.
 func (w *worker) tell(at place, err error) {
 	if _, ok := errors.AsType[*handshake.StrangerError](err); !ok {
+		w.complain("a TLS handshake has failed", at, err)
 		return
 	}
 	x, now := &w.shakes, w.loop.Now()

@@ -40,7 +40,7 @@ func (d *downstream) Connected(*loop.Conn) {}
 
 // Data takes every complete frame.
 func (d *downstream) Data(c *loop.Conn, b []byte) int {
-	taken := d.w.frames(c, b, d.from.Protocol, d.from.Name, d)
+	taken := d.w.frames(c, b, d.from.Protocol, place{name: d.from.Name}, d)
 	if taken < len(b) {
 		d.pieces.watch(c, d)
 	}
@@ -50,7 +50,7 @@ func (d *downstream) Data(c *loop.Conn, b []byte) int {
 // midway is in a frame.
 func (d *downstream) midway() (time.Duration, bool) { return d.conn.Unfinished() }
 
-func (d *downstream) tooLate() { d.w.malformed(d.conn, d.from.Name, errPieces) }
+func (d *downstream) tooLate() { d.w.malformed(d.conn, place{name: d.from.Name}, errPieces) }
 
 func (d *downstream) frame(f rpcFrame) {
 	switch f.kind {

@@ -254,12 +254,16 @@ func (c *httpClient) route(req *http1.Request, n int, rest []byte) (kept int) {
 		traceparent = c.w.tracer.web(c, req, &to)
 	}
 	x.goal, x.cluster, x.attempts = to, to.cluster, int(to.attempts)
+	if to.cluster == nil && to.delay == 0 {
+		kept = x.skip(rest)
+	}
 	if x.refused(req, &to) {
-		return 0
+		return kept
 	}
 	if x.cluster != nil && !c.w.admit(&x.claim, x.cluster, to.priority) {
+		kept = x.skip(rest)
 		x.fail(httpUnavailable, FailBusy)
-		return 0
+		return kept
 	}
 	if to.retry() != nil {
 		x.turn.part.open(to.route.plan.budget)
@@ -307,7 +311,7 @@ func (c *httpClient) malformed(why error) {
 // reject ends a client that broke the protocol: with an answer, if none has begun, and without reading on.
 func (c *httpClient) reject(status int, why error) {
 	c.w.count.Malformed++
-	c.w.complain("refusing a client that broke the protocol", "on", c.from.Name, why)
+	c.w.complain("refusing a client that broke the protocol", place{name: c.from.Name}, why)
 	c.x.drop()
 	if !c.x.answered {
 		c.x.code = CodeOf(status)

@@ -132,7 +132,7 @@ func (h *http2Wire) late() bool {
 }
 
 // broken ends the connection of a peer that broke the protocol, and tells it why.
-func (h *http2Wire) broken(where string, why error) {
+func (h *http2Wire) broken(at place, why error) {
 	if errors.Is(why, loop.ErrSlow) {
 		h.w.count.Slow++
 		h.conn.Close(why)
@@ -140,7 +140,7 @@ func (h *http2Wire) broken(where string, why error) {
 	}
 	h.dead = true
 	h.w.count.Malformed++
-	h.w.complain("closing a connection whose peer broke the protocol", "on", where, why)
+	h.w.accuse(at, why)
 	code := http2.ProtocolError
 	if end := (*http2.Error)(nil); errors.As(why, &end) {
 		code = end.Code

@@ -66,7 +66,7 @@ func (c *http2Client) Data(conn *loop.Conn, b []byte) int {
 
 // fail ends the connection of a client that broke the protocol.
 func (c *http2Client) fail(why error) {
-	c.broken(c.from.Name, why)
+	c.broken(place{name: c.from.Name}, why)
 	c.giveUp()
 }
 

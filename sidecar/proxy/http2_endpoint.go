@@ -135,6 +135,9 @@ func (u *http2Up) unqueue(x *http2Exchange) {
 func (u *http2Up) Data(_ *loop.Conn, b []byte) int {
 	taken, err := u.read(b, u.event)
 	if err != nil {
+		if !u.proto.Settled() {
+			err = foreign(b, speaksHTTP2, err)
+		}
 		u.fail(err)
 	}
 	return taken
@@ -142,7 +145,7 @@ func (u *http2Up) Data(_ *loop.Conn, b []byte) int {
 
 // fail ends the connection to an endpoint that broke the protocol.
 func (u *http2Up) fail(why error) {
-	u.broken(u.cluster.name, why)
+	u.broken(place{u.cluster.name, true}, why)
 	u.giveUp(why)
 }
 

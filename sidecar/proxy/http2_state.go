@@ -273,7 +273,7 @@ func (w *worker) restoreHTTP2Endpoint(fd int, s *connState) (restored, error) {
 }
 
 func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
-	c := w.newHTTP2Client(s.image.ID, &s.listener)
+	c := w.newHTTP2Client(s.image.ID, w.current(&s.listener))
 	c.dead = s.image.Lingering // it has broken the protocol, or was dismissed
 	rest, err := c.proto.Parse(s.http2)
 	if err == nil {

@@ -100,7 +100,10 @@ func (u *httpConn) Data(c *loop.Conn, b []byte) int {
 		n, err := u.take(x, b[taken:])
 		if err != nil {
 			u.w.count.Malformed++
-			u.w.complain("an endpoint broke the protocol", "cluster", u.cluster.name, err)
+			if !x.answered {
+				err = foreign(b[taken:], speaksHTTP1, err)
+			}
+			u.w.accuse(place{u.cluster.name, true}, err)
 			x.claim.tell(upstream.OutcomeGateway, u.w.loop.Now())
 			if x.fallBack() {
 				return len(b)

@@ -91,7 +91,7 @@ func (f *httpFirst) take(b []byte) int {
 	switch {
 	case err != nil:
 		w.count.Malformed++
-		w.complain("an endpoint broke the protocol", "cluster", up.cluster.name, err)
+		w.accuse(place{up.cluster.name, true}, foreign(b, speaksHTTP1, err))
 		f.lost()
 	case res.Interim():
 		return n

@@ -199,7 +199,7 @@ func (w *worker) releaseHTTP(b *frozen) {
 }
 
 func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
-	c := w.newHTTPClient(s.image.ID, &s.listener)
+	c := w.newHTTPClient(s.image.ID, w.current(&s.listener))
 	e, x := &s.exchange, &c.x
 	c.over, x.active = e.over || s.image.Lingering, e.active // releases before this one did not say it of tunnels
 	c.asked = e.active || c.over

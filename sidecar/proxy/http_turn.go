@@ -181,6 +181,21 @@ func (x *exchange) whole(req *http1.Request, rest []byte) int {
 	return n
 }
 
+// skip takes a body that has come whole with the head, and that nobody is going to read: the connection can go on then. It returns how
+// much of rest that is.
+func (x *exchange) skip(rest []byte) int {
+	body := x.request
+	n, err := body.Take(rest)
+	if err != nil || !body.Done() {
+		return 0
+	}
+	x.request = body
+	if e := x.goal.line; e != nil {
+		e.In += uint64(n)
+	}
+	return n
+}
+
 // maxRetryBody is the largest body that is kept to be sent again; all of it has to be there with the head.
 const maxRetryBody = 64 << 10
 

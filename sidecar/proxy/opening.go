@@ -52,7 +52,7 @@ func (o *opening) header() {
 		case errors.Is(err, proxyproto.ErrShort):
 			return 0, nil
 		case err != nil:
-			o.w.malformed(o.conn, o.from.Name, err)
+			o.w.malformed(o.conn, place{name: o.from.Name}, err)
 			return len(b), nil
 		}
 		if h.Source.IsValid() {
@@ -60,7 +60,7 @@ func (o *opening) header() {
 		}
 		return n, func(a arrival) { o.w.secure(a, o.from) }
 	}
-	o.late = func() { o.w.malformed(o.conn, o.from.Name, errHeaderTimeout) }
+	o.late = func() { o.w.malformed(o.conn, place{name: o.from.Name}, errHeaderTimeout) }
 }
 
 // sniffed are what first bytes tell a listener's protocol by. What is none of them is plain TCP.

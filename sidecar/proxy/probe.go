@@ -123,7 +123,7 @@ func (p *probe) Connected(c *loop.Conn) {
 // Data reads the answer, as far as it matters.
 func (p *probe) Data(c *loop.Conn, b []byte) int {
 	if p.cfg.Kind == config.CheckBolt {
-		return p.w.frames(c, b, config.Bolt, p.cluster.name+" (health check)", p)
+		return p.w.frames(c, b, config.Bolt, place{p.cluster.name + " (health check)", true}, p)
 	}
 	if p.cfg.Kind == config.CheckHTTP {
 		return p.head(b)

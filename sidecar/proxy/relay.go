@@ -145,7 +145,7 @@ func (w *worker) fromDonor(r relayState, home int) {
 		if err != nil {
 			return
 		}
-		d := w.remote(r.down, home, &r.listener)
+		d := w.remote(r.down, home, w.current(&r.listener))
 		to := w.goal(d, f)
 		w.enter(&to, d.from, rpcSpoken(f.reply.protocol))
 		if w.log != nil {

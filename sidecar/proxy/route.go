@@ -289,9 +289,8 @@ func soapCall(req *http1.Request, body []byte) (soap.Call, bool) {
 	r := soap.Request{Method: req.Method}
 	r.ContentType, _ = req.Value("Content-Type")
 	r.Action, r.HasAction = req.Value("SOAPAction")
-	if left, ok := req.Body.Left(); ok {
-		r.Body = body[:min(uint64(len(body)), left)]
-	}
+	framing := req.Body
+	r.Body, _, _ = framing.Payload(body) // of chunks the first
 	return soap.Find(&r)
 }
 

@@ -48,6 +48,8 @@ type shaking struct {
 	timer   loop.Timer
 	queued  bool
 	heard   time.Duration // when the peer has last said something
+	told    bool          // the log says why it has failed
+	gone    bool          // the peer has ended it
 }
 
 // shakes are the handshakes of one loop.
@@ -230,13 +232,16 @@ func (s *shaking) done(r handshake.Result) {
 	w := s.w
 	defer w.shakes.next()
 	if s.conn.Closed() {
+		if s.gone && r.Err != nil && (s.inner != nil || !errors.Is(r.Err, errShakeEnded)) {
+			s.tell(r.Err)
+		}
 		return
 	}
 	if r.Err == nil {
 		r.Err = s.outrun(r.Chain)
 	}
 	if r.Err != nil {
-		w.tell(s.place(), r.Err)
+		s.tell(r.Err)
 		s.conn.Fail(r.Err)
 		return
 	}
@@ -297,6 +302,13 @@ func (s *shaking) Drained(*loop.Conn) {}
 // Expire ends a handshake that does not.
 func (s *shaking) Expire() { s.conn.Close(errShakeTimeout) }
 
+func (s *shaking) tell(why error) {
+	if !s.told {
+		s.told = true
+		s.w.tell(s.place(), why)
+	}
+}
+
 // Closed tells the handshake and who the connection was for.
 func (s *shaking) Closed(c *loop.Conn, why error) {
 	s.leave()
@@ -305,6 +317,12 @@ func (s *shaking) Closed(c *loop.Conn, why error) {
 	}
 	if why != nil && (s.inner == nil || s.run != nil) { // where there was no connection there was no handshake
 		s.w.count.HandshakesFailed++
+		switch {
+		case errors.Is(why, errNotTLS), errors.Is(why, errShakeTimeout), s.inner != nil && !errors.Is(why, errShakeEnded):
+			s.tell(why)
+		default: // it may have said why; who only looks whether a port is open has not
+			s.gone = s.run != nil
+		}
 	}
 	if s.inner != nil {
 		s.inner.Closed(c, why)

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,11 @@ func TestSOAPIsRoutedByServiceAndOperation(t *testing.T) {
 		"by the body":           {"text/xml", `""`, envelope, "stock"},
 		"a service of nobody's": {"text/xml", `"urn:nobody:Get"`, "", "web"},
 		"no SOAP":               {"application/json", `"http://example.com/stock/Quotes/Get"`, "{}", "web"},
+	}
+	chunked := fmt.Sprintf("POST /soap HTTP/1.1\r\nHost: shop.demo\r\nContent-Type: text/xml\r\nSOAPAction: \"\"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"+
+		"%x;a=b\r\n%s\r\n0\r\n\r\n", len(envelope), envelope)
+	if got := rawHTTP(t, addr, chunked); !strings.Contains(got, "\r\n\r\nstock") {
+		t.Errorf("an envelope in chunks gets %q", got)
 	}
 	client := &http.Client{Timeout: 5 * time.Second}
 	for name, tc := range cases {

@@ -60,6 +60,7 @@ func (p *pair) connect() {
 		return // whoever owns the pair after the handover dials
 	}
 	p.attempt++
+	p.from = p.w.current(p.from)
 	p.cluster = p.w.clusters[p.from.Cluster]
 	if p.cluster == nil || p.cluster.Len() == 0 {
 		p.failed(FailNoEndpoint)

@@ -250,7 +250,7 @@ func (u *upConn) Connected(*loop.Conn) {
 // Data takes every complete frame.
 func (u *upConn) Data(c *loop.Conn, b []byte) int {
 	u.heard, u.strikes = u.w.loop.Now(), 0
-	return u.w.frames(c, b, u.protocol, u.cluster.name, u)
+	return u.w.frames(c, b, u.protocol, place{u.cluster.name, true}, u)
 }
 
 func (u *upConn) frame(f rpcFrame) {
@@ -304,7 +304,7 @@ func (u *upConn) Expire() {
 		u.conn.Close(errConnectTimeout)
 		return
 	case u.late():
-		u.w.malformed(u.conn, u.cluster.name, errPieces)
+		u.w.malformed(u.conn, place{u.cluster.name, true}, errPieces)
 		return
 	case u.leaving && u.load() == 0:
 		u.leaveIfIdle()
@@ -357,7 +357,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	u.leaving = true
 	u.leavePlace()
 	u.host.Conns = without(u.host.Conns, u)
-	w.starved(u.cluster.name, why)
+	w.starved(place{u.cluster.name, true}, why)
 	if why != nil {
 		w.engine.log.V(1).Info("upstream connection ended", "cluster", u.cluster.name, "endpoint", address.String(u.host.Addr),
 			"waiting", u.slots.Len(), "reason", why.Error())

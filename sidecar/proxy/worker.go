@@ -36,7 +36,8 @@ type worker struct {
 
 	shakes shakes // connections whose TLS handshake is not over
 
-	complaints map[string]*complaints // about the peers of a listener or a cluster
+	listeners  map[string]*config.Listener // of the configuration in force, by name
+	complaints map[place]*complaints       // about the peers of a listener or a cluster
 
 	mirrors     int // copies of Bolt and Dubbo requests without an answer
 	mirrorConns map[uint64]*mirrorConn
@@ -96,7 +97,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		relayed: map[relayed]awaited{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, sources: map[uint64]*netip.AddrPort{}, mirrorConns: map[uint64]*mirrorConn{},
 		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
-		calls: map[*call]struct{}{}, complaints: map[string]*complaints{},
+		calls: map[*call]struct{}{}, complaints: map[place]*complaints{},
 	}
 	w.shakes.yield.Owner = &w.shakes
 	w.trace(&config.Snapshot{})
@@ -125,6 +126,7 @@ func (w *worker) update(s *config.Snapshot, routes *route.Table, shared map[stri
 		}
 	}
 	w.retarget(routes, straight(s.Listeners))
+	w.reassign(s.Listeners)
 	w.trace(s)
 	w.relog(s)
 	w.limits = map[string]*bucket{}
@@ -194,6 +196,7 @@ func (w *worker) secure(a arrival, from *config.Listener) {
 
 // serve begins to speak a listener's protocol with a client.
 func (w *worker) serve(a arrival, from *config.Listener) {
+	from = w.current(from) // it may have been silent, or in its handshake, for long
 	if from.Protocol == config.Auto {
 		w.expect(a, from, silence, (*opening).sniff)
 		return
@@ -243,7 +246,7 @@ func (w *worker) givenAway(from *config.Listener) {
 func (w *worker) closed(from *config.Listener, why error) {
 	w.givenAway(from)
 	w.engine.checkLeft()
-	w.starved(from.Name, why)
+	w.starved(place{name: from.Name}, why)
 	if why != nil {
 		w.engine.log.V(1).Info("client connection ended", "listener", from.Name, "reason", why.Error())
 	}
@@ -266,7 +269,7 @@ func (w *worker) closeAll() {
 type framer interface{ frame(f rpcFrame) }
 
 // frames gives every complete frame of b to its taker and returns how many bytes those have.
-func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string, to framer) int {
+func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, at place, to framer) int {
 	taken := 0
 	for taken < len(b) {
 		var f rpcFrame
@@ -274,7 +277,7 @@ func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string,
 			if incomplete(err) {
 				break
 			}
-			w.malformed(c, where, err)
+			w.malformed(c, at, err)
 			return len(b)
 		}
 		taken += len(f.raw)
@@ -287,16 +290,16 @@ func (w *worker) frames(c *loop.Conn, b []byte, p config.Protocol, where string,
 }
 
 // malformed closes a connection whose peer broke the protocol; only this one, and it says why.
-func (w *worker) malformed(c *loop.Conn, where string, why error) {
+func (w *worker) malformed(c *loop.Conn, at place, why error) {
 	w.count.Malformed++
-	w.complain("closing a connection whose peer broke the protocol", "on", where, why)
+	w.accuse(at, why)
 	c.Close(why)
 }
 
 // starved says why a connection was closed, if there was no room for what its peer had begun.
-func (w *worker) starved(where string, why error) {
+func (w *worker) starved(at place, why error) {
 	if errors.Is(why, loop.ErrBudget) {
 		w.count.Malformed++
-		w.complain("closed a connection whose message is large", "on", where, why)
+		w.complain("closed a connection whose message is large", at, why)
 	}
 }

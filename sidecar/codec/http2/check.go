@@ -100,8 +100,8 @@ func (f *Fields) checkRequest() bool {
 	if f.known[idScheme] == 0 || len(path) == 0 {
 		return false
 	}
-	for _, c := range path {
-		if c <= ' ' || c == 0x7f {
+	for _, c := range path { // without a fragment: who cuts that off would serve another path than the one that was routed
+		if c <= ' ' || c == 0x7f || c == '#' {
 			return false
 		}
 	}

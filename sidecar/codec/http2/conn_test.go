@@ -160,6 +160,7 @@ func TestRequestsAreJudged(t *testing.T) {
 		"no scheme":                           {[]string{get[0], get[2], get[3]}, false},
 		"an empty path":                       {with(get[:3], ":path: "), false},
 		"a path that begins with a letter":    {with(get[:3], ":path: a"), false},
+		"a fragment":                          {with(get[:3], ":path: /a#b"), false},
 		"two methods":                         {with(get, ":method: GET"), false},
 		"a status":                            {with(get, ":status: 200"), false},
 		"an unknown pseudo-header field":      {with(get, ":protocol: websocket"), false},

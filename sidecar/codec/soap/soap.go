@@ -32,18 +32,31 @@ func Find(r *Request) (c Call, ok bool) {
 		media, parameters = media[:i], media[i+1:]
 	}
 	var action []byte
+	body := r.Body
 	switch media = bytes.TrimRight(media, " \t"); {
 	case r.HasAction && equalFold(media, "text/xml"):
 		action = unquote(r.Action)
 	case equalFold(media, "application/soap+xml"):
 		action = parameter(parameters, "action")
+	case equalFold(media, "multipart/related") && packed(parameters):
+		if action = parameter(parameters, "action"); r.HasAction {
+			action = unquote(r.Action)
+		}
+		_, body, _ = bytes.Cut(body, []byte("\r\n\r\n")) // the envelope is the first part
 	default:
 		return c, false
 	}
 	if c, ok = split(action); ok {
 		return c, true
 	}
-	return scan(r.Body[:min(len(r.Body), maxBody)])
+	return scan(body[:min(len(body), maxBody)])
+}
+
+// packed says that the parts of a message are an envelope and what goes with it (https://www.w3.org/TR/soap12-mtom/;
+// https://www.w3.org/TR/SOAP-attachments).
+func packed(parameters []byte) bool {
+	root := parameter(parameters, "type")
+	return equalFold(root, "application/xop+xml") || equalFold(root, "text/xml") || equalFold(root, "application/soap+xml")
 }
 
 // split takes an action apart behind its last delimiter.
