@@ -25,7 +25,7 @@ type Image struct {
 }
 
 // Freeze takes the connection out of epoll and describes it. Until Thaw, Release or Drop it does no I/O; what is written
-// to it is kept. The image shares its buffers.
+// to it is kept. The image shares its buffers. It may be called again, for the image.
 func (c *Conn) Freeze() Image {
 	if !c.frozen {
 		c.loop.poller.remove(c.fd)
