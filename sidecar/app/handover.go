@@ -179,10 +179,7 @@ func (a *app) give(ctx context.Context) bool {
 		return true
 	}
 	for {
-		r, err := handover.Serve(ctx, handover.ServeConfig{
-			Listener: fd, Key: a.key, Donor: donor{a.engine.Donor(), a}, Sockets: a.set.All, Descriptors: a.descriptors,
-			Build: a.Build, Clock: a.Now, Log: a.Log.WithName("handover"), OnPhase: func(handover.Phase) { a.setGiving(true) },
-		})
+		r, err := handover.Serve(ctx, a.serveConfig(fd))
 		a.setGiving(false)
 		if ctx.Err() != nil && !r.OK {
 			return false
@@ -199,6 +196,14 @@ func (a *app) give(ctx context.Context) bool {
 		if r.OK {
 			return false
 		}
+	}
+}
+
+func (a *app) serveConfig(fd int) handover.ServeConfig {
+	return handover.ServeConfig{
+		Listener: fd, Key: a.key, Donor: donor{a.engine.Donor(), a}, Sockets: a.set.All, Descriptors: a.descriptors,
+		Features: handover.FeatureParts, Build: a.Build, Clock: a.Now, Log: a.Log.WithName("handover"),
+		OnPhase: func(handover.Phase) { a.setGiving(true) },
 	}
 }
 
@@ -249,11 +254,7 @@ func (a *app) descriptors() int64 {
 
 // take takes over, and reports how that ended.
 func (a *app) take(ctx context.Context, act action) {
-	cfg := handover.TakeConfig{
-		Address: a.boot.Handover.Socket, Key: []byte(act.key), From: act.from, To: a.boot.Node.Generation,
-		Candidate: candidate{a.engine.Candidate(), a}, AdoptSockets: a.adopt,
-		Build: a.Build, Clock: a.Now, Log: a.Log.WithName("handover"),
-	}
+	cfg := a.takeConfig(act)
 	var err error
 	if a.Takeover {
 		cfg.From, cfg.Key, err = a.signal()
@@ -273,6 +274,14 @@ func (a *app) take(ctx context.Context, act action) {
 	a.note(r)
 	s := a.engine.Stats()
 	a.post(event{taken: &r, owns: s.Downstream[config.Inbound]+s.Downstream[config.Outbound] > 0})
+}
+
+func (a *app) takeConfig(act action) handover.TakeConfig {
+	return handover.TakeConfig{
+		Address: a.boot.Handover.Socket, Key: []byte(act.key), From: act.from, To: a.boot.Node.Generation,
+		Candidate: candidate{a.engine.Candidate(), a}, AdoptSockets: a.adopt,
+		Features: handover.FeatureParts, Build: a.Build, Clock: a.Now, Log: a.Log.WithName("handover"),
+	}
 }
 
 // signal tells the serving standalone process to begin, with a key made for this once.

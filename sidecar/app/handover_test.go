@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/axlemesh/axle/api/bootstrap"
+	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/xds"
 )
 
@@ -42,5 +44,15 @@ func TestACandidateRefusesToLoseAListener(t *testing.T) {
 	}
 	if snap, err := (candidate{app: &app{}}).inherit(later); snap != nil || err != nil {
 		t.Errorf("without a control plane, and of a later format: %v", err)
+	}
+}
+
+// TestBothSidesTakeParts: else a loop with many requests on HTTP/2 could not be handed over, and nothing would say why.
+func TestBothSidesTakeParts(t *testing.T) {
+	a := &app{boot: &bootstrap.Bootstrap{}}
+	for side, features := range map[string]uint64{"donor": a.serveConfig(0).Features, "candidate": a.takeConfig(action{}).Features} {
+		if features&handover.FeatureParts == 0 {
+			t.Errorf("the %s does not say that it takes batches in parts", side)
+		}
 	}
 }

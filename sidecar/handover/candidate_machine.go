@@ -22,7 +22,11 @@ type CandidateMachine struct {
 // candidateBatch is the one batch that is prepared or about to be.
 type candidateBatch struct {
 	id    uint64 // 0: none
+	loop  int
 	conns int64
+	size  int
+	parts int  // that are prepared
+	more  bool // a further one follows
 	state batchState
 }
 
@@ -124,9 +128,9 @@ func (m *CandidateMachine) next(msg Message) bool {
 		m.send(Message{Kind: KindAccepting})
 		m.enter(PhaseMove)
 		m.timer(m.deadlines.Move)
-	case msg.Kind == KindOffer && m.accepting && m.batch.id == 0 && msg.Batch.ID > m.lastID && len(msg.Batch.Conns) > 0:
+	case msg.Kind == KindOffer && m.accepting && m.fits(msg.Batch):
 		m.offer(msg)
-	case msg.Kind == KindCommit && m.batch.state == batchPrepared && msg.ID == m.batch.id:
+	case msg.Kind == KindCommit && m.batch.state == batchPrepared && !m.batch.more && msg.ID == m.batch.id:
 		m.batch.state = batchResuming
 		m.send(Message{Kind: KindResumed, ID: msg.ID})
 		m.timer(m.deadlines.Move)
@@ -156,7 +160,7 @@ func (m *CandidateMachine) plan(msg Message) {
 		m.abort("the donor left out required features")
 		return
 	}
-	m.planned, m.version = true, v
+	m.planned, m.version, m.parts = true, v, msg.Plan.Features&m.self.Features&FeatureParts != 0
 	m.do(Action{Kind: ActPlan, Message: msg})
 	m.enter(PhaseWarm)
 	m.timer(m.deadlines.Warm)
@@ -188,15 +192,31 @@ func (m *CandidateMachine) ready(err string) {
 	m.timer(m.deadlines.Ready)
 }
 
+// fits reports whether a batch, or a part of one, may come now.
+func (m *CandidateMachine) fits(b Batch) bool {
+	has := m.batch
+	switch {
+	case len(b.Conns) == 0 || b.More && !m.parts:
+		return false
+	case has.id == 0:
+		return b.ID > m.lastID
+	}
+	return has.more && has.state == batchPrepared && b.ID == has.id && b.Loop == has.loop &&
+		has.conns+int64(len(b.Conns)) <= MaxWholeConns && has.size+b.size() <= MaxWholeState
+}
+
 func (m *CandidateMachine) offer(msg Message) {
 	if m.phase == PhaseDone { // the donor found something after its last batch
 		m.all = false
 		m.enter(PhaseMove)
 	}
 	m.timer(0)
-	m.lastID = msg.Batch.ID
-	m.batch = candidateBatch{id: msg.Batch.ID, conns: int64(len(msg.Batch.Conns)), state: batchPreparing}
-	m.do(Action{Kind: ActPrepare, Message: msg, ID: msg.Batch.ID})
+	b := msg.Batch
+	m.lastID = b.ID
+	m.batch.id, m.batch.loop, m.batch.more, m.batch.state = b.ID, b.Loop, b.More, batchPreparing
+	m.batch.conns += int64(len(b.Conns))
+	m.batch.size += b.size()
+	m.do(Action{Kind: ActPrepare, Message: msg, ID: b.ID})
 }
 
 func (m *CandidateMachine) prepared(id uint64, err string) {
@@ -207,13 +227,22 @@ func (m *CandidateMachine) prepared(id uint64, err string) {
 		return
 	}
 	if err != "" { // the host has closed the descriptors
+		m.dropParts()
 		m.batch = candidateBatch{}
 		m.abort("prepare: " + err)
 		return
 	}
+	m.batch.parts++
 	m.batch.state = batchPrepared
 	m.send(Message{Kind: KindPrepared, ID: id})
 	m.timer(m.deadlines.Move)
+}
+
+// dropParts gives up what is prepared of a batch whose next part is not.
+func (m *CandidateMachine) dropParts() {
+	if m.batch.parts > 0 {
+		m.actID(ActDrop, m.batch.id)
+	}
 }
 
 // resumed runs when the kernel has taken RESUMED: from here on the batch is this side's, whatever happens.
@@ -250,6 +279,7 @@ func (m *CandidateMachine) stop(reason string) {
 		m.batch = candidateBatch{}
 	}
 	if m.batch.state == batchPreparing {
+		m.dropParts()
 		m.batch = candidateBatch{} // dropped when its answer comes
 	}
 	if !m.sent {

@@ -183,6 +183,11 @@ func (b *Batch) field(tag uint16, v []byte) (bool, error) {
 			Consumed: binary.BigEndian.Uint64(v), Written: binary.BigEndian.Uint64(v[8:]),
 		}})
 		return true, nil
+	case tagMore:
+		if b.More = true; len(v) > 0 {
+			return true, fmt.Errorf("%w: flag %#x of %d bytes", ErrFormat, tag, len(v))
+		}
+		return true, nil
 	}
 	return false, nil
 }

@@ -12,8 +12,9 @@ import (
 type donorShell struct {
 	cfg    ServeConfig
 	link   *link
-	frozen time.Time
-	conns  int
+	batch  uint64    // that was frozen last,
+	frozen time.Time // when that began,
+	conns  int       // and what it has
 	stalls []stall
 }
 
@@ -61,6 +62,7 @@ func (d *donorShell) do(a Action) *Event {
 	case ActResumeAccept:
 		d.cfg.Donor.ResumeAccept()
 	case ActBeginMove:
+		d.cfg.Donor.Split(a.Parts)
 		d.cfg.Donor.BeginMove(d.link.relay)
 	case ActEndMove:
 		d.cfg.Donor.EndMove()
@@ -97,11 +99,13 @@ func (d *donorShell) warm() *Event {
 }
 
 func (d *donorShell) freeze(a Action) *Event {
-	d.frozen = d.cfg.Clock()
+	if d.batch != a.ID { // else it is a further part
+		d.batch, d.frozen, d.conns = a.ID, d.cfg.Clock(), 0
+	}
 	b, err := d.cfg.Donor.Freeze(a.ID, a.Limit)
 	e := &Event{Kind: EventFrozen, Batch: b}
 	e.Batch.ID = a.ID
-	d.conns = len(b.Conns)
+	d.conns += len(b.Conns)
 	if err != nil {
 		e.Err = err.Error()
 	}

@@ -34,8 +34,15 @@ type DonorMachine struct {
 type donorBatch struct {
 	id        uint64 // 0: none
 	conns     int64
+	more      bool // a further part follows
+	asked     bool // for that
+	waits     int  // parts that are offered and not prepared
 	committed bool
 }
+
+// partWindow is how many parts of a batch are offered before the first of them is prepared: while the candidate works on one,
+// the donor writes the next one down. It bounds what waits to be sent.
+const partWindow = 2
 
 // NewDonorMachine returns a machine that waits for EventStart.
 func NewDonorMachine(cfg DonorConfig) *DonorMachine {
@@ -142,17 +149,15 @@ func (m *DonorMachine) next(msg Message) bool {
 		m.enter(PhaseAccept)
 		m.moving = true // a client that the candidate accepts may need a connection that is still here
 		m.send(Message{Kind: KindAccept})
-		m.act(ActBeginMove) // which may relay at once, and ACCEPT has to come before that
+		m.do(Action{Kind: ActBeginMove, Parts: m.parts}) // which may relay at once, and ACCEPT has to come before that
 		m.timer(m.deadlines.Accept)
 	case msg.Kind == KindAccepting && m.phase == PhaseAccept:
 		m.paused = true
 		m.act(ActPauseAccept)
 		m.enter(PhaseMove)
 		m.freeze()
-	case msg.Kind == KindPrepared && m.batch.id == msg.ID && msg.ID != 0 && !m.batch.committed:
-		m.batch.committed = true
-		m.send(Message{Kind: KindCommit, ID: msg.ID})
-		m.timer(m.deadlines.Commit)
+	case msg.Kind == KindPrepared && m.batch.id == msg.ID && m.batch.waits > 0:
+		m.prepared()
 	case msg.Kind == KindDoneAck && m.phase == PhaseDone && !m.bounced && m.batch.id == 0:
 		m.bounced = true
 		m.freeze()
@@ -170,7 +175,7 @@ func (m *DonorMachine) hello(h Hello) {
 		m.stop("refused: " + err.Error())
 		return
 	}
-	m.version = plan.Version
+	m.version, m.parts = plan.Version, plan.Features&FeatureParts != 0
 	msg := Message{Kind: KindPlan, Plan: plan}
 	m.send(msg)
 	m.do(Action{Kind: ActPlan, Message: msg})
@@ -201,7 +206,8 @@ func (m *DonorMachine) freeze() {
 }
 
 func (m *DonorMachine) frozen(e Event) {
-	n := int64(len(e.Batch.Conns))
+	n, first := int64(len(e.Batch.Conns)), m.batch.id == 0
+	m.batch.asked = false
 	switch {
 	case m.ending || m.ended:
 		if n > 0 {
@@ -209,6 +215,11 @@ func (m *DonorMachine) frozen(e Event) {
 		}
 	case e.Err != "":
 		m.abort("freeze: " + e.Err)
+	case n == 0 && !first:
+		m.abort("freeze: the rest of a batch is gone")
+	case e.Batch.More && !m.parts: // the first, and so the only one
+		m.actID(ActThaw, e.Batch.ID)
+		m.abort("freeze: a batch in parts, which the candidate does not take")
 	case n == 0 && m.bounced:
 		m.send(Message{Kind: KindBye, Bye: Bye{Moved: m.moved}})
 		m.timer(m.deadlines.Done)
@@ -216,12 +227,14 @@ func (m *DonorMachine) frozen(e Event) {
 		m.enter(PhaseDone)
 		m.send(Message{Kind: KindDone})
 		m.timer(m.deadlines.Done)
-	case n > 1 && e.Batch.size() > MaxBatchState:
+	case first && n > 1 && e.Batch.size() > MaxBatchState:
 		m.actID(ActThaw, e.Batch.ID)
 		m.limit = max(1, min(int(n)-1, int(n)*MaxBatchState/e.Batch.size()))
 		m.freeze()
 	case e.Batch.size() > maxBody-batchOverhead:
-		m.actID(ActThaw, e.Batch.ID)
+		if first { // else the abort does it
+			m.actID(ActThaw, e.Batch.ID)
+		}
 		m.abort("freeze: the state of one connection is larger than a handover carries")
 	default:
 		m.offer(e.Batch, n)
@@ -233,12 +246,37 @@ func (m *DonorMachine) offer(b Batch, n int64) {
 		m.bounced = false
 		m.enter(PhaseMove)
 	}
-	m.batch = donorBatch{id: b.ID, conns: n}
+	first := m.batch.id == 0
+	m.batch.id, m.batch.more = b.ID, b.More
+	m.batch.conns += n
+	m.batch.waits++
 	if b.size() < MaxBatchState/4 {
 		m.limit = min(m.max, m.limit*2)
 	}
 	m.send(Message{Kind: KindOffer, Batch: b})
-	m.timer(m.deadlines.Prepare)
+	if first {
+		m.timer(m.deadlines.Prepare)
+	}
+	m.goOn()
+}
+
+// goOn asks for the next part of a batch.
+func (m *DonorMachine) goOn() {
+	if m.batch.more && !m.batch.asked && m.batch.waits < partWindow {
+		m.batch.asked = true
+		m.do(Action{Kind: ActFreeze, ID: m.batch.id, Limit: m.limit})
+	}
+}
+
+// prepared commits a batch of which nothing is left to be prepared.
+func (m *DonorMachine) prepared() {
+	if m.batch.waits--; m.batch.more || m.batch.waits > 0 {
+		m.goOn()
+		return
+	}
+	m.batch.committed = true
+	m.send(Message{Kind: KindCommit, ID: m.batch.id})
+	m.timer(m.deadlines.Commit)
 }
 
 func (m *DonorMachine) resumed() {

@@ -19,6 +19,7 @@ func TestExhaustive(t *testing.T) {
 		"one connection, two crashes":                  {simConfig{coarse: true, downs: 1, limit: 1, reqs: 0}, 2, 0, false},
 		"one connection, one crash, a torn socket":     {simConfig{coarse: true, downs: 1, limit: 1, reqs: 0}, 1, 1, false},
 		"one connection, one crash, cancels, failures": {simConfig{coarse: true, downs: 1, limit: 1, reqs: 0}, 1, 0, true},
+		"two parts of a batch, one crash":              {simConfig{coarse: true, downs: 2, limit: 2, parts: [2]bool{true, true}}, 1, 0, false},
 		"a request over two connections, any timeout":  {simConfig{coarse: true, downs: 1, ups: 1, limit: 1, reqs: 1}, 0, 0, false},
 	}
 	for name, tc := range cases {
@@ -127,7 +128,7 @@ func (w *world) fingerprint() uint64 {
 	h := fnv.New64a()
 	for i, p := range w.procs {
 		d := *w.dirs[i]
-		fmt.Fprint(h, p.dead, p.hungUp, p.accepting, p.moving, p.cut, p.failNext, p.timer > 0, d.fenced, d.closing, d.ended, d.eof)
+		fmt.Fprint(h, p.rest, p.dead, p.hungUp, p.accepting, p.moving, p.cut, p.failNext, p.timer > 0, d.fenced, d.closing, d.ended, d.eof)
 		for _, m := range d.queue {
 			fmt.Fprint(h, "q", m.String())
 		}

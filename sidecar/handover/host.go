@@ -26,11 +26,13 @@ type Counters struct {
 	Written uint64
 }
 
-// Batch is a set of connections that move together. A request and both its connections never straddle loops.
+// Batch is a set of connections that move together, or a part of one. A request and both its connections never straddle loops.
 type Batch struct {
 	ID    uint64
 	Loop  int
 	Conns []Conn
+	// More says that a further part of this batch follows: nothing of it moves before all of it is prepared.
+	More bool
 }
 
 // Donor is the serving data plane as its handover sees it. One goroutine calls it; no method blocks longer than a turn
@@ -44,6 +46,8 @@ type Donor interface {
 	ResumeAccept()
 	// HoldConfig makes configuration changes wait (true) or lets them go on (false).
 	HoldConfig(hold bool)
+	// Split says before that whether batches may have parts: the candidate takes them.
+	Split(may bool)
 	// BeginMove tells the loops that connections are about to leave: what cannot be served here any more is relayed.
 	// EndMove undoes it after an abort: everything that is still here is served here.
 	BeginMove(relay func(Relay))
@@ -53,6 +57,8 @@ type Donor interface {
 	// only then is it known on which side they belong. After an empty batch Freeze is called once more, when the last
 	// relay of the candidate has been handed to Relayed; what has to be bounced must have been given to relay when that
 	// call returns. A batch that is too heavy is thawed and asked for again under a new id with a lower limit.
+	// While a batch says that there is More of it, Freeze is called again with its id for the next part, which is not empty. All of
+	// a batch stands still from its first part on; Thaw and Release are for all of it.
 	Freeze(id uint64, limit int) (Batch, error)
 	// Thaw resumes a frozen batch here: it was not committed.
 	Thaw(id uint64)
@@ -74,7 +80,8 @@ type Candidate interface {
 	// BeginMove says where frames for connections that are still with the donor go. It comes before Accept.
 	BeginMove(relay func(Relay))
 	// Prepare rebuilds a batch from its states and checks its counters, without any I/O. On an error the donor thaws it.
-	// The candidate owns the descriptors from here on, and closes them on an error.
+	// The candidate owns the descriptors from here on, and closes them on an error. The parts of a batch have the same id; Activate
+	// and Drop are for all of them, Drop also after an error of a further one.
 	Prepare(b Batch) error
 	// Activate starts I/O on a prepared batch: RESUMED has been sent.
 	Activate(id uint64)

@@ -21,6 +21,10 @@ type donorHost struct {
 	warmErr   error
 	active    []int // descriptors, served here
 	batches   map[uint64][]int
+	part      int // how many of a batch are offered at once; 0 for all
+	parts     bool
+	rest      []int
+	parted    int // batches in parts
 	stateSize func(i int) int
 	accepting bool
 	held      bool
@@ -50,9 +54,23 @@ func (d *donorHost) Freeze(id uint64, limit int) (Batch, error) {
 	if d.onFreeze != nil {
 		d.onFreeze(id)
 	}
-	n := min(limit, len(d.active))
-	b := Batch{ID: id, Loop: 1}
-	for i, fd := range d.active[:n] {
+	if d.batches == nil {
+		d.batches = map[uint64][]int{}
+	}
+	if len(d.rest) == 0 {
+		n := min(limit, len(d.active))
+		d.batches[id] = d.active[:n:n]
+		d.rest, d.active = d.active[:n:n], d.active[n:]
+	}
+	n := len(d.rest)
+	if d.parts && d.part > 0 {
+		n = min(n, d.part)
+	}
+	b := Batch{ID: id, Loop: 1, More: n < len(d.rest)}
+	if b.More {
+		d.parted++
+	}
+	for i, fd := range d.rest[:n] {
 		size := 16
 		if d.stateSize != nil {
 			size = d.stateSize(i)
@@ -60,15 +78,19 @@ func (d *donorHost) Freeze(id uint64, limit int) (Batch, error) {
 		state := bytes.Repeat([]byte{byte(fd)}, size)
 		b.Conns = append(b.Conns, Conn{FD: fd, State: state, Counters: Counters{Consumed: uint64(fd), Written: uint64(size)}})
 	}
-	if d.batches == nil {
-		d.batches = map[uint64][]int{}
-	}
-	d.batches[id] = d.active[:n:n]
-	d.active = d.active[n:]
+	d.rest = d.rest[n:]
 	return b, nil
 }
 
+// inParts makes both ends do batches in parts.
+func (m *meeting) inParts(n int) {
+	m.serve.Features, m.take.Features, m.donor.part = FeatureParts, FeatureParts, n
+}
+
+func (d *donorHost) Split(may bool) { d.parts = may }
+
 func (d *donorHost) Thaw(id uint64) {
+	d.rest = nil
 	d.active = append(d.active, d.batches[id]...)
 	d.thawed += len(d.batches[id])
 	delete(d.batches, id)
@@ -136,7 +158,7 @@ func (c *candHost) Prepare(b Batch) error {
 	if c.prepared == nil {
 		c.prepared = map[uint64][]Conn{}
 	}
-	c.prepared[b.ID] = b.Conns
+	c.prepared[b.ID] = append(c.prepared[b.ID], b.Conns...)
 	return nil
 }
 

@@ -10,7 +10,7 @@
 //	WARM    donor: state and every listening descriptor  candidate: taken
 //	READY   candidate: my own checks pass
 //	ACCEPT  donor: accept                                candidate: accepting; then the donor pauses
-//	MOVE    per batch: freeze, OFFER, PREPARED, COMMIT, RESUMED, release
+//	MOVE    per batch: freeze, OFFER, PREPARED (both for each part of it), COMMIT, RESUMED, release
 //	DONE    donor: DONE                                  candidate: DONE_ACK, after its last relay
 //	        donor: everything bounced that came before DONE_ACK, then BYE; its process may exit
 //
@@ -65,7 +65,8 @@ type Deadlines struct {
 	Ready time.Duration
 	// Accept: until the candidate accepts (5 s).
 	Accept time.Duration
-	// Prepare: from an offer to PREPARED. The batch's connections are frozen meanwhile (5 s).
+	// Prepare: from an offer to PREPARED, of a batch in parts from the first to the last. The batch's connections are frozen
+	// meanwhile (5 s).
 	Prepare time.Duration
 	// Commit: from COMMIT to RESUMED, after which the donor fences the candidate off (5 s).
 	Commit time.Duration
@@ -173,6 +174,7 @@ const (
 	ActWarm
 	ActPauseAccept
 	ActResumeAccept
+	// ActBeginMove calls Split(Parts), on the donor's side, and BeginMove.
 	ActBeginMove
 	ActEndMove
 	// ActFreeze calls Freeze(ID, Limit) (answers).
@@ -204,6 +206,7 @@ type Action struct {
 	Phase   Phase
 	ID      uint64
 	Limit   int
+	Parts   bool
 	Result  Result
 }
 
@@ -224,6 +227,7 @@ type core struct {
 	peerAlive bool   // the peer said itself that it gives up
 	peerLeft  bool   // the peer's end of the connection ended first
 	freezeP99 int64  // microseconds, as the donor measured it
+	parts     bool   // both sides know FeatureParts
 }
 
 func (c *core) do(a Action)                   { c.out = append(c.out, a) }

@@ -84,7 +84,7 @@ type Auth struct {
 	Proof    []byte
 }
 
-// size is the weight of a batch's states.
+// size is the weight of an offer's states.
 func (b Batch) size() int {
 	n := 0
 	for _, c := range b.Conns {
@@ -130,8 +130,9 @@ const (
 	tagFreeze       = 17
 	tagNonce        = criticalTag | 18
 	tagProof        = criticalTag | 19
-	connFixed       = 16 // counters before a connection's state
-	relayFixed      = 4  // loop before a relay's data
+	tagMore         = criticalTag | 20 // only where FeatureParts was agreed
+	connFixed       = 16               // counters before a connection's state
+	relayFixed      = 4                // loop before a relay's data
 	maxString       = 4096
 	maxLoops        = 1 << 16
 	maxWireCodecs   = 256
@@ -154,7 +155,7 @@ func encodeBody(m Message) []byte {
 			b = appendField(b, tagSocket, []byte(s.Key))
 		}
 	case KindOffer:
-		b = appendBatch(b, m.Batch)
+		b = appendBatch(make([]byte, 0, m.Batch.size()+64), m.Batch)
 	case KindPrepared, KindCommit, KindResumed, KindAck:
 		b = appendUint(b, tagID, m.ID)
 	case KindRelay:
@@ -215,6 +216,9 @@ func appendBatch(b []byte, batch Batch) []byte {
 		binary.BigEndian.PutUint64(counters[:], c.Counters.Consumed)
 		binary.BigEndian.PutUint64(counters[8:], c.Counters.Written)
 		b = appendField(b, tagConn, counters[:], c.State)
+	}
+	if batch.More {
+		b = appendField(b, tagMore)
 	}
 	return b
 }

@@ -8,6 +8,10 @@ const (
 	MaxVersion = 1
 )
 
+// FeatureParts says that batches may come in parts: several offers with one id, which are prepared one by one and committed
+// together. Without it on both sides a batch is one offer.
+const FeatureParts uint64 = 1 << 0
+
 // Range is a span of versions, both ends included.
 type Range struct{ Min, Max uint8 }
 

@@ -54,7 +54,7 @@ func (h *hurt) Step(e Event) []Action {
 func childCandidate(addr string) error {
 	cand := &candHost{}
 	cfg := TakeConfig{
-		Address: addr, Key: testKey, From: 1, To: 2, Candidate: cand, Clock: time.Now, Log: logr.Discard(),
+		Address: addr, Key: testKey, From: 1, To: 2, Candidate: cand, Clock: time.Now, Log: logr.Discard(), Features: FeatureParts,
 		AdoptSockets: func([]Socket) error { return nil },
 		Deadlines:    Deadlines{Warm: 5 * time.Second, Move: 5 * time.Second},
 	}
@@ -218,6 +218,7 @@ func sweep(t *testing.T, how string, conns int) {
 		t.Run(fmt.Sprintf("event %d", n), func(t *testing.T) {
 			m := newMeeting(t)
 			m.serve.Deadlines = shortDeadlines()
+			m.inParts(25)
 			near, far := pairs(t, conns)
 			m.donor.active = append([]int(nil), near...)
 			c := startChild(t, m.take.Address, fmt.Sprintf("%s=%s:%d", childHurt, how, n))
@@ -266,6 +267,7 @@ func TestTornAtEveryEvent(t *testing.T) {
 		for n, finished := 1, false; !finished && !t.Failed(); n++ {
 			t.Run(fmt.Sprintf("%s event %d", name, n), func(t *testing.T) {
 				m := newMeeting(t)
+				m.inParts(25)
 				near, far := pairs(t, 150)
 				m.donor.active = append([]int(nil), near...)
 				tear := func(s *session) {

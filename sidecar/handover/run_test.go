@@ -17,6 +17,8 @@ func TestHandoverMovesEverything(t *testing.T) {
 	cases := map[string]struct {
 		conns, sockets, limit int
 		stateSize             func(int) int
+		part                  int
+		donor, cand           uint64 // features
 	}{
 		"nothing but the listener": {},
 		"one connection":           {conns: 1},
@@ -25,12 +27,17 @@ func TestHandoverMovesEverything(t *testing.T) {
 		"a connection of 9 MiB":    {conns: 3, stateSize: func(int) int { return 9 << 20 }},
 		"heavy batches are split":  {conns: 64, stateSize: func(int) int { return 400 << 10 }},
 		"empty states":             {conns: 5, stateSize: func(int) int { return 0 }},
+		"batches in parts":         {conns: 700, limit: 300, part: 7, donor: FeatureParts, cand: FeatureParts},
+		"parts of one connection":  {conns: 70, part: 1, donor: FeatureParts, cand: FeatureParts},
+		"heavy parts":              {conns: 24, part: 1, donor: FeatureParts, cand: FeatureParts, stateSize: func(int) int { return 2 << 20 }},
+		"an older candidate":       {conns: 70, part: 7, donor: FeatureParts},
+		"an older donor":           {conns: 70, part: 7, cand: FeatureParts},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := fdCount(t)
 			m := newMeeting(t)
-			m.serve.BatchLimit = tc.limit
+			m.serve.BatchLimit, m.serve.Features, m.take.Features, m.donor.part = tc.limit, tc.donor, tc.cand, tc.part
 			near, far := pairs(t, tc.conns)
 			m.donor.active, m.donor.stateSize = near, tc.stateSize
 			list := []Socket{{Key: "handover", FD: m.serve.Listener}}
@@ -47,6 +54,9 @@ func TestHandoverMovesEverything(t *testing.T) {
 			}
 			if len(m.adopted) != tc.sockets+1 || m.adopted[0].Key != "handover" || string(m.cand.warm) != "state" {
 				t.Errorf("adopted %d sockets, warm %q", len(m.adopted), m.cand.warm)
+			}
+			if parts := m.donor.parted > 0; parts != (tc.donor&tc.cand != 0) {
+				t.Errorf("%d offers were parts", m.donor.parted)
 			}
 			if !m.cand.done || !m.cand.ended || !m.cand.accepting || m.donor.accepting {
 				t.Errorf("candidate %+v, donor accepting %v", m.cand, m.donor.accepting)
@@ -85,6 +95,29 @@ func TestHandoverAborts(t *testing.T) {
 				return nil
 			}
 		}, "Move", "told to fail", 64},
+		"the third part of the second batch cannot be prepared": {func(m *meeting) {
+			m.inParts(20)
+			parts := 0
+			m.cand.prepErr = func(b Batch) error {
+				if b.ID == 2 {
+					parts++
+				}
+				if parts == 3 {
+					return errTold
+				}
+				return nil
+			}
+		}, "Move", "told to fail", 64},
+		"a part that is too large": {func(m *meeting) {
+			m.inParts(20)
+			conns := 0
+			m.donor.stateSize = func(int) int {
+				if conns++; conns == 50 {
+					return maxBody
+				}
+				return 16
+			}
+		}, "Move", "larger than a handover carries", 0},
 		"no common version":             {func(m *meeting) { m.take.Versions = Range{Min: 7, Max: 8} }, "Hello", "no common version", 0},
 		"a required feature is missing": {func(m *meeting) { m.take.Required = 4 }, "Hello", "lacks required features", 0},
 		"too few descriptors": {func(m *meeting) {

@@ -53,6 +53,14 @@ func TestSabotage(t *testing.T) {
 				return acts
 			}
 		}},
+		"the donor commits a batch of which not all is prepared": {0, func(m machine) func(Event, []Action) []Action {
+			return func(e Event, acts []Action) []Action {
+				if d := m.(*DonorMachine); d.batch.waits == 1 && d.batch.more && !d.ending {
+					acts = append(acts, Action{Kind: ActSend, Message: Message{Kind: KindCommit, ID: d.batch.id, Version: d.version}})
+				}
+				return acts
+			}
+		}},
 		"the candidate keeps a batch whose RESUMED was never taken": {1, func(machine) func(Event, []Action) []Action {
 			return func(_ Event, acts []Action) []Action {
 				for i := range acts {

@@ -50,8 +50,10 @@ type proc struct {
 	timer     uint64   // armed
 	conns     []*pconn
 	accepting bool
-	moving    bool // relays may go
-	cut       bool // relays cannot go any more
+	moving    bool  // relays may go
+	cut       bool  // relays cannot go any more
+	parts     bool  // batches may have some
+	rest      []int // of the batch that is frozen: what has not been offered
 	failNext  bool
 	hungUp    bool // its end of the socket is closed
 	dead      bool
@@ -182,15 +184,19 @@ func (p *proc) host(a Action) *Event {
 	case ActResumeAccept, ActAccept:
 		p.accepting = true
 	case ActBeginMove:
-		p.moving = true
+		p.moving, p.parts = true, a.Parts
 	case ActEndMove:
 		p.endMove()
 	case ActFreeze:
 		if err := p.fails(); err != "" {
 			return &Event{Kind: EventFrozen, Err: err}
 		}
-		return &Event{Kind: EventFrozen, Batch: p.freeze(a.ID, a.Limit)}
+		if len(p.rest) == 0 {
+			p.rest = p.freeze(a.ID, a.Limit)
+		}
+		return &Event{Kind: EventFrozen, Batch: p.part(a.ID)}
 	case ActThaw:
+		p.rest = nil
 		p.each(a.ID, func(c *pconn) { c.state = connActive })
 	case ActRelease, ActDrop:
 		p.each(a.ID, func(c *pconn) { p.conns[c.id] = nil })
@@ -230,20 +236,34 @@ func (p *proc) each(batch uint64, f func(*pconn)) {
 }
 
 // freeze takes upstream connections first: they have the lower numbers.
-func (p *proc) freeze(id uint64, limit int) Batch {
-	b := Batch{ID: id}
+func (p *proc) freeze(id uint64, limit int) (all []int) {
 	for _, c := range p.conns {
-		if c == nil || c.state != connActive || len(b.Conns) == limit {
+		if c == nil || c.state != connActive || len(all) == limit {
 			continue
 		}
-		if len(b.Conns) > 0 && p.w.socks[c.id].up != p.w.socks[b.Conns[0].FD].up {
+		if len(all) > 0 && p.w.socks[c.id].up != p.w.socks[all[0]].up {
 			break
 		}
 		c.state, c.batch = connFrozen, id
+		all = append(all, c.id)
+	}
+	return all
+}
+
+// part writes down what is frozen, or one connection of it.
+func (p *proc) part(id uint64) Batch {
+	n := len(p.rest)
+	if p.parts {
+		n = min(n, 1)
+	}
+	b := Batch{ID: id, More: n < len(p.rest)}
+	for _, i := range p.rest[:n] {
+		c := p.conns[i]
 		p.w.states = append(p.w.states, pconn{id: c.id, open: slices.Clone(c.open), pending: slices.Clone(c.pending)})
 		state := binary.BigEndian.AppendUint64(nil, uint64(len(p.w.states)-1))
 		b.Conns = append(b.Conns, Conn{FD: c.id, State: state})
 	}
+	p.rest = p.rest[n:]
 	return b
 }
 

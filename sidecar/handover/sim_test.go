@@ -20,6 +20,7 @@ func schedule(seed int64, log func(string, ...any), sabotage ...func(*world)) *w
 	rng := rand.New(rand.NewPCG(uint64(seed), 0x41584c45))
 	w := newWorld(simConfig{
 		downs: 1 + rng.IntN(4), ups: 1 + rng.IntN(2), limit: 1 + rng.IntN(3), reqs: 1 + rng.IntN(4), connects: rng.IntN(3),
+		parts: [2]bool{rng.IntN(4) > 0, rng.IntN(4) > 0},
 	})
 	if log != nil {
 		w.log = log

@@ -81,13 +81,21 @@ type world struct {
 type simConfig struct {
 	downs, ups, limit, reqs, connects int
 	coarse                            bool
+	parts                             [2]bool // known to the donor, to the candidate
 }
 
 func newWorld(cfg simConfig) *world {
 	w := &world{served: map[reqID]int{}, maxReqs: cfg.reqs, coarse: cfg.coarse, log: func(string, ...any) {}}
 	self := Hello{From: 1, To: 2, Headroom: -1, Versions: Range{MinVersion, MaxVersion}}
-	w.procs[0] = &proc{w: w, id: 0, accepting: true, m: NewDonorMachine(DonorConfig{Self: self, Descriptors: -1, BatchLimit: cfg.limit})}
-	w.procs[1] = &proc{w: w, id: 1, m: NewCandidateMachine(CandidateConfig{Self: self})}
+	hello := func(parts bool) Hello {
+		if h := self; parts {
+			h.Features = FeatureParts
+			return h
+		}
+		return self
+	}
+	w.procs[0] = &proc{w: w, id: 0, accepting: true, m: NewDonorMachine(DonorConfig{Self: hello(cfg.parts[0]), Descriptors: -1, BatchLimit: cfg.limit})}
+	w.procs[1] = &proc{w: w, id: 1, m: NewCandidateMachine(CandidateConfig{Self: hello(cfg.parts[1])})}
 	w.dirs = [2]*dir{{}, {}}
 	for range cfg.ups {
 		w.procs[0].open(w.newSock(true))

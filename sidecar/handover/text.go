@@ -24,6 +24,10 @@ func (a Action) String() string {
 		return "phase " + a.Phase.String()
 	case ActFreeze:
 		return fmt.Sprintf("freeze %d limit %d", a.ID, a.Limit)
+	case ActBeginMove:
+		if a.Parts {
+			return name + " in parts"
+		}
 	case ActThaw, ActRelease, ActPrepare, ActActivate, ActDrop:
 		return fmt.Sprintf("%s %d", name, a.ID)
 	case ActDiscard, ActRelayed:
@@ -40,7 +44,11 @@ func (m Message) String() string {
 	case KindPrepared, KindCommit, KindResumed:
 		return fmt.Sprintf("%s %d", m.Kind, m.ID)
 	case KindOffer:
-		return fmt.Sprintf("offer %d conns %d", m.Batch.ID, len(m.Batch.Conns))
+		more := ""
+		if m.Batch.More {
+			more = " more"
+		}
+		return fmt.Sprintf("offer %d conns %d%s", m.Batch.ID, len(m.Batch.Conns), more)
 	case KindAbort, KindRefuse:
 		return fmt.Sprintf("%s %q", m.Kind, m.Reason)
 	case KindPlan:

@@ -14,8 +14,11 @@ const (
 	MaxPacketFDs = 64
 	// MaxRelay is the most data in one relay.
 	MaxRelay = 9 << 20
-	// MaxBatchState is the most state in a batch of more than one connection.
+	// MaxBatchState is the most state in a batch, or the first part of one, with more than one connection.
 	MaxBatchState = 8 << 20
+	// MaxWholeState and MaxWholeConns are the most state and connections in all parts of a batch.
+	MaxWholeState = 256 << 20
+	MaxWholeConns = 1 << 16
 	// MaxSockets is the most listening descriptors that a donor passes.
 	MaxSockets = 4096
 

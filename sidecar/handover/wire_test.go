@@ -17,6 +17,8 @@ func samples() map[string]Message {
 	plan := Plan{Version: 1, Features: 1, Build: "v0", Codecs: []CodecPlan{{"bolt", true, 2}, {"tcp", false, 0}}}
 	batch := Batch{ID: 7, Loop: 3, Conns: []Conn{
 		{FD: 10, State: []byte("abc"), Counters: Counters{Consumed: 1 << 40, Written: 5}}, {FD: 11, State: []byte{}}}}
+	part := batch
+	part.More = true
 	return map[string]Message{
 		"hello":     {Kind: KindHello, Hello: hello},
 		"plan":      {Kind: KindPlan, Plan: plan},
@@ -25,6 +27,7 @@ func samples() map[string]Message {
 		"proof":     {Kind: KindProof, Auth: Auth{Nonce: []byte("n"), Proof: []byte("p")}},
 		"warm":      {Kind: KindWarm, Version: 1, Warm: Warm{State: []byte("s"), Sockets: []Socket{{"a", 10}, {"", 11}}}},
 		"offer":     {Kind: KindOffer, Version: 1, Batch: batch},
+		"part":      {Kind: KindOffer, Version: 1, Batch: part},
 		"commit":    {Kind: KindCommit, Version: 1, ID: 1 << 63},
 		"relay":     {Kind: KindRelay, Version: 1, Relays: []Relay{{1, []byte("x")}, {2, bytes.Repeat([]byte("y"), 200000)}}},
 		"bye":       {Kind: KindBye, Version: 1, Bye: Bye{Moved: 9, FreezeP99Micros: 8}},
@@ -130,6 +133,7 @@ func TestMalformedPackets(t *testing.T) {
 		"stray bytes":            {[]wirePacket{packet(KindAbort, 1, append(unknown, 1))}, "stray", 0},
 		"unknown critical field": {[]wirePacket{packet(KindAbort, 1, appendField(unknown, criticalTag|99, nil))}, "critical", 0},
 		"a short number":         {[]wirePacket{packet(KindCommit, 1, appendField(nil, tagID, []byte{1}))}, "number", 0},
+		"a flag with a value":    {[]wirePacket{packet(KindOffer, 1, appendField(nil, tagMore, []byte{1}))}, "flag", 0},
 		"a relay without a loop": {[]wirePacket{packet(KindRelay, 1, appendField(nil, tagRelay, []byte{1}))}, "relay 0", 0},
 		"a relay to loop 2^31":   {[]wirePacket{packet(KindRelay, 1, appendField(nil, tagRelay, []byte{128, 0, 0, 0}))}, "loop", 0},
 	}

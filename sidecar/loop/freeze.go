@@ -25,13 +25,15 @@ type Image struct {
 }
 
 // Freeze takes the connection out of epoll and describes it. Until Thaw, Release or Drop it does no I/O; what is written
-// to it is kept. The image shares its buffers.
+// to it is kept. The image shares its buffers. It may be called again, for the image.
 func (c *Conn) Freeze() Image {
-	c.loop.poller.remove(c.fd)
-	c.loop.Cancel(&c.last)
-	c.frozen = true
-	if c.layer != nil {
-		c.seal()
+	if !c.frozen {
+		c.loop.poller.remove(c.fd)
+		c.loop.Cancel(&c.last)
+		c.frozen = true
+		if c.layer != nil {
+			c.seal()
+		}
 	}
 	img := Image{
 		ID: c.ID, In: c.in, Out: c.out, Rx: c.rx, Tx: c.tx,

@@ -17,6 +17,7 @@ type frozen struct {
 
 	http2Ups     []*http2Up
 	http2Clients []*http2Client
+	http2Written int // how many of both are written down
 	accepted     []*shaking
 }
 
@@ -58,6 +59,7 @@ func (w *worker) freeze(id uint64, limit int, pick func(*worker, *frozen, int)) 
 		return nil
 	}
 	w.frozen[id] = b
+	w.stopHTTP2(b)
 	w.relayRecords(b)
 	w.relaySources(b)
 	if len(b.ups) > 0 {

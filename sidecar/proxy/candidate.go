@@ -139,7 +139,7 @@ func (w *worker) prepare(b handover.Batch) error {
 		w.drop(batch)
 		return failed
 	}
-	w.prepared[b.ID] = batch
+	w.prepared[b.ID] = append(w.prepared[b.ID], batch...)
 	return nil
 }
 

@@ -13,6 +13,7 @@ type hand struct {
 	batches map[uint64]*worker // frozen here, or prepared here
 	relay   func(handover.Relay)
 	warm    Counters // as the candidate was told
+	parts   bool     // batches may have some
 	weighed bool     // what has to move together is not too much
 
 	accounts bool // as in warmState
@@ -65,13 +66,24 @@ func (d donor) ResumeAccept() { d.Serve() }
 // HoldConfig is up to the owner of the configuration.
 func (d donor) HoldConfig(bool) {}
 
+// Split says whether batches may have parts.
+func (d donor) Split(may bool) {
+	d.mu.Lock()
+	d.hand.parts = may
+	d.mu.Unlock()
+}
+
 // BeginMove makes requests that find no connection here go to the candidate.
 func (d donor) BeginMove(relay func(handover.Relay)) {
 	d.mu.Lock()
 	d.hand.batches, d.hand.relay, d.hand.weighed = map[uint64]*worker{}, relay, false
+	parts := d.hand.parts
 	d.mu.Unlock()
 	for _, w := range d.workers {
-		w.loop.Call(func() { w.beginMove(relay) })
+		w.loop.Call(func() {
+			w.http2.parts = parts
+			w.beginMove(relay)
+		})
 	}
 }
 
@@ -177,7 +189,10 @@ func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
 		for _, w := range d.workers {
 			batch := handover.Batch{ID: id, Loop: w.index}
 			var tooMuch error
-			if !w.loop.Call(func() { batch.Conns, tooMuch = w.freeze(id, limit, pick), w.http2.tooMuch }) {
+			if !w.loop.Call(func() {
+				batch.Conns, tooMuch = w.freeze(id, limit, pick), w.http2.tooMuch
+				batch.More = len(batch.Conns) > 0 && w.frozen[id].unwritten()
+			}) {
 				return handover.Batch{}, fmt.Errorf("freeze batch %d: loop %d has ended", id, w.index)
 			}
 			if tooMuch != nil {

@@ -39,13 +39,16 @@ type http2Loop struct {
 	bytes   int           // how heavy a batch may be in a handover, and
 	most    int           // how many connections it may have
 	batch   int           // as bytes, in this handover
+	parts   bool          // in this handover a batch may have parts,
+	part    http2Bound    // each of which has no more than this,
+	whole   http2Bound    // and all of them together
 	tooMuch error         // what has to move together is more than that
 	moved   bool          // during a handover: the connections to endpoints are the candidate's, and so is every further request
 	bodies  map[http2Place][]byte
 }
 
 func newHTTP2Loop() http2Loop {
-	return http2Loop{copies: copies2{conns: map[uint64]*http2Mirror{}}, bytes: http2Batch, most: http2Most, clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
+	return http2Loop{copies: copies2{conns: map[uint64]*http2Mirror{}}, bytes: http2Batch, most: http2Most, part: http2Part, whole: http2Whole, clients: map[uint64]*http2Client{}, ups: map[uint64]*http2Up{}, bodies: map[http2Place][]byte{}}
 }
 
 // http2Wire is one connection that speaks HTTP/2, on either side of us.

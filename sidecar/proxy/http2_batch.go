@@ -12,8 +12,12 @@ import (
 //
 // What streams have to pass on goes ahead of the batch as relays (at most http2Held for a loop, and http2Kept to be sent again).
 // Heads and trailers that are kept are in the batch, at most http2Heads. The rest of a connection's state is at most a frame that
-// is not complete, a header block, http2HighWater that waits for the kernel and the decoder's table; mostly it is 1 or 2 KiB. When all those with requests are heavier than a batch may be, or more
-// than it may have, the handover is given up before anything has moved: everything goes on here.
+// is not complete, a header block, http2HighWater that waits for the kernel and the decoder's table; mostly it is 1 or 2 KiB.
+//
+// A batch is offered in parts: all of it stands still at once, and is written down while the candidate prepares what was before, so
+// neither side ever has more than a few parts in memory besides the connections. With a candidate that does not take parts a
+// batch is one offer. When those with requests are heavier than a batch may be, or more than it may have, the handover is given
+// up before anything has moved: everything goes on here.
 const (
 	http2Conns = 1024    // in a batch, when there are some without a request
 	http2Most  = 4096    // in a batch, as handover has it
@@ -70,11 +74,15 @@ func (w *worker) openHTTP2(b *frozen) (size, conns int, idle []*http2Client) {
 
 // overHTTP2 says that connections which have to move together are too heavy, or too many.
 func (w *worker) overHTTP2(size, conns int) error {
-	if size <= w.http2.batch && conns <= w.http2.most {
+	most := http2Bound{w.http2.most, w.http2.batch}
+	if w.http2.parts {
+		most = w.http2.whole
+	}
+	if size <= most.bytes && conns <= most.conns {
 		return nil
 	}
 	return fmt.Errorf("%d HTTP/2 connections have requests and %d KiB of state; at most %d with %d KiB move, because they move together: "+
-		"everything stays as it is until fewer requests are open", conns, size>>10, w.http2.most, w.http2.batch>>10)
+		"everything stays as it is until fewer requests are open", conns, size>>10, most.conns, most.bytes>>10)
 }
 
 // weighHTTP2 is asked before anything moves: an error gives the handover up.

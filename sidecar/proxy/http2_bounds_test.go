@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/handover"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -119,9 +120,14 @@ func TestManyClientsWithRequestsMove(t *testing.T) {
 // TestWhatIsTooMuchStays: more connections with requests than a handover carries make it be given up; nobody is lost, and it
 // works when there are fewer.
 func TestWhatIsTooMuchStays(t *testing.T) {
-	for name, bound := range map[string]func(*proxy.Engine){
-		"too many":  func(e *proxy.Engine) { e.BoundHTTP2(10, 1<<20) },
-		"too heavy": func(e *proxy.Engine) { e.BoundHTTP2(1000, 10<<10) },
+	for name, tc := range map[string]struct {
+		features uint64 // of the candidate
+		bound    func(*proxy.Engine)
+	}{
+		"too many for one batch":  {0, func(e *proxy.Engine) { e.BoundHTTP2(10, 1<<20) }},
+		"too heavy for one batch": {0, func(e *proxy.Engine) { e.BoundHTTP2(1000, 10<<10) }},
+		"too many in all":         {handover.FeatureParts, func(e *proxy.Engine) { e.WholeHTTP2(10, 1<<20) }},
+		"too heavy in all":        {handover.FeatureParts, func(e *proxy.Engine) { e.WholeHTTP2(1000, 10<<10) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws, to := waiting(t)
@@ -129,10 +135,10 @@ func TestWhatIsTooMuchStays(t *testing.T) {
 			s := http2Snapshot(addr, to)
 			now := first(t, 1, s)
 			e := now.Engine
-			bound(e)
+			tc.bound(e)
 			ws.ask(t, addr, 20, 1000)
 			until(t, "all requests are sent", func() bool { return e.Stats().Waiting == 20 })
-			next, given, _ := handOver(t, now, 1, s)
+			next, given, _ := handOver(t, now, 1, s, tc.features)
 			if given.OK || !strings.Contains(given.Reason, "HTTP/2 connections have requests") {
 				t.Errorf("the handover ended so: %+v", given)
 			}

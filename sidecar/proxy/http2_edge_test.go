@@ -10,7 +10,7 @@ import (
 )
 
 // TestTheMostThatMoves has as many connections of HTTP/2 with requests as one batch takes, and nearly as heavy ones: one more makes
-// the handover be given up, and without it all of them move.
+// the handover to an older sidecar be given up, and without it all of them move; with one that takes parts they move with many more.
 func TestTheMostThatMoves(t *testing.T) {
 	const most, bytes = 4096, 7 << 20 // of a batch
 	var files syscall.Rlimit
@@ -35,7 +35,7 @@ func TestTheMostThatMoves(t *testing.T) {
 	if weight := e.WeightHTTP2(); over < 1 || weight > bytes || weight < bytes*96/100 {
 		t.Fatalf("%d connections more than %d, of %d bytes; want at least one, and nearly %d", over, most, weight, bytes)
 	}
-	next, given, _ := handOver(t, now, 1, s)
+	next, given, _ := handOver(t, now, 1, s, 0)
 	if given.OK || !strings.Contains(given.Reason, "HTTP/2 connections have requests") {
 		t.Fatalf("the handover ended so: %+v", given)
 	}
@@ -47,10 +47,16 @@ func TestTheMostThatMoves(t *testing.T) {
 	}
 	until(t, "they have left", func() bool { return http2Conns(e) == most })
 	t.Logf("%d connections of %d bytes move, of at most %d", http2Conns(e), e.WeightHTTP2(), handover.MaxBatchState)
-	now = hop(t, now, 1, s)
-	defer now.Stop()
+	now = hopAs(t, now, 1, s, 0)
 	if moved := now.Stats().Moved; moved != most {
 		t.Errorf("%d connections have moved, want %d", moved, most)
+	}
+	e = now.Engine
+	ask(1000, 100)
+	now = hop(t, now, 1, s)
+	defer now.Stop()
+	if moved := now.Stats().Moved; moved < most+1000 {
+		t.Errorf("%d connections have moved, want at least %d", moved, most+1000)
 	}
 	ws.answered(t)
 }

@@ -7,6 +7,19 @@ func (e *Engine) BoundHTTP2(conns, bytes int) {
 	}
 }
 
+// PartHTTP2 sets how many connections a part of a batch has, and WholeHTTP2 what all parts of one may have.
+func (e *Engine) PartHTTP2(conns int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.part.conns = conns })
+	}
+}
+
+func (e *Engine) WholeHTTP2(conns, bytes int) {
+	for _, w := range e.workers {
+		w.loop.Call(func() { w.http2.whole = http2Bound{conns, bytes} })
+	}
+}
+
 // WeightHTTP2 is how heavy the connections are that have to move together.
 func (e *Engine) WeightHTTP2() (n int) {
 	for _, w := range e.workers {

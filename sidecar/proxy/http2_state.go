@@ -90,33 +90,12 @@ func (d *decoder) http2(s *http2State) {
 	d.bad = d.bad || s.left < 0 || s.timeout < 0 || s.attempt > config.MaxAttempts
 }
 
-// frozenHTTP2 writes a batch's connections down, those to endpoints first.
-func (w *worker) frozenHTTP2(b *frozen, out []handover.Conn) []handover.Conn {
-	for _, up := range b.http2Ups {
-		w.loop.Cancel(&up.watch)
-		out = append(out, w.frozenConn(up.conn, &connState{
-			role: roleHTTP2Endpoint, cluster: up.cluster.name, endpoint: up.host.Addr, leaving: up.leaving,
-			http2: up.proto.AppendBinary(nil),
-		}))
-	}
-	for _, c := range b.http2Clients {
-		c.pieces.stop()
-		out = append(out, w.frozenConn(c.conn, &connState{role: roleHTTP2Client, listener: *c.from, http2: c.state()}))
-	}
-	return out
-}
-
-// state writes a client's protocol and exchanges down, and stops their clocks.
+// state writes a client's protocol and exchanges down.
 func (c *http2Client) state() []byte {
 	e := encoder{b: c.proto.AppendBinary(nil)}
 	e.uint(uint64(c.proto.Streams()))
 	c.proto.Each(func(s *http2.Stream) {
 		x := s.Owner.(*http2Exchange)
-		if x.timer.Armed() {
-			x.left = max(x.timer.Left(c.w.loop.Now()), 1)
-			c.w.loop.Cancel(&x.timer)
-		}
-		c.w.loop.Cancel(&x.wake.timer)
 		state := http2State{
 			down: s.ID, grpc: x.grpc, answered: x.answered, counted: x.claim.admitted, head: x.head,
 			attempt: uint64(max(x.attempt, 0)), timeout: x.timeout, left: x.left, request: x.request.state(), response: x.response.state(),

@@ -40,7 +40,14 @@ func first(t *testing.T, loops int, s *config.Snapshot) generation {
 // hop hands everything over from one engine to a new one, through the real transport.
 func hop(t *testing.T, from generation, loops int, s *config.Snapshot) generation {
 	t.Helper()
-	to, given, err := handOver(t, from, loops, s)
+	return hopAs(t, from, loops, s, handover.FeatureParts)
+}
+
+// hopAs is hop to a candidate that knows these features.
+func hopAs(t *testing.T, from generation, loops int, s *config.Snapshot, features uint64) generation {
+	t.Helper()
+	to, given, err := handOver(t, from, loops, s, features)
+	t.Logf("%d connections in %d us, of which they stood still for %d", given.Moved, given.DurationMicros, given.FreezeP99Micros)
 	if err != nil || !given.OK {
 		t.Fatalf("handover to generation %d: given %+v, %v", to.n, given, err)
 	}
@@ -55,8 +62,8 @@ func hop(t *testing.T, from generation, loops int, s *config.Snapshot) generatio
 	return to
 }
 
-// handOver is hop for a handover that may be given up.
-func handOver(t *testing.T, from generation, loops int, s *config.Snapshot) (generation, handover.Result, error) {
+// handOver is hopAs for a handover that may be given up.
+func handOver(t *testing.T, from generation, loops int, s *config.Snapshot, features uint64) (generation, handover.Result, error) {
 	t.Helper()
 	e, set := newEngine(t, from.n+1, loops)
 	to := generation{e, set, from.n + 1}
@@ -79,11 +86,12 @@ func handOver(t *testing.T, from generation, loops int, s *config.Snapshot) (gen
 		given, giveErr = handover.Serve(ctx, handover.ServeConfig{
 			Listener: fd, Donor: from.Donor(), Sockets: from.set.All, Clock: time.Now, Log: testr.New(t),
 			Key: func() ([]byte, int64, int64, bool) { return key, from.n, to.n, true }, BatchLimit: 8,
+			Features: handover.FeatureParts,
 		})
 	})
 	taken, err := handover.Take(ctx, handover.TakeConfig{
 		Address: address, Key: key, From: from.n, To: to.n, Clock: time.Now, Log: testr.New(t),
-		Candidate: to.Candidate(),
+		Candidate: to.Candidate(), Features: features,
 		AdoptSockets: func(all []handover.Socket) error {
 			for _, socket := range all {
 				if err := set.Adopt(socket.Key, socket.FD); err != nil {

@@ -51,6 +51,9 @@ func (w *worker) releaseAccepted(b *frozen) {
 
 // Freeze takes the next connections; those in the middle of a handshake when it is over.
 func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
+	if part, ok, err := d.nextPart(id); ok {
+		return part, err
+	}
 	for again := true; again; again = d.finishShakes() {
 		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
 			return batch, err

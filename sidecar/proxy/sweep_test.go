@@ -19,6 +19,8 @@ import (
 func beginMove(t *testing.T, from, to *proxy.Engine) (handover.Donor, handover.Candidate) {
 	t.Helper()
 	donor, candidate := from.Donor(), to.Candidate()
+	donor.Split(true)
+	from.PartHTTP2(1) // so that there is something between the two connections of a request
 	warm, err := donor.Warm()
 	if err != nil {
 		t.Fatal(err)
@@ -44,9 +46,16 @@ func give(t *testing.T, from, to *proxy.Engine) {
 		if len(b.Conns) == 0 {
 			break
 		}
-		duplicate(t, &b)
-		if err := candidate.Prepare(b); err != nil {
-			t.Fatal(err)
+		for more := true; more; {
+			duplicate(t, &b)
+			if err := candidate.Prepare(b); err != nil {
+				t.Fatal(err)
+			}
+			if more = b.More; more {
+				if b, err = donor.Freeze(id, 2); err != nil || len(b.Conns) == 0 {
+					t.Fatalf("a part of %d connections, %v", len(b.Conns), err)
+				}
+			}
 		}
 		candidate.Activate(id)
 		donor.Release(id)
