@@ -84,7 +84,9 @@ type worker struct {
 	prepared map[uint64][]restored
 	taking   bool // the handover is not over
 	presumes bool // the donor sends no accounts
-	strays   []stray
+	strays   []*stray
+	sent     []*stray // whose answers are on their way to the donor
+	aside    *stray   // the one that is being answered
 	sabotage sabotage
 }
 
