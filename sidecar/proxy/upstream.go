@@ -317,7 +317,7 @@ func (u *upConn) Expire() {
 
 // late says that the endpoint does not finish what it has begun.
 func (u *upConn) late() bool {
-	since, ok := u.conn.Unfinished()
+	since, ok := unfinished(u.conn)
 	return late(u.conn, since, ok)
 }
 

@@ -215,6 +215,7 @@ func (w *worker) serve(a arrival, from *config.Listener) {
 		return
 	}
 	d.conn = conn
+	conn.Press(true)
 }
 
 func (w *worker) acceptedHTTP(a arrival, from *config.Listener) {
@@ -223,7 +224,9 @@ func (w *worker) acceptedHTTP(a arrival, from *config.Listener) {
 	c.conn = conn
 	if err != nil {
 		c.Closed(conn, err)
+		return
 	}
+	conn.Press(true)
 }
 
 func (w *worker) opened(from *config.Listener) { w.open[from.Direction]++ }
