@@ -242,7 +242,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
-	u.settleHopes(true)
+	u.settleHopes(false)
 	u.leaveIfIdle()
 }
 
@@ -366,7 +366,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	}
 	queue := u.queue
 	u.queue = nil
-	u.settleHopes(false)
+	u.settleHopes(why != nil)
 	for _, k := range queue {
 		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt
