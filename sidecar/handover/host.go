@@ -1,5 +1,7 @@
 package handover
 
+import "sync/atomic"
+
 // Socket is one listening descriptor with the key that names it in every generation ("admin", "handover",
 // or "listener/NAME").
 type Socket struct {
@@ -103,6 +105,9 @@ type Candidate interface {
 type Relay struct {
 	Loop int
 	Data []byte
+	// Taken is set, by any goroutine, when the kernel has taken the frame: a peer that lives gets it then, however the handover
+	// ends. Nothing is taken any more when a candidate's EndMove is called. nil when nobody wants to know.
+	Taken *atomic.Bool
 }
 
 // Result says how a handover ended, for reports.

@@ -114,7 +114,11 @@ func (l *link) relay(r Relay) {
 		return
 	}
 	body := encodeBody(Message{Kind: KindRelay, Relays: []Relay{r}})
-	if err := l.out.add(&outItem{kind: KindRelay, version: uint8(l.version.Load()), body: body}); err != nil {
+	it := &outItem{kind: KindRelay, version: uint8(l.version.Load()), body: body}
+	if r.Taken != nil {
+		it.taken = []*atomic.Bool{r.Taken}
+	}
+	if err := l.out.add(it); err != nil {
 		l.post(Event{Kind: EventBroken, Reason: err.Error()})
 	}
 }
@@ -185,7 +189,7 @@ func (l *link) write() {
 // read: the peer's reaction cannot overtake it.
 func (l *link) item(it *outItem) error {
 	left := len(it.body)
-	return packets(it.version, it.kind, it.body, it.fds, func(p []byte, fds []int) error {
+	err := packets(it.version, it.kind, it.body, it.fds, func(p []byte, fds []int) error {
 		left -= len(p) - packetHeader
 		if len(fds) > 0 {
 			for {
@@ -207,6 +211,10 @@ func (l *link) item(it *outItem) error {
 		}
 		return l.packet(p, fds, func() bool { return !it.dead }, taken)
 	})
+	for _, t := range it.taken {
+		t.Store(err == nil)
+	}
+	return err
 }
 
 // packet sends one packet, waiting when the kernel is out of room for descriptors or memory.

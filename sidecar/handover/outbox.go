@@ -3,6 +3,7 @@ package handover
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // outItem is one message that waits to be sent.
@@ -12,7 +13,8 @@ type outItem struct {
 	id      uint64
 	body    []byte
 	fds     []int
-	dead    bool // withdrawn: its descriptors may mean something else by now
+	taken   []*atomic.Bool // of relays
+	dead    bool           // withdrawn: its descriptors may mean something else by now
 }
 
 // outbox is what waits to be sent, in order. Adding never blocks: whoever adds may be an event loop.
@@ -58,6 +60,7 @@ func (o *outbox) add(it *outItem) error {
 		if n := len(o.items); n > 0 && o.items[n-1].kind == KindRelay && len(o.items[n-1].body)+len(it.body) <= maxPayload {
 			last := o.items[n-1] // small relays share a packet
 			last.body = append(last.body, it.body...)
+			last.taken = append(last.taken, it.taken...)
 			return nil
 		}
 	}

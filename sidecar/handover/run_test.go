@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -336,6 +337,49 @@ func TestBouncesArriveBeforeTheEnd(t *testing.T) {
 	o := m.run(t)
 	if !o.served.OK || !o.taken.OK || back != 1000 {
 		t.Errorf("donor %v, candidate %v, %d of 1000 frames came back", o.served, o.taken, back)
+	}
+}
+
+// TestWhatIsTakenArrives: when a handover is given up while frames are on their way, the donor gets those that the candidate learns
+// were taken, and no others.
+func TestWhatIsTakenArrives(t *testing.T) {
+	m := newMeeting(t)
+	near, _ := pairs(t, 200)
+	m.donor.active = near
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got := 0
+	m.donor.relayed = func(Relay) {
+		if got++; got == 500 {
+			cancel()
+		}
+	}
+	m.cand.onPrepare = func() { <-ctx.Done() } // the frames do not wait for it
+	var wg sync.WaitGroup
+	var taken []*atomic.Bool
+	m.cand.onMove = func(relay func(Relay)) {
+		wg.Go(func() {
+			for n := range 1200 { // shared packets, and some that need more than one; less than what may wait
+				taken = append(taken, new(atomic.Bool))
+				relay(Relay{Data: make([]byte, 1+n*n%7*20_000), Taken: taken[n]})
+			}
+		})
+	}
+	var result Result
+	wg.Go(func() { result, _ = Take(t.Context(), m.take) })
+	served, err := Serve(ctx, m.serve)
+	wg.Wait()
+	if err != nil || served.OK || result.OK {
+		t.Errorf("donor %v (%v), candidate %v", served, err, result)
+	}
+	known := 0
+	for _, one := range taken {
+		if one.Load() {
+			known++
+		}
+	}
+	if known != got || known == len(taken) {
+		t.Errorf("%d of %d frames are known as taken, and %d have arrived", known, len(taken), got)
 	}
 }
 

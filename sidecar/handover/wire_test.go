@@ -29,7 +29,7 @@ func samples() map[string]Message {
 		"offer":     {Kind: KindOffer, Version: 1, Batch: batch},
 		"part":      {Kind: KindOffer, Version: 1, Batch: part},
 		"commit":    {Kind: KindCommit, Version: 1, ID: 1 << 63},
-		"relay":     {Kind: KindRelay, Version: 1, Relays: []Relay{{1, []byte("x")}, {2, bytes.Repeat([]byte("y"), 200000)}}},
+		"relay":     {Kind: KindRelay, Version: 1, Relays: []Relay{{Loop: 1, Data: []byte("x")}, {Loop: 2, Data: bytes.Repeat([]byte("y"), 200000)}}},
 		"bye":       {Kind: KindBye, Version: 1, Bye: Bye{Moved: 9, FreezeP99Micros: 8}},
 		"abort":     {Kind: KindAbort, Version: 1, Reason: "because"},
 		"done":      {Kind: KindDone, Version: 1},

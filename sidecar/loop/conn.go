@@ -50,10 +50,11 @@ type Conn struct {
 	burst      int32         // bytes that were queued when it was last flushed, up to a bound
 	in, out    []byte        // read and not taken; written and not sent
 	charged    int           // of in, to the process budget
-	progress   time.Duration // when the kernel last took something, or was seen to have got rid of something
+	progress   time.Duration // when the kernel last took something
+	shrunk     time.Duration // when it was last seen to have got rid of something, or began to be looked at
 	begun      time.Duration // when the peer began with what in has, or when that had last grown by much
 	mark       int           // how much it was then
-	last       Timer         // armed while the connection is to be closed and its peer does not read
+	last       Timer         // armed while the peer does not read what it has to, and for a while after
 	kernel     int           // bytes that were queued there when that was last looked at, while last is armed
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
@@ -72,6 +73,7 @@ type Conn struct {
 	blocked    bool // the last write did not go through
 	tell       bool // Drained is owed, whether a write blocks or not
 	lingering  bool // to be closed when out is empty
+	pressed    bool // its peer has to read
 }
 
 // Traffic is how many bytes were read and written, as they are on the wire.
@@ -338,7 +340,7 @@ func (c *Conn) watch() {
 		return
 	}
 	if want&^c.want&unix.EPOLLIN != 0 {
-		c.begun = c.loop.now // what is left is asked for only now
+		c.anew() // what is left is asked for only now
 	}
 	if err := c.loop.poller.modify(c.fd, c.token, c.gen, want); err != nil {
 		c.Close(err)

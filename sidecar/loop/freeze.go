@@ -69,7 +69,8 @@ func (c *Conn) Thaw() error {
 	if c.paused || c.eof {
 		c.want = 0
 	}
-	c.progress, c.begun, c.mark = c.loop.now, c.loop.now, len(c.in)
+	c.progress, c.mark = c.loop.now, len(c.in)
+	c.anew()
 	if c.blocked = c.Unsent() > 0; c.blocked {
 		c.want |= unix.EPOLLOUT // and the handler hears Drained, whoever wrote these bytes
 	}
@@ -79,8 +80,8 @@ func (c *Conn) Thaw() error {
 	}
 	if c.finished || c.lingering {
 		c.touch()
-		c.linger()
 	}
+	c.linger()
 	if c.owed {
 		c.Replay()
 	}

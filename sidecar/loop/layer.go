@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"io"
+	"time"
 )
 
 // Cipher stands between the bytes of a connection on the wire and those that its handler reads and writes. The loop calls
@@ -24,10 +25,11 @@ var ErrTruncated = errors.New("the peer's stream ends without a close_notify")
 // layer is what a connection with a cipher has besides. Its in and the handler's bytes are plain, its out is not.
 type layer struct {
 	cipher Cipher
-	raw    []byte // read and not decrypted: the beginning of a record
-	plain  []byte // written by the handler and not encrypted
-	ended  bool   // the peer sends no more
-	asked  bool   // a record came that the cipher may have an answer to
+	raw    []byte        // read and not decrypted: the beginning of a record
+	plain  []byte        // written by the handler and not encrypted
+	since  time.Duration // when the peer began with what raw has
+	ended  bool          // the peer sends no more
+	asked  bool          // a record came that the cipher may have an answer to
 }
 
 // Shake keeps a connection from being Open until Secure or Bare: its handler exchanges bytes that are not the user's yet.
@@ -43,7 +45,7 @@ func (c *Conn) Secure(cipher Cipher, rest []byte) {
 		return
 	}
 	c.shaking = false
-	c.layer = &layer{cipher: cipher}
+	c.layer = &layer{cipher: cipher, since: c.loop.now}
 	if len(rest) > 0 {
 		c.layer.raw = c.loop.pool.Append(nil, rest)
 	}
@@ -144,6 +146,9 @@ func (c *Conn) show(buf []byte, left int, always, large bool) (r shown) {
 	if r.err != nil {
 		rest = nil // nothing behind the end counts
 	}
+	if len(s.raw) == 0 || len(rest) < len(buf)-left {
+		s.since = c.loop.now
+	}
 	c.keepRaw(rest)
 	if len(r.all) > left || always && len(r.all) > 0 {
 		r.taken = c.Handler.Data(c, r.all)
@@ -180,6 +185,10 @@ func (c *Conn) took(r shown, large bool) {
 		c.ended()
 	case r.err != nil:
 		c.Close(r.err)
+	case len(c.layer.raw) > 0:
+		if p, ok := c.Handler.(partial); ok {
+			p.Partial(c)
+		}
 	}
 }
 

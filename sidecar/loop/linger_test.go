@@ -24,6 +24,18 @@ func (*farewell) Data(c *loop.Conn, b []byte) int {
 	return len(b)
 }
 
+// flood writes as much and goes on; its peer has to read when it is pressed.
+type flood struct {
+	echo
+	pressed bool
+}
+
+func (f *flood) Data(c *loop.Conn, b []byte) int {
+	c.Press(f.pressed)
+	c.Write(make([]byte, 32<<20))
+	return len(b)
+}
+
 // skipping starts a loop whose clock can be put forward.
 func skipping(t *testing.T) (*loop.Loop, func(time.Duration)) {
 	t.Helper()
@@ -42,7 +54,12 @@ func skipping(t *testing.T) (*loop.Loop, func(time.Duration)) {
 func saying(t *testing.T, l *loop.Loop, by net.Dialer) (*farewell, net.Conn) {
 	t.Helper()
 	e := &farewell{echo{closed: make(chan error, 1)}}
-	addr := listen(t, l, func() loop.Handler { return e })
+	return e, sayingTo(t, l, by, e)
+}
+
+func sayingTo(t *testing.T, l *loop.Loop, by net.Dialer, h loop.Handler) net.Conn {
+	t.Helper()
+	addr := listen(t, l, func() loop.Handler { return h })
 	conn, err := by.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +71,7 @@ func saying(t *testing.T, l *loop.Loop, by net.Dialer) (*farewell, net.Conn) {
 	for unsent(l) <= 0 {
 		time.Sleep(time.Millisecond)
 	}
-	return e, conn
+	return conn
 }
 
 // unsent is how much waits for the peer of the only connection; -1 when there is none.
@@ -134,6 +151,56 @@ func TestLastBytesWaitForWhoReadsSlowly(t *testing.T) {
 	}
 }
 
+// TestWhoIsPressedHasToRead: the deadline is that of last bytes, and there is none when nothing waits, or nobody is pressed.
+func TestWhoIsPressedHasToRead(t *testing.T) {
+	for name, pressed := range map[string]bool{"pressed": true, "not": false} {
+		t.Run(name, func(t *testing.T) {
+			l, skip := skipping(t)
+			h := &flood{echo{closed: make(chan error, 1)}, pressed}
+			conn := sayingTo(t, l, net.Dialer{}, h)
+			for range 2 {
+				standsStill(l)
+				before := unsent(l)
+				skip(45 * time.Second)
+				for piece := make([]byte, 64<<10); unsent(l) >= before; {
+					if _, err := io.ReadFull(conn, piece); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for unsent(l) > 0 {
+				if _, err := io.CopyN(io.Discard, conn, 64<<10); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 9 {
+				skip(15 * time.Second)
+			}
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			for unsent(l) <= 0 {
+				time.Sleep(time.Millisecond)
+			}
+			standsStill(l)
+			skip(45 * time.Second)
+			if unsent(l) <= 0 {
+				t.Fatal("it is closed although it may only be slow")
+			}
+			for range 3 {
+				skip(15 * time.Second)
+			}
+			if there := unsent(l) > 0; there == pressed {
+				t.Errorf("it is there: %t", there)
+			}
+			slow := uint64(0)
+			if l.Call(func() { slow = l.Slow() }); (slow == 1) != pressed {
+				t.Errorf("slow = %d", slow)
+			}
+		})
+	}
+}
+
 // TestAFrozenConnectionHasNoDeadline: it may be somebody else's.
 func TestAFrozenConnectionHasNoDeadline(t *testing.T) {
 	l, skip := skipping(t)
@@ -209,14 +276,19 @@ func TestUnfinished(t *testing.T) {
 }
 
 // none takes nothing.
-type none struct{ echo }
+type none struct {
+	echo
+	partial int
+}
 
 func (*none) Data(*loop.Conn, []byte) int { return 0 }
+func (n *none) Partial(*loop.Conn)        { n.partial++ }
 
 // TestUnfinishedUnderTLS: a record that comes in pieces is no more of a message before it is whole.
 func TestUnfinishedUnderTLS(t *testing.T) {
 	l, skip := skipping(t)
-	s, c := dialSealed(t, l, &none{echo{closed: make(chan error, 1)}})
+	h := &none{echo: echo{closed: make(chan error, 1)}}
+	s, c := dialSealed(t, l, h)
 	read := uint64(0)
 	say := func(b []byte) {
 		if _, err := s.conn.Write(b); err != nil {
@@ -236,5 +308,26 @@ func TestUnfinishedUnderTLS(t *testing.T) {
 	var since time.Duration
 	if l.Call(func() { since, _ = c.Unfinished() }); int(since.Seconds()) != 60 {
 		t.Errorf("it is in the middle for %v, want 60 s", since)
+	}
+	inRecord := func(want int) {
+		t.Helper()
+		ok := false
+		l.Call(func() { since, ok = c.InRecord() })
+		if ok != (want >= 0) || int(since.Seconds()) != max(want, 0) {
+			t.Errorf("it is in a record for %v, %t; want %d s", since, ok, want)
+		}
+	}
+	inRecord(50)
+	l.Call(c.Pause)
+	inRecord(-1)
+	l.Call(c.Resume)
+	inRecord(0)
+	say(next[10<<10 : 14<<10])
+	inRecord(10)
+	say(next[14<<10:])
+	inRecord(-1)
+	heard := 0
+	if l.Call(func() { heard = h.partial }); heard == 0 {
+		t.Error("the handler has not heard of it")
 	}
 }

@@ -30,3 +30,23 @@ func (c *Conn) leaves(left, taken int) {
 		c.begun, c.mark = c.loop.now, left
 	}
 }
+
+// anew gives the peer all its time again for what it is in the middle of.
+func (c *Conn) anew() {
+	c.begun = c.loop.now
+	if c.layer != nil {
+		c.layer.since = c.loop.now
+	}
+}
+
+// partial is what a Handler may be besides, to hear that the peer is InRecord: Data shows nothing of that.
+type partial interface{ Partial(c *Conn) }
+
+// InRecord says for how long the peer is in the middle of a record of the cipher. ok is false between records, without a cipher, or
+// when reading is paused.
+func (c *Conn) InRecord() (since time.Duration, ok bool) {
+	if c.layer == nil || len(c.layer.raw) == 0 || c.paused {
+		return 0, false
+	}
+	return c.loop.now - c.layer.since, true
+}

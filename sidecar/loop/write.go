@@ -70,8 +70,8 @@ func (c *Conn) FinishWrite() {
 	c.touch()
 }
 
-// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them, which is looked at every
-// lastLook: the kernel asks for more only when it has got rid of a good part of what it holds.
+// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them, and all bytes when it is
+// pressed, which is looked at every lastLook: the kernel asks for more only when it has got rid of a good part of what it holds.
 const (
 	lastPatience = 60 * time.Second
 	lastLook     = 15 * time.Second
@@ -80,16 +80,25 @@ const (
 // CloseAfterWrite closes the connection when everything that is queued has reached the kernel, and with ErrSlow when the peer
 // takes nothing of it for lastPatience.
 func (c *Conn) CloseAfterWrite() {
-	c.lingering = true
+	if !c.lingering {
+		c.lingering, c.shrunk = true, c.loop.now
+	}
 	c.touch()
 	c.linger()
 }
 
-// linger sets a connection its deadline that is to be closed and whose peer does not read.
+// Press says whether the peer has to read: the connection is closed with ErrSlow when the peer takes nothing of what is queued for
+// lastPatience. Without it that holds for the last bytes only. It is no part of an Image.
+func (c *Conn) Press(on bool) {
+	c.pressed = on
+	c.linger()
+}
+
+// linger sets a connection its deadline whose peer has to read and does not.
 func (c *Conn) linger() {
-	if c.lingering && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
+	if (c.lingering || c.pressed) && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
 		c.last.Owner = c
-		c.progress, c.kernel = c.loop.now, c.queued()
+		c.shrunk, c.kernel = c.loop.now, c.queued()
 		c.loop.Start(&c.last, lastLook)
 	}
 }
@@ -100,13 +109,16 @@ func (c *Conn) queued() int {
 	return n
 }
 
-// Expire ends the connection, unless its peer has taken something meanwhile.
+// Expire ends the connection, unless its peer has taken something meanwhile, or all.
 func (c *Conn) Expire() {
+	if !c.blocked || !c.lingering && !c.pressed {
+		return
+	}
 	before := c.kernel
 	if c.kernel = c.queued(); c.kernel < before {
-		c.progress = c.loop.now
+		c.shrunk = c.loop.now
 	}
-	if left := lastPatience - c.Stalled(); left > 0 {
+	if left := lastPatience - min(c.Stalled(), c.loop.now-c.shrunk); left > 0 {
 		c.loop.Start(&c.last, min(left, lastLook))
 		return
 	}
@@ -135,7 +147,9 @@ func (c *Conn) flush() {
 		}
 		if n < len(c.out) {
 			c.out = c.out[:copy(c.out, c.out[n:])]
-			c.blocked = true
+			if !c.blocked {
+				c.blocked, c.shrunk = true, c.loop.now
+			}
 			c.watch()
 			c.linger()
 			return

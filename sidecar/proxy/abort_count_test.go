@@ -91,6 +91,55 @@ func TestAnAbortCountsEachRequestOnce(t *testing.T) {
 			w.abort()
 			a.got(t, map[uint32]uint16{1: 5})
 		}, map[string]uint64{failed: 1}},
+		"its answer is relayed and does not come": {func(t *testing.T, a *asker, w *twins, m message) {
+			w.commit(t, w.freeze(t, 1))
+			a.ask(t, 2)
+			m2 := a.seen(t, 2)
+			a.answer(t, m)
+			a.got(t, map[uint32]uint16{1: 0})
+			w.lose()
+			a.answer(t, m2)
+			until(t, "the answer is relayed", func() bool { return w.to.Stats().Waiting == 0 })
+			w.abort()
+			a.got(t, map[uint32]uint16{2: 5})
+		}, map[string]uint64{ok: 1, failed: 1}},
+		"that its endpoint has gone is relayed and does not come": {func(t *testing.T, a *asker, w *twins, m message) {
+			w.commit(t, w.freeze(t, 1))
+			w.lose()
+			_ = a.conn.Close()
+			until(t, "the failure is relayed", func() bool { return w.to.Stats().Waiting == 0 })
+			w.abort()
+			a.got(t, map[uint32]uint16{1: 5})
+			if n := w.to.Stats().Failed[proxy.FailUpstreamClosed]; n != 0 {
+				t.Errorf("%d failures of the endpoint are counted besides that of the handover", n)
+			}
+		}, map[string]uint64{failed: 1}},
+		"its answer is relayed and does not come, and its client moves": {func(t *testing.T, a *asker, w *twins, m message) {
+			w.commit(t, w.freeze(t, 1))
+			b := w.freeze(t, 1)
+			w.prepare(t, b)
+			w.lose()
+			a.answer(t, m)
+			until(t, "the answer is relayed", func() bool { return w.to.Stats().Waiting == 0 })
+			w.resume(b.ID)
+			w.abort()
+		}, map[string]uint64{ok: 1}},
+		"its answer is relayed when the donor dies": {func(t *testing.T, a *asker, w *twins, m message) {
+			w.commit(t, w.freeze(t, 1))
+			w.lose()
+			a.answer(t, m)
+			until(t, "the answer is relayed", func() bool { return w.to.Stats().Waiting == 0 })
+			w.candidate.(interface{ EndMove() }).EndMove()
+		}, map[string]uint64{ok: 1}},
+		"its client leaves, and it is given up when all has moved": {func(t *testing.T, a *asker, w *twins, m message) {
+			w.commit(t, w.freeze(t, 1))
+			a.leave(t, w)
+			w.freeze(t, 0)
+			w.candidate.Done()
+			a.answer(t, m)
+			until(t, "the answer is dropped", func() bool { return w.to.Stats().Late == 1 })
+			w.abort()
+		}, map[string]uint64{gone: 1}},
 		"its client has moved too": {func(t *testing.T, a *asker, w *twins, m message) {
 			w.commit(t, w.freeze(t, 1))
 			a.ask(t, 2)
@@ -131,6 +180,7 @@ func TestAnAbortCountsEachRequestOnce(t *testing.T) {
 			w.freeze(t, 0)
 			w.candidate.Done()
 			w.freeze(t, 0)
+			w.candidate.(interface{ EndMove() }).EndMove()
 		}, map[string]uint64{late: 1}},
 		"the donor dies": {func(t *testing.T, a *asker, w *twins, m message) {
 			w.commit(t, w.freeze(t, 1))

@@ -26,6 +26,7 @@ type twins struct {
 	mu   sync.Mutex
 	hold bool // relays to the candidate
 	held []handover.Relay
+	lost bool                      // what the candidate relays from now on reaches nobody
 	drop func(handover.Relay) bool // of the donor's; nil drops none
 }
 
@@ -53,7 +54,7 @@ func beginAs(t *testing.T, from *proxy.Engine, s *config.Snapshot, edit func(war
 	if err := w.candidate.Warm(edit(state)); err != nil {
 		t.Fatal(err)
 	}
-	w.candidate.BeginMove(w.donor.Relayed)
+	w.candidate.BeginMove(w.toDonor)
 	w.donor.BeginMove(w.toCandidate)
 	w.donor.PauseAccept()
 	return w
@@ -108,6 +109,26 @@ func (w *twins) resume(id uint64) {
 		w.candidate.Relayed(r)
 	}
 	w.hold, w.held = false, nil
+}
+
+// toDonor passes a frame on, unless it is lost.
+func (w *twins) toDonor(r handover.Relay) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lost {
+		return
+	}
+	w.donor.Relayed(r)
+	if r.Taken != nil {
+		r.Taken.Store(true)
+	}
+}
+
+// lose makes what the candidate relays reach nobody: the donor has given up, and the candidate does not know yet.
+func (w *twins) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = true
 }
 
 // toCandidate passes a frame on.

@@ -29,13 +29,16 @@ func (w *worker) enter(to *goal, from *config.Listener, s Spoken) {
 }
 
 // end counts how the request has ended, once.
-func (a *account) end(w *worker, code Code, flag Flag) {
+func (a *account) end(w *worker, code Code, flag Flag) { a.endAt(w, w.loop.Now(), code, flag) }
+
+// endAt likewise, for a request that ended then.
+func (a *account) endAt(w *worker, now time.Duration, code Code, flag Flag) {
 	if a.tally == nil {
 		return
 	}
-	a.tally.add(code, flag, w.loop.Now()-a.began)
+	a.tally.add(code, flag, now-a.began)
 	if a.line != nil {
-		w.finishLine(a, a.tally.name, code, flag)
+		w.finishLine(a, now, code, flag)
 	}
 	a.tally = nil
 }
@@ -45,7 +48,7 @@ func (a *account) forget() { *a = account{} }
 
 // ended counts the end of a request of Bolt or Dubbo. That its client has gone is worse than what came of it.
 func (v *waiting) ended(code Code, flag Flag) {
-	v.up.w.stray(v.down, &v.account, code)
+	v.up.w.stray(v.down, &v.account, code, flag)
 	if v.down == nil || v.down.gone {
 		flag = FlagClientGone
 	}
@@ -89,7 +92,7 @@ func (g *goal) refused(w *worker, d *downstream, f rpcFrame) {
 		code = f.reply.failureCode(g.why)
 	}
 	if f.kind != rpcOneway {
-		w.stray(d, &g.account, code)
+		w.stray(d, &g.account, code, FlagOf(g.why))
 	}
 	g.account.end(w, code, FlagOf(g.why))
 }

@@ -133,8 +133,9 @@ func (c *call) unhope() {
 // holds says that the call still hopes for this.
 func (h *hope) holds() bool { return h.c.hopes && h.c.hope == h.which }
 
-// settleHopes sends the second tries that have waited for the connection, or gives them up when it cannot be opened.
-func (u *upConn) settleHopes(open bool) {
+// settleHopes sends the second tries that have waited for the connection, or gives them up. failed says that it cannot be opened; one
+// that is only given up was no try.
+func (u *upConn) settleHopes(failed bool) {
 	hopes := u.hopes
 	u.hopes = nil
 	for i := range hopes {
@@ -142,11 +143,14 @@ func (u *upConn) settleHopes(open bool) {
 		if h.pending.Give(); !h.holds() {
 			continue
 		}
-		if h.c.hopes = false; open {
+		h.c.hopes = false
+		if u.opened {
 			h.c.beside(u)
-		} else {
-			h.c.to.attempts--
-			h.c.watch()
+			continue
 		}
+		if failed {
+			h.c.to.attempts--
+		}
+		h.c.watch()
 	}
 }

@@ -167,6 +167,7 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 	case roleDownstream, roleDubboClient:
 		d := w.remote(s.image.ID, home, w.current(&s.listener))
 		d.conn = w.loop.Restore(fd, s.image, d)
+		d.conn.Press(true)
 		return restored{conn: d.conn, down: d}, nil
 	case roleUpstream, roleDubboEndpoint:
 		return w.restoreUp(fd, s, home)

@@ -48,7 +48,10 @@ func (d *downstream) Data(c *loop.Conn, b []byte) int {
 }
 
 // midway is in a frame.
-func (d *downstream) midway() (time.Duration, bool) { return d.conn.Unfinished() }
+func (d *downstream) midway() (time.Duration, bool) { return unfinished(d.conn) }
+
+// Partial hears of a record of TLS.
+func (d *downstream) Partial(c *loop.Conn) { d.pieces.watch(c, d) }
 
 func (d *downstream) tooLate() { d.w.malformed(d.conn, place{name: d.from.Name}, errPieces) }
 

@@ -34,11 +34,12 @@ func TestAClientThatLeavesAmidABatch(t *testing.T) {
 	}
 }
 
-// freezeRest finds nothing more, which is when the donor sends its counters.
+// freezeRest finds nothing more, which is when the donor sends its counters, and is the end.
 func (w *twins) freezeRest(t *testing.T) {
 	t.Helper()
 	if b, err := w.donor.Freeze(w.id+1, 64); err != nil || len(b.Conns) > 0 {
 		t.Fatalf("%d connections are left, %v", len(b.Conns), err)
 	}
 	w.candidate.Done()
+	w.candidate.(interface{ EndMove() }).EndMove()
 }

@@ -122,12 +122,19 @@ func (c *httpClient) wait() {
 	}
 }
 
-// midway is in a head, or HTTP/2's preface.
+// midway is in a head, or HTTP/2's preface, or in a record of TLS that is of no body and no tunnel.
 func (c *httpClient) midway() (time.Duration, bool) {
 	if c.x.active || c.over {
 		return 0, false
 	}
-	return c.conn.Unfinished()
+	return unfinished(c.conn)
+}
+
+// Partial hears of a record of TLS.
+func (c *httpClient) Partial(conn *loop.Conn) {
+	if !c.x.active && !c.over {
+		c.pieces.watch(conn, c)
+	}
 }
 
 // tooLate answers a client that does not finish a head; on a listener of HTTP/2 in its words.
@@ -366,6 +373,9 @@ func (c *httpClient) Closed(conn *loop.Conn, why error) {
 	delete(c.w.clients, conn.ID)
 	c.pieces.stop()
 	c.x.drop()
+	if errors.Is(why, loop.ErrSlow) && c.x.flag == FlagNone {
+		c.x.flag = FlagSlow
+	}
 	if c.x.tunnel {
 		c.x.ended(FlagNone)
 	}

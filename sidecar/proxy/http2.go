@@ -108,7 +108,7 @@ func (h *http2Wire) read(b []byte, event func(*http2.Turn)) (taken int, err erro
 	return taken, nil
 }
 
-// midway is in a frame, in a header block, or in what has to come first. A body may take as long as it likes, here as in HTTP/1.
+// midway is in a frame, in a header block, or in what has to come first; without a stream, in a record of TLS. A body may take as long as it likes, here as in HTTP/1.
 func (h *http2Wire) midway() (since time.Duration, ok bool) {
 	switch {
 	case h.dead:
@@ -118,7 +118,9 @@ func (h *http2Wire) midway() (since time.Duration, ok bool) {
 	case h.block == 0 && h.body != 0 && h.proto.Stream(h.body) != nil:
 		return 0, true
 	}
-	since, ok = h.conn.Unfinished()
+	if since, ok = h.conn.Unfinished(); !ok && h.proto.Streams() == 0 { // else the record may be of a body
+		since, ok = h.conn.InRecord()
+	}
 	if h.block != 0 {
 		return max(since, h.w.loop.Now()-h.since), true
 	}

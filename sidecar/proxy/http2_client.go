@@ -64,6 +64,13 @@ func (c *http2Client) Data(conn *loop.Conn, b []byte) int {
 	return taken
 }
 
+// Partial hears of a record of TLS.
+func (c *http2Client) Partial(conn *loop.Conn) {
+	if c.proto.Streams() == 0 {
+		c.pieces.watch(conn, c)
+	}
+}
+
 // fail ends the connection of a client that broke the protocol.
 func (c *http2Client) fail(why error) {
 	c.broken(place{name: c.from.Name}, why)

@@ -134,10 +134,11 @@ func (f *http2First) drop() {
 	f.up.next()
 }
 
-// shrink leaves each request of the connection one try: the one that was sent.
+// shrink leaves each request of the connection one try: the one that was sent. A second one that was not was none.
 func (u *http2Up) shrink() {
 	u.proto.Each(func(s *http2.Stream) {
 		if f, _ := s.Owner.(*http2First); f != nil && f.x.sent == nil {
+			f.x.attempt--
 			f.x.fallBack()
 		} else {
 			f.drop()

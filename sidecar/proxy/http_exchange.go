@@ -64,6 +64,7 @@ func (x *exchange) send() {
 	if x.Connect {
 		x.answered, x.tunnel = true, true
 		w := x.client.w
+		x.client.conn.Press(false)
 		x.stop()
 		x.code = CodeOf(200)
 		x.statusSpan(200)
@@ -135,6 +136,7 @@ func (x *exchange) headOf(b []byte) (int, error) {
 	x.decode, x.closing = deliver.Decode, x.closing || deliver.Close || !x.KeepAlive
 	if x.tunnel = res.Body.Kind() == http1.Tunnel; x.tunnel {
 		w.loop.Cancel(&x.timer)
+		x.client.conn.Press(false)
 		x.client.conn.Resume()
 		x.client.conn.Reread()
 	}

@@ -125,9 +125,10 @@ func (f *httpFirst) drop() {
 	f.up.conn.Close(nil)
 }
 
-// shrink leaves the exchange one try: the one that was sent.
+// shrink leaves the exchange one try: the one that was sent. A second one that was not was none.
 func (x *exchange) shrink() {
 	if x.first != nil && !x.sent {
+		x.attempt--
 		x.fallBack()
 		return
 	}

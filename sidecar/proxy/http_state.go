@@ -161,7 +161,9 @@ func (w *worker) thawHTTP(b *frozen) {
 // start lets a client's exchange go on after Thaw or Restore.
 func (c *httpClient) start() {
 	x := &c.x
-	if c.waits(); !x.active || c.conn.Closed() {
+	c.waits()
+	c.pieces.resume(c.conn, c)
+	if !x.active || c.conn.Closed() {
 		return
 	}
 	if !x.tunnel {
@@ -219,6 +221,7 @@ func (w *worker) restoreHTTPClient(fd int, s *connState) restored {
 		}
 	}
 	c.conn = w.loop.Restore(fd, s.image, c)
+	c.conn.Press(!x.tunnel)
 	return restored{conn: c.conn, client: c}
 }
 

@@ -195,10 +195,10 @@ func logTries(e *accesslog.Entry, c *cluster, at netip.AddrPort, now time.Durati
 }
 
 // finishLine gives the line of a request that has ended to the writer.
-func (w *worker) finishLine(a *account, name SeriesName, code Code, flag Flag) {
-	e := a.line
+func (w *worker) finishLine(a *account, now time.Duration, code Code, flag Flag) {
+	e, name := a.line, &a.tally.name
 	a.line = nil
-	e.Began, e.Took = a.began, w.loop.Now()-a.began
+	e.Began, e.Took = a.began, now-a.began
 	e.Direction, e.Protocol, e.Host, e.Route = name.Direction.String(), name.Protocol.String(), name.Host, name.Route
 	e.Flag = flag.String()
 	if name.Protocol == SpokenGRPC {

@@ -19,6 +19,13 @@ func late(c *loop.Conn, since time.Duration, ok bool) bool {
 	return ok && since >= wholeWithin && !c.Unread()
 }
 
+// unfinished is for how long the peer of c has been in the middle of a message, or of a record of TLS.
+func unfinished(c *loop.Conn) (since time.Duration, ok bool) {
+	message, inMessage := c.Unfinished()
+	record, inRecord := c.InRecord()
+	return max(message, record), inMessage || inRecord
+}
+
 // speaker is a client whose messages may come in pieces.
 type speaker interface {
 	// midway says for how long the client is in the middle of what it says; ok is false when it is not.

@@ -37,8 +37,10 @@ func beginOld(t *testing.T, from *proxy.Engine, s *config.Snapshot) *twins {
 	return w
 }
 
-// moved are the ends that the candidate counts beside those of the donor, by direction, protocol, host, route, code and flag.
+// moved ends the handover. It returns the ends that the candidate counts beside those of the donor, by direction, protocol, host,
+// route, code and flag.
 func (w *twins) moved() map[string]uint64 {
+	w.candidate.(interface{ EndMove() }).EndMove()
 	got := map[string]uint64{}
 	for name, c := range w.to.Stats().Series {
 		for _, one := range c.Codes {

@@ -95,12 +95,17 @@ func (w *worker) relayRequest(d *downstream, f rpcFrame, to *goal) {
 
 // relayResponse sends an answer to the donor, which has the client.
 func (w *worker) relayResponse(d *downstream, frame []byte) {
-	if w.relay == nil {
+	s := w.aside
+	if w.aside = nil; w.relay == nil {
 		w.count.Late++ // the donor has died, and the client with it
 		return
 	}
 	r := relayState{kind: relayAnswer, down: d.id, frame: frame}
-	w.relay(handover.Relay{Loop: d.home, Data: r.write()})
+	to := handover.Relay{Loop: d.home, Data: r.write()}
+	if s != nil {
+		to.Taken = s.taken
+	}
+	w.relay(to)
 }
 
 // relayClosed tells the candidate that a client has ended with the donor.

@@ -191,9 +191,9 @@ func (w *worker) answer(up *upConn, f rpcFrame) {
 		w.count.Late++
 		return
 	}
-	w.count.Answered[d.from.Direction]++
+	w.tick(&w.count.Answered[d.from.Direction])
 	if f.outcome != upstream.OutcomeOK {
-		w.count.Errors[d.from.Direction]++
+		w.tick(&w.count.Errors[d.from.Direction])
 	}
 	w.give(d, f.answering(to))
 }
@@ -221,7 +221,7 @@ func (w *worker) refuse(d *downstream, f rpcFrame, to *goal) {
 	case f.kind == rpcOneway:
 		w.count.Failed[to.why]++
 	case to.why == FailLimit || to.why == FailFault:
-		w.count.Failed[to.why]++
+		w.tick(&w.count.Failed[to.why])
 		w.scratch = f.reply.appendStatus(w.scratch[:0], int(to.status))
 		w.give(d, w.scratch)
 	default:
@@ -237,7 +237,7 @@ func (w *worker) busy(d *downstream, f rpcFrame, to *goal) {
 }
 
 func (w *worker) fail(d *downstream, to rpcReply, why Failure) {
-	w.count.Failed[why]++
+	w.tick(&w.count.Failed[why])
 	w.scratch = to.appendFailure(w.scratch[:0], why)
 	w.give(d, w.scratch)
 }
@@ -267,7 +267,7 @@ func (k *kept) unwanted(f rpcFrame) bool { return k.down.gone && f.kind != rpcOn
 
 // unheard ends a kept request that is unwanted.
 func (w *worker) unheard(k *kept) {
-	w.stray(k.down, &k.to.account, 0)
+	w.stray(k.down, &k.to.account, 0, FlagClientGone)
 	k.to.account.end(w, 0, FlagClientGone)
 	w.failSpan(&k.to, true)
 	k.to.call.end()

@@ -243,7 +243,7 @@ func (u *upConn) Connected(*loop.Conn) {
 		}
 		u.w.loop.Pool().Give(k.frame)
 	}
-	u.settleHopes(true)
+	u.settleHopes(false)
 	u.leaveIfIdle()
 }
 
@@ -318,7 +318,7 @@ func (u *upConn) Expire() {
 
 // late says that the endpoint does not finish what it has begun.
 func (u *upConn) late() bool {
-	since, ok := u.conn.Unfinished()
+	since, ok := unfinished(u.conn)
 	return late(u.conn, since, ok)
 }
 
@@ -367,7 +367,7 @@ func (u *upConn) Closed(_ *loop.Conn, why error) {
 	}
 	queue := u.queue
 	u.queue = nil
-	u.settleHopes(false)
+	u.settleHopes(why != nil)
 	for _, k := range queue {
 		k.release()
 		if why != nil { // else it is only given up here, and that was no attempt

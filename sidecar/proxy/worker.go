@@ -85,7 +85,9 @@ type worker struct {
 	prepared map[uint64][]restored
 	taking   bool // the handover is not over
 	presumes bool // the donor sends no accounts
-	strays   []stray
+	strays   []*stray
+	sent     []*stray // whose answers are on their way to the donor
+	aside    *stray   // the one that is being answered
 	sabotage sabotage
 }
 
@@ -216,6 +218,7 @@ func (w *worker) serve(a arrival, from *config.Listener) {
 		return
 	}
 	d.conn = conn
+	conn.Press(true)
 }
 
 func (w *worker) acceptedHTTP(a arrival, from *config.Listener) {
@@ -224,7 +227,9 @@ func (w *worker) acceptedHTTP(a arrival, from *config.Listener) {
 	c.conn = conn
 	if err != nil {
 		c.Closed(conn, err)
+		return
 	}
+	conn.Press(true)
 }
 
 func (w *worker) opened(from *config.Listener) { w.open[from.Direction]++ }
