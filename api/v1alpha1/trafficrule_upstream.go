@@ -225,7 +225,8 @@ type SuccessRate struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.maxConnections) || has(self.maxPendingRequests) || has(self.maxRequests) || has(self.maxRetries)",message="no limit is set: leave circuitBreakers out for none"
 type CircuitBreakers struct {
-	// MaxConnections, open or being opened. A connection carries many requests of Bolt, Dubbo and HTTP/2, and one of HTTP/1.
+	// MaxConnections, open or being opened. A connection carries many requests of Bolt, Dubbo and HTTP/2, and one of HTTP/1. Each event
+	// loop of a sidecar may have one in any case.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
