@@ -16,13 +16,19 @@ import (
 	"github.com/axlemesh/axle/sidecar/sockets"
 )
 
-// idleEngine is an engine with one loop that runs and nothing to serve, whose clock stands still.
-func idleEngine(f *testing.F) *Engine {
+// stillEngine is an engine with one loop that does not run, whose clock stands still.
+func stillEngine(f *testing.F) *Engine {
 	e, err := New(Options{Sockets: &sockets.Set{}, Clock: func() time.Duration { return time.Hour }})
-	if err == nil {
-		err = e.Start()
-	}
 	if err != nil {
+		f.Fatal(err)
+	}
+	return e
+}
+
+// idleEngine is one that runs, with nothing to serve.
+func idleEngine(f *testing.F) *Engine {
+	e := stillEngine(f)
+	if err := e.Start(); err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(e.Stop)
@@ -115,7 +121,7 @@ func FuzzHop(f *testing.F) {
 		f.Add([]byte(nil), s.write(), true)
 	}
 	h := connState{role: roleHTTP2Client, image: all["an HTTP/2 client"].image, listener: all["an HTTP/2 client"].listener}
-	h.http2 = asking(f, e.workers[0]).state()
+	h.http2 = asking(f, stillEngine(f).workers[0]).state()
 	f.Add(h.write(), []byte(nil), false)
 	for client, endpoint := range map[string]string{"a plain client": "a plain endpoint", "an HTTP client in its request": "an HTTP endpoint"} {
 		up := *all[endpoint]
