@@ -202,7 +202,8 @@ func (u *httpConn) Closed(c *loop.Conn, why error) {
 		x.fail(httpUnavailable, FailConnect)
 	case !u.opened || u.used && x.repeat && !x.answered && x.attempt < x.attempts:
 		x.sent = false
-		x.connect() // nothing of it was processed, or doing it twice does no harm
+		w.loop.Cancel(&x.turn.timer) // the next try begins when its connection is open
+		x.connect()                  // nothing of it was processed, or doing it twice does no harm
 	default:
 		x.lost()
 	}
