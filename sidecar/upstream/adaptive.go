@@ -170,7 +170,7 @@ func (a *Adaptive) Restore(s AdaptiveState) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.gradient.limit, a.gradient.low = a.gradient.bound(s.Limit), s.Low
+	a.gradient.limit, a.gradient.low, a.gradient.moved = a.gradient.bound(s.Limit), s.Low, true
 	a.publish()
 }
 

@@ -67,3 +67,32 @@ func (p *plant) stall(d time.Duration) {
 		p.free[i] = max(p.free[i], p.now) + d
 	}
 }
+
+// TestAdaptiveDoesNotProbeAtOnceWhenItMoves: a process that has waited for long before it takes over has not looked for the lowest latency
+// meanwhile, but the one before it has. It refuses no more than that one did.
+func TestAdaptiveDoesNotProbeAtOnceWhenItMoves(t *testing.T) {
+	const workers = 16
+	cfg := config.Adaptive{Min: 2, Probe: 10 * time.Second}
+	for seed := range uint64(20) {
+		p := &plant{
+			random: rand.New(rand.NewPCG(seed, 6)), free: make([]time.Duration, workers), service: 10 * time.Millisecond, limit: adaptive(t, cfg),
+		}
+		p.every = p.service / workers / 3
+		p.run(35 * time.Second)
+		before := p.limit.Limit()
+		next := adaptive(t, cfg)
+		next.Restore(p.limit.State())
+		for range p.open {
+			next.Force()
+		}
+		p.limit = next
+		lowest := before
+		for range 80 {
+			p.run(100 * time.Millisecond)
+			lowest = min(lowest, next.Limit())
+		}
+		if lowest <= before*6/10 {
+			t.Errorf("seed %d: the limit was %d, and fell to %d when it had moved", seed, before, lowest)
+		}
+	}
+}

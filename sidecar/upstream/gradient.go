@@ -20,6 +20,7 @@ type gradient struct {
 	low   float64 // lowest latency of a window, in nanoseconds; 0 before the first
 
 	probed  time.Duration // when the last probe ended, or would have begun
+	moved   bool          // the process before this one has probed, at a time that is not known
 	probing bool
 	settled time.Duration // when what was sent before this step of the probe has been answered
 	kept    float64       // the limit before the probe
@@ -60,6 +61,9 @@ func (g *gradient) bound(limit float64) float64 {
 
 // window takes a window's latency in nanoseconds, and the most requests that were open in it.
 func (g *gradient) window(now time.Duration, latency float64, peak int64) {
+	if g.moved {
+		g.moved, g.probed = false, now
+	}
 	switch {
 	case latency <= 0:
 	case g.probing:
