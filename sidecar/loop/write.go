@@ -88,7 +88,7 @@ func (c *Conn) CloseAfterWrite() {
 }
 
 // Press says whether the peer has to read: the connection is closed with ErrSlow when the peer takes nothing of what is queued for
-// lastPatience. Without it that holds for the last bytes only. It is no part of an Image.
+// lastPatience, unless it may speak first and does. Without it that holds for the last bytes only. It is no part of an Image.
 func (c *Conn) Press(on bool) {
 	c.pressed = on
 	c.linger()
@@ -98,7 +98,7 @@ func (c *Conn) Press(on bool) {
 func (c *Conn) linger() {
 	if (c.lingering || c.pressed) && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
 		c.last.Owner = c
-		c.shrunk, c.kernel = c.loop.now, c.queued()
+		c.shrunk, c.kernel, c.heard = c.loop.now, c.queued(), c.rx
 		c.loop.Start(&c.last, lastLook)
 	}
 }
@@ -109,13 +109,24 @@ func (c *Conn) queued() int {
 	return n
 }
 
+// speaker is what a Handler may be besides, when a peer that is pressed may say all that it has to say before it reads.
+type speaker interface{ Speaks() bool }
+
+// speaks says that the peer goes on with what it may say first.
+func (c *Conn) speaks() bool {
+	before := c.heard
+	c.heard = c.rx
+	s, ok := c.Handler.(speaker)
+	return ok && !c.lingering && c.rx != before && s.Speaks()
+}
+
 // Expire ends the connection, unless its peer has taken something meanwhile, or all.
 func (c *Conn) Expire() {
 	if !c.blocked || !c.lingering && !c.pressed {
 		return
 	}
 	before := c.kernel
-	if c.kernel = c.queued(); c.kernel < before {
+	if c.kernel = c.queued(); c.speaks() || c.kernel < before {
 		c.shrunk = c.loop.now
 	}
 	if left := lastPatience - min(c.Stalled(), c.loop.now-c.shrunk); left > 0 {

@@ -137,6 +137,9 @@ func (c *httpClient) Partial(conn *loop.Conn) {
 	}
 }
 
+// Speaks says that the client is in the middle of a body: many read their answer when that is sent.
+func (c *httpClient) Speaks() bool { return c.x.active && !c.x.tunnel && !c.x.request.Done() }
+
 // tooLate answers a client that does not finish a head; on a listener of HTTP/2 in its words.
 func (c *httpClient) tooLate() {
 	if c.from.Protocol != config.HTTP2 {
