@@ -137,9 +137,6 @@ func (c *httpClient) Partial(conn *loop.Conn) {
 	}
 }
 
-// Speaks says that the client is in the middle of a body: many read their answer when that is sent.
-func (c *httpClient) Speaks() bool { return c.x.active && !c.x.tunnel && !c.x.request.Done() }
-
 // tooLate answers a client that does not finish a head; on a listener of HTTP/2 in its words.
 func (c *httpClient) tooLate() {
 	if c.from.Protocol != config.HTTP2 {
@@ -360,15 +357,20 @@ func (c *httpClient) EOF(conn *loop.Conn) {
 	}
 }
 
-// Drained lets the endpoint's response go on, that of both tries, or the next request begin.
+// Drained lets the endpoint's response go on, or the next request begin.
 func (c *httpClient) Drained(*loop.Conn) {
+	c.refill()
+	c.waits()
+}
+
+// refill reads on what the endpoint has, that of both tries.
+func (c *httpClient) refill() {
 	if first := c.x.first; first != nil {
 		first.up.conn.Resume()
 	}
 	if up := c.x.up; up != nil && !up.conn.Closed() {
 		up.conn.Resume()
 	}
-	c.waits()
 }
 
 // Closed gives up the exchange.

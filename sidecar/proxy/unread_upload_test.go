@@ -33,7 +33,7 @@ func TestWhoStillAsksNeedNotRead(t *testing.T) {
 			}
 			there := func() bool { return e.Stats().Downstream[config.Outbound] == 1 }
 			upload := func() {
-				for range 12 {
+				for range 24 {
 					write(t, client, []byte(strings.Repeat("x", 100)))
 					if _, err := conn.Read(make([]byte, 4<<10)); err != nil {
 						t.Fatal(err)
@@ -46,7 +46,7 @@ func TestWhoStillAsksNeedNotRead(t *testing.T) {
 			upload()
 			e, skip = owner(t, what, e, skip)
 			upload()
-			for range 6 {
+			for range 24 {
 				skip(15 * time.Second)
 			}
 			until(t, "it is closed", func() bool { return !there() })
