@@ -56,6 +56,7 @@ type Conn struct {
 	mark       int           // how much it was then
 	last       Timer         // armed while the peer does not read what it has to, and for a while after
 	kernel     int           // bytes that were queued there when that was last looked at, while last is armed
+	heard      uint64        // rx at that time
 	rx, tx     uint64        // bytes since the connection began, over all generations
 	accept     func()        // set on a listening descriptor
 	layer      *layer        // nil without a cipher

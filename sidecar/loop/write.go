@@ -70,11 +70,14 @@ func (c *Conn) FinishWrite() {
 	c.touch()
 }
 
-// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them, and all bytes when it is
-// pressed, which is looked at every lastLook: the kernel asks for more only when it has got rid of a good part of what it holds.
+// lastPatience is how long the last bytes of a connection may wait for a peer that takes none of them, and pressPatience all bytes when
+// it is pressed, which is looked at every lastLook: the kernel asks for more only when it has got rid of a good part of what it holds.
+// A peer that reads on slowly shows that only now and then: its kernel has room again when a sixteenth of it is free, which may be
+// 400 KiB, and a proxy there takes nothing before its own client has taken as much.
 const (
-	lastPatience = 60 * time.Second
-	lastLook     = 15 * time.Second
+	lastPatience  = 60 * time.Second
+	pressPatience = 5 * time.Minute
+	lastLook      = 15 * time.Second
 )
 
 // CloseAfterWrite closes the connection when everything that is queued has reached the kernel, and with ErrSlow when the peer
@@ -88,7 +91,7 @@ func (c *Conn) CloseAfterWrite() {
 }
 
 // Press says whether the peer has to read: the connection is closed with ErrSlow when the peer takes nothing of what is queued for
-// lastPatience. Without it that holds for the last bytes only. It is no part of an Image.
+// pressPatience, unless it may speak first and does. Without it that holds for the last bytes only. It is no part of an Image.
 func (c *Conn) Press(on bool) {
 	c.pressed = on
 	c.linger()
@@ -98,7 +101,7 @@ func (c *Conn) Press(on bool) {
 func (c *Conn) linger() {
 	if (c.lingering || c.pressed) && c.blocked && !c.closed && !c.frozen && !c.last.Armed() {
 		c.last.Owner = c
-		c.shrunk, c.kernel = c.loop.now, c.queued()
+		c.shrunk, c.kernel, c.heard = c.loop.now, c.queued(), c.rx
 		c.loop.Start(&c.last, lastLook)
 	}
 }
@@ -109,21 +112,52 @@ func (c *Conn) queued() int {
 	return n
 }
 
+// speaker is what a Handler may be besides, when a peer that is pressed may say all that it has to say before it reads.
+type speaker interface{ Speaks() bool }
+
+// speaks says that the peer goes on with what it may say first.
+func (c *Conn) speaks() bool {
+	before := c.heard
+	c.heard = c.rx
+	s, ok := c.Handler.(speaker)
+	return ok && !c.lingering && c.rx != before && s.Speaks()
+}
+
 // Expire ends the connection, unless its peer has taken something meanwhile, or all.
 func (c *Conn) Expire() {
 	if !c.blocked || !c.lingering && !c.pressed {
 		return
 	}
 	before := c.kernel
-	if c.kernel = c.queued(); c.kernel < before {
+	if c.kernel = c.queued(); c.speaks() || c.kernel < before {
 		c.shrunk = c.loop.now
 	}
-	if left := lastPatience - min(c.Stalled(), c.loop.now-c.shrunk); left > 0 {
+	still, patience := min(c.Stalled(), c.loop.now-c.shrunk), pressPatience
+	if c.lingering {
+		patience = lastPatience
+	}
+	if left := patience - still; left > 0 {
 		c.loop.Start(&c.last, min(left, lastLook))
+		if still < lastLook {
+			c.offer()
+		}
 		return
 	}
 	c.loop.slow++
 	c.Close(ErrSlow)
+}
+
+// reader is what a Handler may be besides, to hear that a peer reads, but slowly: whoever waits for it may be waited for, too.
+type reader interface{ Reads() }
+
+// offer gives a peer that reads slowly more before epoll asks for that: it asks only when a third of what the kernel holds is gone.
+func (c *Conn) offer() {
+	if c.flush(); c.closed || !c.blocked {
+		return
+	}
+	if r, ok := c.Handler.(reader); ok {
+		r.Reads()
+	}
 }
 
 func (c *Conn) flush() {

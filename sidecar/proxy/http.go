@@ -357,15 +357,20 @@ func (c *httpClient) EOF(conn *loop.Conn) {
 	}
 }
 
-// Drained lets the endpoint's response go on, that of both tries, or the next request begin.
+// Drained lets the endpoint's response go on, or the next request begin.
 func (c *httpClient) Drained(*loop.Conn) {
+	c.refill()
+	c.waits()
+}
+
+// refill reads on what the endpoint has, that of both tries.
+func (c *httpClient) refill() {
 	if first := c.x.first; first != nil {
 		first.up.conn.Resume()
 	}
 	if up := c.x.up; up != nil && !up.conn.Closed() {
 		up.conn.Resume()
 	}
-	c.waits()
 }
 
 // Closed gives up the exchange.

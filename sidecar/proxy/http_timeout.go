@@ -50,3 +50,14 @@ func (x *exchange) Expire() {
 	}
 	x.watch()
 }
+
+// Speaks says that the client is in the middle of a body: many read their answer when that is sent.
+func (c *httpClient) Speaks() bool { return c.x.active && !c.x.tunnel && !c.x.request.Done() }
+
+// Reads lets a response go on a bit that waits for a client which reads slowly: its endpoint may be a proxy that gives up a peer which
+// takes nothing for long.
+func (c *httpClient) Reads() {
+	if c.x.active && c.conn.Unsent() <= highWater {
+		c.refill()
+	}
+}
