@@ -126,7 +126,7 @@ type Listener struct {
 	Name     string   `json:"name"`
 	Address  string   `json:"address"` // host:port
 	Protocol Protocol `json:"protocol"`
-	// Cluster takes everything; empty means that Routes decide.
+	// Cluster takes everything; empty means that Routes decide, and that auto knows no tcp.
 	Cluster string `json:"cluster,omitempty"`
 	// TLS that clients have to speak; nil means plain bytes.
 	TLS *ListenerTLS `json:"tls,omitempty"`

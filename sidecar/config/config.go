@@ -61,7 +61,7 @@ type Listener struct {
 	Address   netip.AddrPort
 	Protocol  Protocol
 	Direction Direction
-	// Cluster takes everything; when it is empty the request's service picks a Host.
+	// Cluster takes everything; when it is empty the request's service picks a Host, and Auto knows no TCP.
 	Cluster string
 	// ProxyProtocol says that each connection begins with a header of the PROXY protocol.
 	ProxyProtocol bool

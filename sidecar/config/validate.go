@@ -67,8 +67,6 @@ func (l Listener) validate(i int, clusters map[string]*Cluster) []error {
 	switch {
 	case l.Cluster == "" && l.Protocol == TCP:
 		errs = append(errs, fmt.Errorf("%s: tcp carries no service to route by: it needs a cluster", name))
-	case l.Cluster == "" && l.Protocol == Auto:
-		errs = append(errs, fmt.Errorf("%s: auto needs a cluster, for clients that wait to be spoken to, as tcp does", name))
 	case l.Cluster != "" && clusters[l.Cluster] == nil:
 		errs = append(errs, fmt.Errorf("%s: there is no cluster %q", name, l.Cluster))
 	}

@@ -19,9 +19,12 @@ func TestValidate(t *testing.T) {
 		"the zero value listens nowhere": {},
 		"a whole configuration": {
 			snap: Snapshot{
-				Listeners: []Listener{{Name: "in", Address: ap("0.0.0.0:80"), Protocol: Bolt, Cluster: "c"}},
-				Hosts:     map[string]*Host{"*": {Name: "*", Routes: []Route{{Cluster: "c"}}}},
-				Clusters:  map[string]*Cluster{"c": {Name: "c", Connections: 1, Endpoints: []netip.AddrPort{ap("127.0.0.1:1"), ap("127.0.0.1:2")}}},
+				Listeners: []Listener{
+					{Name: "in", Address: ap("0.0.0.0:80"), Protocol: Bolt, Cluster: "c"},
+					{Name: "told", Address: ap("0.0.0.0:81"), Protocol: Auto},
+				},
+				Hosts:    map[string]*Host{"*": {Name: "*", Routes: []Route{{Cluster: "c"}}}},
+				Clusters: map[string]*Cluster{"c": {Name: "c", Connections: 1, Endpoints: []netip.AddrPort{ap("127.0.0.1:1"), ap("127.0.0.1:2")}}},
 			},
 		},
 		"listeners": {
@@ -31,7 +34,7 @@ func TestValidate(t *testing.T) {
 				{Name: "a", Address: ap("127.0.0.1:1"), Protocol: Bolt},
 				{Name: "any", Address: ap("127.0.0.1:0"), Protocol: Bolt},
 				{Name: "any2", Address: ap("127.0.0.1:0"), Protocol: Bolt},
-				{Name: "told", Address: ap("127.0.0.1:2"), Protocol: Auto},
+				{Name: "told", Address: ap("127.0.0.1:2"), Protocol: Auto, Cluster: "none"},
 			}},
 			want: []string{
 				`listener 0: it has no name`,
@@ -42,7 +45,7 @@ func TestValidate(t *testing.T) {
 				`listener "a": there is no cluster "none"`,
 				`listener "a": the name is used twice`,
 				`listener "a": address 127.0.0.1:1 is taken by listener "a"`,
-				`listener "told": auto needs a cluster, for clients that wait to be spoken to, as tcp does`,
+				`listener "told": there is no cluster "none"`,
 			},
 		},
 		"TLS of listeners and clusters": {

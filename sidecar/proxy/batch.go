@@ -17,8 +17,8 @@ type frozen struct {
 
 	http2Ups     []*http2Up
 	http2Clients []*http2Client
-	http2Written int // how many of both are written down
-	accepted     []*shaking
+	http2Written int        // how many of both are written down
+	accepted     []newcomer // whose batches have nothing else
 }
 
 func (w *worker) pickUps(b *frozen, limit int) {

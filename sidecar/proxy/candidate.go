@@ -30,7 +30,7 @@ type restored struct {
 
 	http2Up     *http2Up
 	http2Client *http2Client
-	accepted    *shaking
+	accepted    newcomer
 	context     *handshake.Context // what its peer has to satisfy here
 }
 
@@ -194,6 +194,9 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 	case roleAccepted:
 		return w.restoreAccepted(fd, s), nil
 	case roleHTTPClient:
+		if s.listener.Protocol == config.Auto {
+			return w.restoreUndecided(fd, s), nil
+		}
 		return w.restoreHTTPClient(fd, s), nil
 	case roleHTTPEndpoint:
 		return w.restoreHTTPEndpoint(fd, s)
@@ -298,7 +301,7 @@ func (w *worker) activate(batch []restored) {
 		case r.http2Client != nil:
 			w.takenOver(r.http2Client.from)
 		case r.accepted != nil:
-			w.takenOver(r.accepted.from)
+			w.takenOver(r.accepted.listener())
 		}
 	}
 	for _, r := range batch {
@@ -314,7 +317,7 @@ func (w *worker) activate(batch []restored) {
 			r.http2Up.start()
 		case r.http2Client != nil:
 			r.http2Client.start()
-		case r.accepted != nil && !r.conn.Closed():
+		case r.accepted != nil:
 			r.accepted.resume()
 		}
 	}

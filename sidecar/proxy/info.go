@@ -12,6 +12,9 @@ import (
 // rpcNames are the protocols of those connections that multiplex.
 var rpcNames = map[config.Protocol]string{config.Bolt: "bolt", config.Dubbo: "dubbo"}
 
+// undecided is the protocol of those that have not shown theirs.
+const undecided = "undecided"
+
 // conns describes the connections of one worker, oldest first.
 func (w *worker) conns() []ConnInfo {
 	var all []ConnInfo
@@ -22,8 +25,15 @@ func (w *worker) conns() []ConnInfo {
 	}
 	for _, s := range w.shakes.all {
 		if s.from != nil {
-			all = append(all, w.info(s.conn, ConnInfo{Kind: "downstream", Protocol: "handshake", Listener: s.from.Name}))
+			is := "handshake"
+			if s.context == nil && s.from.Protocol == config.Auto { // it came so, and nothing is expected of it
+				is = undecided
+			}
+			all = append(all, w.info(s.conn, ConnInfo{Kind: "downstream", Protocol: is, Listener: s.from.Name}))
 		}
+	}
+	for _, o := range w.shakes.undecided {
+		all = append(all, w.info(o.conn, ConnInfo{Kind: "downstream", Protocol: undecided, Listener: o.from.Name}))
 	}
 	for _, up := range w.ups {
 		all = append(all, w.info(up.conn, ConnInfo{

@@ -44,6 +44,7 @@ var begunClients = map[string]struct {
 	"a head of HTTP/1":            {config.HTTP1, "GET / HTTP/1.1\r\nHo", "s", "HTTP/1.1 408 "},
 	"one behind an answer":        {config.HTTP1, "GET / HTTP/1.1\r\nHost: nobody\r\n\r\nG", "E", "HTTP/1.1 408 "},
 	"what may be a preface":       {config.HTTP1, "PRI * HTTP", "/", "HTTP/1.1 408 "},
+	"what may be several of them": {config.Auto, "P", "R", ""},
 	"one of several protocols":    {config.Auto, "GET / HTTP/1.1\r\nHo", "s", "HTTP/1.1 408 "},
 	"the preface of HTTP/2":       {config.HTTP2, "PRI * HTTP", "/", "\x00\x00\x00\x01"},
 	"an offer without its body":   {config.HTTP2, "POST / HTTP/1.1\r\nHost: shop.demo\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: 5\r\n\r\n", "h", "\x00\x00\x00\x01"},
@@ -64,7 +65,7 @@ func TestWhatIsBegunHasToComeWhole(t *testing.T) {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				addr := freePort(t)
 				s := httpSnapshot(addr, nobody(t))
-				s.Listeners[0].Protocol, s.Listeners[0].Cluster = tc.p, map[bool]string{true: "shop"}[tc.p == config.Auto]
+				s.Listeners[0].Protocol = tc.p
 				e, skip := skipped(t, 1, s)
 				conn := dialTCP(t, addr)
 				say(t, e, conn, tc.begin)

@@ -54,14 +54,16 @@ type shaking struct {
 
 // shakes are the handshakes of one loop.
 type shakes struct {
-	all     map[uint64]*shaking // by connection
-	running int
-	opening int // connections whose protocol is not known yet
-	queue   []*shaking
-	yield   loop.Timer    // while there is a queue
-	idle    chan struct{} // closed when none is running or opening any more; nil when nobody waits
-	untold  int           // peers that were somebody else, since the last one that the log has
-	told    time.Duration // when that was
+	all map[uint64]*shaking // by connection
+	// undecided have not shown their protocol, and may take their time.
+	undecided map[uint64]*opening
+	running   int
+	opening   int // connections that have to show their protocol soon
+	queue     []*shaking
+	yield     loop.Timer    // while there is a queue
+	idle      chan struct{} // closed when none is running or opening any more; nil when nobody waits
+	untold    int           // peers that were somebody else, since the last one that the log has
+	told      time.Duration // when that was
 }
 
 // arrival is a client's connection that nobody handles yet: a new descriptor, or a connection whose handshake is over.

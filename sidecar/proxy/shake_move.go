@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/axlemesh/axle/sidecar/config"
 	"github.com/axlemesh/axle/sidecar/handover"
 )
 
@@ -8,7 +9,15 @@ import (
 // room for protocols.
 const roleAccepted role = 32
 
-// pickAccepted takes the connections whose handshakes have not begun.
+// newcomer is a client that has not shown what it wants to speak: its handshake has not begun, or it is undecided.
+type newcomer interface {
+	state() *connState // and stops its clocks
+	resume()
+	leave()
+	listener() *config.Listener
+}
+
+// pickAccepted takes the connections whose handshakes have not begun, and those that are undecided.
 func (w *worker) pickAccepted(b *frozen, limit int) {
 	for _, s := range w.shakes.all {
 		if len(b.conns) < limit && s.from != nil && s.run == nil && !s.conn.Frozen() {
@@ -16,26 +25,42 @@ func (w *worker) pickAccepted(b *frozen, limit int) {
 			b.conns = append(b.conns, s.conn)
 		}
 	}
+	for _, o := range w.shakes.undecided {
+		if len(b.conns) < limit && !o.conn.Frozen() {
+			b.accepted = append(b.accepted, o)
+			b.conns = append(b.conns, o.conn)
+		}
+	}
 }
 
 func (w *worker) frozenAccepted(b *frozen, out []handover.Conn) []handover.Conn {
-	for _, s := range b.accepted {
-		w.loop.Cancel(&s.timer)
-		out = append(out, w.frozenConn(s.conn, &connState{role: roleAccepted, listener: *s.from}))
+	if len(b.accepted) == 0 {
+		return out
+	}
+	for i, c := range b.conns { // which are no others
+		out = append(out, w.frozenConn(c, b.accepted[i].state()))
 	}
 	return out
 }
 
+func (s *shaking) state() *connState {
+	s.w.loop.Cancel(&s.timer)
+	return &connState{role: roleAccepted, listener: *s.from}
+}
+
+func (s *shaking) listener() *config.Listener { return s.from }
+
 func (w *worker) thawAccepted(b *frozen) {
-	for _, s := range b.accepted {
-		if !s.conn.Closed() {
-			s.resume()
-		}
+	for _, n := range b.accepted {
+		n.resume()
 	}
 }
 
 // resume goes on after Thaw or Restore. One that has waited for its turn looks at what has come, unless it still waits.
 func (s *shaking) resume() {
+	if s.conn.Closed() {
+		return
+	}
 	if s.await(); !s.queued {
 		s.conn.Resume()
 		s.conn.Replay()
@@ -43,9 +68,9 @@ func (s *shaking) resume() {
 }
 
 func (w *worker) releaseAccepted(b *frozen) {
-	for _, s := range b.accepted {
-		s.leave()
-		w.givenAway(s.from)
+	for _, n := range b.accepted {
+		n.leave()
+		w.givenAway(n.listener())
 	}
 }
 
@@ -66,8 +91,8 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 	return handover.Batch{ID: id}, nil
 }
 
-// finishShakes waits until no handshake is going on here and every client has shown its protocol, which is no longer than
-// their deadlines: connections do not move before that. It returns false when there was none. No new ones begin: nothing is accepted any more, and
+// finishShakes waits until no handshake is going on here and every client that has a deadline has shown its protocol, which is no
+// longer than these: connections do not move before that. It returns false when there was none. No new ones begin: nothing is accepted any more, and
 // whatever has not begun has moved.
 func (d donor) finishShakes() bool {
 	waited := false

@@ -30,7 +30,7 @@ const (
 	roleUpstream
 	roleTCPClient
 	roleTCPEndpoint
-	roleHTTPClient
+	roleHTTPClient // with a listener of Auto it is undecided, under TLS; see opening.state
 	roleHTTPEndpoint
 	roleDubboClient   // a roleDownstream that speaks Dubbo: a build that does not know Dubbo must not take it for Bolt
 	roleDubboEndpoint // and a roleUpstream
@@ -165,6 +165,7 @@ func parseState(b []byte) (*connState, error) {
 	case roleHTTPClient:
 		d.listener(&s.listener)
 		d.exchange(&s.exchange)
+		d.bad = d.bad || s.listener.Protocol == config.Auto && (s.exchange.active || s.exchange.over)
 	case roleHTTPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
 		s.used, s.reusable = d.bool(), d.bool()

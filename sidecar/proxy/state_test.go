@@ -32,11 +32,13 @@ func states() map[string]*connState {
 	underTLS := image
 	underTLS.Cipher, underTLS.Raw, underTLS.Ended = &secured{Session: session, chain: [][]byte{[]byte("leaf"), []byte("root")}}, []byte("half a rec"), true
 	listener := config.Listener{Name: "outbound/bolt", Address: addr, Protocol: config.Bolt, Direction: config.Outbound}
-	dubbo := listener
-	dubbo.Protocol = config.Dubbo
+	dubbo, auto := listener, listener
+	dubbo.Protocol, auto.Protocol = config.Dubbo, config.Auto
 	return map[string]*connState{
 		"a client":                           {role: roleDownstream, image: image, listener: listener},
 		"a client that has said nothing yet": {role: roleAccepted, image: image, listener: listener},
+		"an undecided client":                {role: roleAccepted, image: image, listener: auto},
+		"an undecided client under TLS":      {role: roleHTTPClient, image: underTLS, listener: auto},
 		"a client under TLS":                 {role: roleDownstream, image: underTLS, listener: listener},
 		"a plain client":                     {role: roleTCPClient, image: image, listener: listener},
 		"a plain endpoint":                   {role: roleTCPEndpoint, image: image, cluster: "inbound/80", endpoint: addr, client: 9},

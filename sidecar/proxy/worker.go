@@ -98,7 +98,7 @@ func newWorker(e *Engine, index int, l *loop.Loop) *worker {
 		pairs: map[uint64]*pair{}, clients: map[uint64]*httpClient{}, webs: map[uint64]*httpConn{},
 		relayed: map[relayed]awaited{}, frozen: map[uint64]*frozen{},
 		prepared: map[uint64][]restored{}, records: map[recordPlace]accountState{}, sources: map[uint64]*netip.AddrPort{}, mirrorConns: map[uint64]*mirrorConn{},
-		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}},
+		http2: newHTTP2Loop(), shakes: shakes{all: map[uint64]*shaking{}, undecided: map[uint64]*opening{}},
 		calls: map[*call]struct{}{}, complaints: map[place]*complaints{},
 	}
 	w.shakes.yield.Owner = &w.shakes
@@ -200,7 +200,11 @@ func (w *worker) secure(a arrival, from *config.Listener) {
 func (w *worker) serve(a arrival, from *config.Listener) {
 	from = w.current(from) // it may have been silent, or in its handshake, for long
 	if from.Protocol == config.Auto {
-		w.expect(a, from, silence, (*opening).sniff)
+		patience := silence
+		if from.Cluster == "" {
+			patience = 0
+		}
+		w.expect(a, from, patience, (*opening).sniff)
 		return
 	}
 	if from.Protocol == config.TCP {
