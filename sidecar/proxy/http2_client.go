@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"time"
 
 	"github.com/axlemesh/axle/sidecar/codec/http2"
@@ -142,8 +143,20 @@ func (c *http2Client) Drained(*loop.Conn) { c.flush() }
 func (c *http2Client) Closed(conn *loop.Conn, why error) {
 	delete(c.w.http2.clients, conn.ID)
 	c.pieces.stop()
+	if errors.Is(why, loop.ErrSlow) {
+		c.blame(FlagSlow)
+	}
 	c.giveUp()
 	c.w.closed(c.from, why)
+}
+
+// blame says of all exchanges what is wrong with their client.
+func (c *http2Client) blame(flag Flag) {
+	c.proto.Each(func(s *http2.Stream) {
+		if x, _ := s.Owner.(*http2Exchange); x != nil && !x.over {
+			x.blame(flag)
+		}
+	})
 }
 
 // giveUp calls all requests off. No stream is left: a client that does not read stays until it has read what it did wrong, and may move.

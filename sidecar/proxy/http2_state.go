@@ -263,6 +263,7 @@ func (w *worker) restoreHTTP2Client(fd int, s *connState) (restored, error) {
 		return restored{}, fmt.Errorf("client connection %x: %w", s.image.ID, err)
 	}
 	c.conn = w.loop.Restore(fd, s.image, c)
+	c.conn.Press(true)
 	return restored{conn: c.conn, http2Client: c}, nil
 }
 

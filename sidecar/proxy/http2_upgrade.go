@@ -118,7 +118,6 @@ func (c *httpClient) become(to *http2Client) {
 	delete(w.clients, conn.ID)
 	w.http2.clients[conn.ID] = to
 	to.w, to.conn, conn.Handler = w, conn, to
-	conn.Press(false) // its streams wait one by one
 }
 
 // first takes the request that the connection was upgraded with.

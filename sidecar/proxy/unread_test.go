@@ -81,13 +81,16 @@ var unreadClients = map[string]struct {
 	begin closing
 	stays bool
 }{
-	"answers of HTTP/1":          {config.HTTP1, unreadAnswers("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"), false},
-	"an answer that is not over": {config.HTTP1, unreadStream("GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"), false},
-	"answers of Bolt":            {config.Bolt, unreadAnswers(string(frame(1, 1, "nobody", nil))), false},
-	"answers of Dubbo":           {config.Dubbo, unreadAnswers(string(dubboFrame(flagRequest, 0, 1, dubboCall("nobody", "pay", nil)))), false},
-	"a tunnel":                   {config.HTTP1, unreadStream("CONNECT shop.demo:80 HTTP/1.1\r\nHost: shop.demo:80\r\n\r\n", ""), true},
-	"another protocol":           {config.HTTP1, unreadStream("GET / HTTP/1.1\r\nHost: shop.demo\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"), true},
-	"a plain connection":         {config.TCP, unreadStream("x", ""), true},
+	"answers of HTTP/1":                        {config.HTTP1, unreadAnswers("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"), false},
+	"an answer that is not over":               {config.HTTP1, unreadStream("GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"), false},
+	"answers of Bolt":                          {config.Bolt, unreadAnswers(string(frame(1, 1, "nobody", nil))), false},
+	"answers of Dubbo":                         {config.Dubbo, unreadAnswers(string(dubboFrame(flagRequest, 0, 1, dubboCall("nobody", "pay", nil)))), false},
+	"streams of HTTP/2":                        {config.HTTP2, unreadHTTP2(""), false},
+	"streams over an HTTP/2 that HTTP/1 began": {config.HTTP1, unreadHTTP2(""), false},
+	"streams behind an offer":                  {config.HTTP2, unreadHTTP2(offer("GET", "", "")), false},
+	"a tunnel":                                 {config.HTTP1, unreadStream("CONNECT shop.demo:80 HTTP/1.1\r\nHost: shop.demo:80\r\n\r\n", ""), true},
+	"another protocol":                         {config.HTTP1, unreadStream("GET / HTTP/1.1\r\nHost: shop.demo\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"), true},
+	"a plain connection":                       {config.TCP, unreadStream("x", ""), true},
 }
 
 // TestAnswersAreNotKeptForEver: a client that takes nothing of its answers for 5 minutes is closed, also by the next owner, which begins anew.
