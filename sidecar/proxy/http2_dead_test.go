@@ -33,7 +33,7 @@ func TestABrokenClientThatDoesNotRead(t *testing.T) {
 				script.headers(id, true, 0, ":method= GET", ":scheme= http", ":authority= shop.demo", ":path= /")
 			}
 			write(t, conn, script.Bytes())
-			until(t, "it has much to read", func() bool { return mostWaiting(e) >= 64<<10 })
+			until(t, "it has much to read", func() bool { return mostWaiting(e) >= 16<<10 })
 			time.Sleep(300 * time.Millisecond)
 			script.Reset()
 			_ = script.WriteData(1, false, []byte("what"))

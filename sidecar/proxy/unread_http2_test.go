@@ -86,7 +86,7 @@ func TestHTTP2ClientsThatReadStay(t *testing.T) {
 				write(t, conn, tc.begin)
 				until(t, "it has asked", func() bool { return e.Stats().Requests[config.Outbound] >= 3 })
 				e, skip = owner(t, what, e, skip)
-				for range 12 {
+				for range 24 {
 					if tc.more != nil {
 						tc.more(t, conn)
 					}
@@ -106,7 +106,7 @@ func TestStreamsThatAreNotReadEndAsSlow(t *testing.T) {
 	ln, addr := listenTCP(t), freePort(t)
 	e, skip := skipped(t, 1, http2Snapshot(addr, ln.Addr().(*net.TCPAddr).AddrPort()))
 	unreadHTTP2("")(t, e, addr, ln)
-	for range 6 {
+	for range 22 {
 		skip(15 * time.Second)
 	}
 	until(t, "it is closed", func() bool { return e.Stats().Downstream[config.Outbound] == 0 })
