@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -266,4 +267,63 @@ func TestAListenerLosesItsCluster(t *testing.T) {
 			t.Errorf("%d requests are answered", n)
 		}
 	})
+}
+
+// TestAReleaseBeforeHasServedAnUndecidedClient: under TLS it takes one for a client of HTTP/1.1, of a listener of auto, and gives it
+// on so, with an exchange that goes on.
+func TestAReleaseBeforeHasServedAnUndecidedClient(t *testing.T) {
+	b, addr := newBackend(t), freePort(t)
+	s := httpSnapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
+	from, to, end := neighbours(t, s)
+	defer end()
+	conn := dialTCP(t, addr)
+	const request = "GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n"
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+	write(t, conn, []byte(request))
+	b.accept(t)
+	_ = b.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if got := make([]byte, 16); !reads(b.conn, got) {
+		t.Fatal("the endpoint hears nothing")
+	}
+	donor, candidate := beginMove(t, from, to)
+	for id := uint64(1); ; id++ {
+		batch, err := donor.Freeze(id, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(batch.Conns) == 0 {
+			break
+		}
+		duplicate(t, &batch)
+		ofAuto(t, batch.Conns[0].State, addr)
+		if err := candidate.Prepare(batch); err != nil {
+			t.Fatal(err)
+		}
+		candidate.Activate(id)
+		donor.Release(id)
+	}
+	candidate.Done()
+	if got := fmt.Sprint(spoken(to)); got != "[http1]" {
+		t.Errorf("it speaks %s", got)
+	}
+	write(t, b.conn, []byte(answer))
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if got := make([]byte, len(answer)); !reads(conn, got) {
+		t.Errorf("the answer is %q", got)
+	}
+}
+
+// ofAuto changes the protocol of the listener in a client's state.
+func ofAuto(t *testing.T, state []byte, addr netip.AddrPort) {
+	t.Helper()
+	at, err := addr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := append([]byte("\x04http\x06"), at...)
+	i := bytes.Index(state, append(listener, byte(config.HTTP1)))
+	if i < 0 {
+		t.Fatal("there is no listener in the state")
+	}
+	state[i+len(listener)] = byte(config.Auto)
 }
