@@ -195,7 +195,10 @@ func (w *worker) restore(fd int, s *connState, home int) (restored, error) {
 		return w.restoreAccepted(fd, s), nil
 	case roleHTTPClient:
 		if s.listener.Protocol == config.Auto {
-			return w.restoreUndecided(fd, s), nil
+			if e, i := &s.exchange, &s.image; !e.active && !e.over && !i.EOF && !i.Lingering {
+				return w.restoreUndecided(fd, s), nil
+			}
+			s.listener.Protocol = config.HTTP1 // it was undecided once, and a release before this one has served it so since
 		}
 		return w.restoreHTTPClient(fd, s), nil
 	case roleHTTPEndpoint:

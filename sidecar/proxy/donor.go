@@ -178,35 +178,65 @@ func (w *worker) unpark() {
 	}
 }
 
-// freezeNext takes the next connections: those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
+// pick chooses what a batch has, limit connections at most.
+type pick = func(w *worker, b *frozen, limit int)
+
+// inOrder are those of HTTP/2 first, then those to endpoints, then plain pairs, then clients.
+var inOrder = []pick{
+	(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,
+}
+
+// freezeNext takes the next connections, in order.
 func (d donor) freezeNext(id uint64, limit int) (handover.Batch, error) {
 	if err := d.weighHTTP2(); err != nil {
 		return handover.Batch{}, err
 	}
-	for _, pick := range []func(*worker, *frozen, int){
-		(*worker).pickHTTP2, (*worker).pickUps, (*worker).pickPairs, (*worker).pickHTTP, (*worker).pickDowns, (*worker).pickAccepted,
-	} {
+	for i := range inOrder {
 		for _, w := range d.workers {
-			batch := handover.Batch{ID: id, Loop: w.index}
-			var tooMuch error
-			if !w.loop.Call(func() {
-				batch.Conns, tooMuch = w.freeze(id, limit, pick), w.http2.tooMuch
-				batch.More = len(batch.Conns) > 0 && w.frozen[id].unwritten()
-			}) {
-				return handover.Batch{}, fmt.Errorf("freeze batch %d: loop %d has ended", id, w.index)
-			}
-			if tooMuch != nil {
-				return handover.Batch{}, tooMuch
-			}
-			if len(batch.Conns) > 0 {
-				d.mu.Lock()
-				d.hand.batches[id] = w
-				d.mu.Unlock()
-				return batch, nil
+			if batch, _, err := d.freezeOf(w, id, limit, inOrder[i:i+1]); err != nil || len(batch.Conns) > 0 {
+				return batch, err
 			}
 		}
 	}
 	return handover.Batch{}, nil
+}
+
+// freezeLast takes what freezeNext has passed by: a client that shows its protocol meanwhile is something else from then on. It
+// looks at all of a loop at once. again says that one may still come to be something else.
+func (d donor) freezeLast(id uint64, limit int) (batch handover.Batch, again bool, err error) {
+	for _, w := range d.workers {
+		batch, unsettled, err := d.freezeOf(w, id, limit, inOrder)
+		if err != nil || len(batch.Conns) > 0 {
+			return batch, false, err
+		}
+		again = again || unsettled
+	}
+	return batch, again, nil
+}
+
+// freezeOf takes what the first of picks that finds something finds, in one turn of the loop. unsettled says that connections are
+// between two owners there.
+func (d donor) freezeOf(w *worker, id uint64, limit int, picks []pick) (batch handover.Batch, unsettled bool, err error) {
+	batch = handover.Batch{ID: id, Loop: w.index}
+	if !w.loop.Call(func() {
+		for i := 0; i < len(picks) && len(batch.Conns) == 0 && err == nil; i++ {
+			batch.Conns = w.freeze(id, limit, picks[i])
+			err = w.http2.tooMuch
+		}
+		batch.More = len(batch.Conns) > 0 && w.frozen[id].unwritten()
+		unsettled = w.shakes.running+w.shakes.opening > 0
+	}) {
+		err = fmt.Errorf("freeze batch %d: loop %d has ended", id, w.index)
+	}
+	if err != nil {
+		return handover.Batch{}, false, err
+	}
+	if len(batch.Conns) > 0 {
+		d.mu.Lock()
+		d.hand.batches[id] = w
+		d.mu.Unlock()
+	}
+	return batch, unsettled, nil
 }
 
 // relayCounters tells the candidate what was counted since it was warmed: counters never go back.

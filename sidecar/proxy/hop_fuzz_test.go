@@ -79,7 +79,7 @@ func hop(t *testing.T, e *Engine, drops bool, states ...[]byte) (out [][]byte, t
 		}
 		for name, n := range map[string]int{
 			"endpoints": len(w.ups), "pairs": len(w.pairs), "HTTP clients": len(w.clients), "HTTP endpoints": len(w.webs),
-			"HTTP/2 clients": len(w.http2.clients), "HTTP/2 endpoints": len(w.http2.ups), "handshakes": len(w.shakes.all), "calls": len(w.calls),
+			"HTTP/2 clients": len(w.http2.clients), "HTTP/2 endpoints": len(w.http2.ups), "handshakes": len(w.shakes.all), "undecided clients": len(w.shakes.undecided), "calls": len(w.calls),
 		} {
 			if n > 0 {
 				t.Errorf("%d %s are left", n, name)

@@ -170,8 +170,14 @@ func (o *opening) leave() {
 	o.w.shakes.settle()
 }
 
-// EOF closes: it has said nothing that could be answered.
-func (o *opening) EOF(c *loop.Conn) { c.Close(nil) }
+// EOF closes: it has said nothing that could be answered, but what a release before this one has answered may not be sent yet.
+func (o *opening) EOF(c *loop.Conn) {
+	if c.Unsent() > 0 {
+		c.CloseAfterWrite()
+		return
+	}
+	c.Close(nil)
+}
 
 // Drained needs nothing: nothing is written.
 func (o *opening) Drained(*loop.Conn) {}

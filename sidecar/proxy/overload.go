@@ -98,7 +98,7 @@ func probes(method []byte, value func(name string) ([]byte, bool)) bool {
 
 // closeIdle closes what has nothing to do, and clients of HTTP/1 that read nothing of what they are sent: what waits for them is not
 // bounded by a loop, as HTTP/2's is. Clients that speak Bolt or Dubbo stay: they take a connection that ends for an
-// endpoint that has failed. In a handover nothing is closed.
+// endpoint that has failed. So do undecided ones, which may be such. In a handover nothing is closed.
 func (w *worker) closeIdle() {
 	if w.moving || len(w.prepared) > 0 {
 		return

@@ -79,8 +79,15 @@ func (d donor) Freeze(id uint64, limit int) (handover.Batch, error) {
 	if part, ok, err := d.nextPart(id); ok {
 		return part, err
 	}
-	for again := true; again; again = d.finishShakes() {
-		if batch, err := d.freezeNext(id, limit); err != nil || len(batch.Conns) > 0 {
+	for again := true; again; {
+		batch, err := d.freezeNext(id, limit)
+		if err != nil || len(batch.Conns) > 0 {
+			return batch, err
+		}
+		if again = d.finishShakes(); again {
+			continue
+		}
+		if batch, again, err = d.freezeLast(id, limit); err != nil || len(batch.Conns) > 0 {
 			return batch, err
 		}
 	}

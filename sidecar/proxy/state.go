@@ -165,7 +165,6 @@ func parseState(b []byte) (*connState, error) {
 	case roleHTTPClient:
 		d.listener(&s.listener)
 		d.exchange(&s.exchange)
-		d.bad = d.bad || s.listener.Protocol == config.Auto && (s.exchange.active || s.exchange.over)
 	case roleHTTPEndpoint:
 		s.cluster, s.endpoint, s.client = d.string(), d.addr(), d.uint()
 		s.used, s.reusable = d.bool(), d.bool()

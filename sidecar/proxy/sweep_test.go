@@ -142,8 +142,13 @@ func TestFreezeAtEveryByteOfTheAnswers(t *testing.T) {
 // neighbours are an engine that serves s and one that takes over from it. end stops both and closes their sockets.
 func neighbours(t *testing.T, s *config.Snapshot) (from, to *proxy.Engine, end func()) {
 	t.Helper()
-	from, fromSet := newEngine(t, 1, 1)
-	to, toSet := newEngine(t, 2, 1)
+	return neighboursOf(t, s, 1)
+}
+
+func neighboursOf(t *testing.T, s *config.Snapshot, loops int) (from, to *proxy.Engine, end func()) {
+	t.Helper()
+	from, fromSet := newEngine(t, 1, loops)
+	to, toSet := newEngine(t, 2, loops)
 	if err := from.Apply(s); err != nil {
 		t.Fatal(err)
 	}

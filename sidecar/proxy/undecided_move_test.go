@@ -3,8 +3,11 @@ package proxy_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -266,4 +269,87 @@ func TestAListenerLosesItsCluster(t *testing.T) {
 			t.Errorf("%d requests are answered", n)
 		}
 	})
+}
+
+// TestAReleaseBeforeHasServedAnUndecidedClient: under TLS it takes one for a client of HTTP/1.1, of a listener of auto, and gives it
+// on so, with an exchange that goes on.
+func TestAReleaseBeforeHasServedAnUndecidedClient(t *testing.T) {
+	b, addr := newBackend(t), freePort(t)
+	s := httpSnapshot(addr, b.ln.Addr().(*net.TCPAddr).AddrPort())
+	from, to, end := neighbours(t, s)
+	defer end()
+	conn := dialTCP(t, addr)
+	const request = "GET / HTTP/1.1\r\nHost: shop.demo\r\n\r\n"
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+	write(t, conn, []byte(request))
+	b.accept(t)
+	_ = b.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if got := make([]byte, 16); !reads(b.conn, got) {
+		t.Fatal("the endpoint hears nothing")
+	}
+	giveAsAuto(t, from, to, addr, nil)
+	if got := fmt.Sprint(spoken(to)); got != "[http1]" {
+		t.Errorf("it speaks %s", got)
+	}
+	write(t, b.conn, []byte(answer))
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if got := make([]byte, len(answer)); !reads(conn, got) {
+		t.Errorf("the answer is %q", got)
+	}
+}
+
+// TestAnAnswerOfAReleaseBeforeIsSent whole to a client that is undecided again, and ends its side.
+func TestAnAnswerOfAReleaseBeforeIsSent(t *testing.T) {
+	addr := freePort(t)
+	s := httpSnapshot(addr)
+	from, to, end := neighbours(t, s)
+	defer end()
+	conn := dialTCP(t, addr)
+	until(t, "it is there", func() bool { return len(spoken(from)) == 1 })
+	owed := bytes.Repeat([]byte("owed"), 4<<20) // more than the kernel holds
+	giveAsAuto(t, from, to, addr, owed)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	if got, err := io.ReadAll(conn); !bytes.Equal(got, owed) {
+		t.Errorf("%d bytes have come of %d: %v", len(got), len(owed), err)
+	}
+	until(t, "it has gone", func() bool { return len(spoken(to)) == 0 })
+}
+
+// giveAsAuto is give of a client of HTTP/1, as a release before gives one that was undecided. owed waits to be sent to it.
+func giveAsAuto(t *testing.T, from, to *proxy.Engine, addr netip.AddrPort, owed []byte) {
+	t.Helper()
+	donor, candidate := beginMove(t, from, to)
+	for id := uint64(1); ; id++ {
+		batch, err := donor.Freeze(id, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(batch.Conns) == 0 {
+			break
+		}
+		duplicate(t, &batch)
+		batch.Conns[0].State = ofAuto(t, batch.Conns[0].State, addr, owed)
+		if err := candidate.Prepare(batch); err != nil {
+			t.Fatal(err)
+		}
+		candidate.Activate(id)
+		donor.Release(id)
+	}
+	candidate.Done()
+}
+
+// ofAuto changes the protocol of the listener in a client's state, and what is written and not sent, which is before it.
+func ofAuto(t *testing.T, state []byte, addr netip.AddrPort, owed []byte) []byte {
+	t.Helper()
+	at, err := addr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, behind, ok := bytes.Cut(state, append(append([]byte("\x00\x04http\x06"), at...), byte(config.HTTP1)))
+	if !ok {
+		t.Fatal("there is no listener in the state")
+	}
+	out := append(binary.AppendUvarint(bytes.Clone(before), uint64(len(owed))), owed...)
+	return append(append(append(append(out, "\x04http\x06"...), at...), byte(config.Auto)), behind...)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/axlemesh/axle/sidecar/config"
+	"github.com/axlemesh/axle/sidecar/overload"
 	"github.com/axlemesh/axle/sidecar/proxy"
 )
 
@@ -159,6 +160,17 @@ func TestFirstBytesThatTellNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnOverloadLeavesUndecidedClients alone: they may be pools of Bolt, which take a connection that ends for an endpoint that has failed.
+func TestAnOverloadLeavesUndecidedClients(t *testing.T) {
+	addr := freePort(t)
+	e, skip := skipped(t, 1, several(t, addr))
+	conn := dialTCP(t, addr)
+	until(t, "it is there", func() bool { return len(spoken(e)) == 1 })
+	skip(time.Hour)
+	e.Relieve(overload.Actions{CloseIdle: true, Least: config.PriorityLow})
+	talks()["bolt"].rest(t, conn, 0)
 }
 
 // TestAListenerGetsACluster in an upgrade: who was undecided goes there with what it says, also with what is no protocol of ours.
