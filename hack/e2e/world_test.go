@@ -151,6 +151,22 @@ func calm(ctx context.Context, sc *stage.Scene, before story.Observation, d time
 	return after
 }
 
+// calmed waits for the end of an accident: until nobody has noticed anything for so long. It returns what was seen before that.
+func calmed(ctx context.Context, sc *stage.Scene, d time.Duration) story.Observation {
+	GinkgoHelper()
+	var before story.Observation
+	Eventually(ctx, func(g Gomega) {
+		var err error
+		before, err = sc.Observe(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(pause(ctx, d)).To(BeTrue())
+		after, err := sc.Observe(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(noticed(before, after)).To(BeEmpty())
+	}).WithTimeout(time.Minute).Should(Succeed())
+	return before
+}
+
 // consistent waits until what the operator wants, what the sidecars report and what the kubelet runs are the same in every
 // pod: one sidecar of that version serves, none is on its way, nothing has failed.
 func consistent(ctx context.Context, sc *stage.Scene, version string) {
