@@ -44,19 +44,27 @@ var closings = map[string]struct {
 	"a tunnel":  {config.HTTP1, lastAnswer("CONNECT shop.demo:80 HTTP/1.1\r\nHost: shop.demo:80\r\n\r\n", "")},
 }
 
+// unreadBy is an engine whose listener speaks p, with a client that does not read, as begin makes it.
+func unreadBy(t *testing.T, p config.Protocol, begin closing) (e *proxy.Engine, skip func(time.Duration)) {
+	t.Helper()
+	ln, addr := listenTCP(t), freePort(t)
+	to := ln.Addr().(*net.TCPAddr).AddrPort()
+	s := httpSnapshot(addr, to)
+	s.Listeners[0].Protocol = p
+	if p == config.TCP {
+		s = tcpSnapshot(addr, to)
+	}
+	e, skip = skipped(t, 1, s)
+	begin(t, e, addr, ln)
+	return e, skip
+}
+
 // TestLastBytesAreNotKeptForEver: whoever is to be closed and reads nothing for 60 s is closed, also by the next owner.
 func TestLastBytesAreNotKeptForEver(t *testing.T) {
 	for name, tc := range closings {
 		for _, what := range []string{"stays", "moves", "comes back"} {
 			t.Run(name+"/"+what, func(t *testing.T) {
-				ln, addr := listenTCP(t), freePort(t)
-				to := ln.Addr().(*net.TCPAddr).AddrPort()
-				s := httpSnapshot(addr, to)
-				if tc.p == config.TCP {
-					s = tcpSnapshot(addr, to)
-				}
-				e, skip := skipped(t, 1, s)
-				tc.begin(t, e, addr, ln)
+				e, skip := unreadBy(t, tc.p, tc.begin)
 				there := func() uint64 { d := e.Stats().Downstream; return d[config.Inbound] + d[config.Outbound] }
 				skip(59 * time.Second)
 				e, skip = owner(t, what, e, skip)

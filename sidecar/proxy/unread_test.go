@@ -99,15 +99,7 @@ func TestAnswersAreNotKeptForEver(t *testing.T) {
 	for name, tc := range unreadClients {
 		for _, what := range []string{"stays", "moves", "comes back"} {
 			t.Run(name+"/"+what, func(t *testing.T) {
-				ln, addr := listenTCP(t), freePort(t)
-				to := ln.Addr().(*net.TCPAddr).AddrPort()
-				s := httpSnapshot(addr, to)
-				s.Listeners[0].Protocol = tc.p
-				if tc.p == config.TCP {
-					s = tcpSnapshot(addr, to)
-				}
-				e, skip := skipped(t, 1, s)
-				tc.begin(t, e, addr, ln)
+				e, skip := unreadBy(t, tc.p, tc.begin)
 				there := func() uint64 { d := e.Stats().Downstream; return d[config.Inbound] + d[config.Outbound] }
 				skip(285 * time.Second)
 				e, skip = owner(t, what, e, skip)
